@@ -1,0 +1,260 @@
+package definition
+
+// Schema returns the JSON Schema (2020-12) of one document. It takes every
+// document that Load takes (condition trees are checked by package rule), and
+// refuses unknown keys, wrong types and what is not supported yet. What a
+// schema cannot say (references, real zones, ends after starts, sums of
+// weights) only Load checks. docs/schema.json holds the same bytes.
+func Schema() []byte { return []byte(schemaFirst + schemaSecond + schemaParts) }
+
+// schemaFirst is the head and the kinds up to cap.
+const schemaFirst = `{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "$id": "urn:tact:definition",
+  "title": "A document of a tact definitions folder",
+  "description": "One YAML document, or the same as JSON. References: see tact check.",
+  "type": "object",
+  "required": ["kind", "id"],
+  "properties": {
+    "kind": {
+      "description": "What the document defines.",
+      "enum": [
+        "workspace", "attribute", "tag", "event", "segment", "cap", "offer", "placement",
+        "decision_policy", "layer", "experiment", "holdout", "test"
+      ]
+    }
+  },
+  "allOf": [
+    {"if": {"properties": {"kind": {"const": "workspace"}}},
+      "then": {"$ref": "#/$defs/workspace"}},
+    {"if": {"properties": {"kind": {"const": "attribute"}}},
+      "then": {"$ref": "#/$defs/attribute"}},
+    {"if": {"properties": {"kind": {"const": "tag"}}},
+      "then": {"$ref": "#/$defs/tag"}},
+    {"if": {"properties": {"kind": {"const": "event"}}},
+      "then": {"$ref": "#/$defs/event"}},
+    {"if": {"properties": {"kind": {"const": "segment"}}},
+      "then": {"$ref": "#/$defs/segment"}},
+    {"if": {"properties": {"kind": {"const": "cap"}}},
+      "then": {"$ref": "#/$defs/cap"}},
+    {"if": {"properties": {"kind": {"const": "offer"}}},
+      "then": {"$ref": "#/$defs/offer"}},
+    {"if": {"properties": {"kind": {"const": "placement"}}},
+      "then": {"$ref": "#/$defs/placement"}},
+    {"if": {"properties": {"kind": {"const": "decision_policy"}}},
+      "then": {"$ref": "#/$defs/decision_policy"}},
+    {"if": {"properties": {"kind": {"const": "layer"}}},
+      "then": {"$ref": "#/$defs/layer"}},
+    {"if": {"properties": {"kind": {"const": "experiment"}}},
+      "then": {"$ref": "#/$defs/experiment"}},
+    {"if": {"properties": {"kind": {"const": "holdout"}}},
+      "then": {"$ref": "#/$defs/holdout"}},
+    {"if": {"properties": {"kind": {"const": "test"}}},
+      "then": {"$ref": "#/$defs/test"}}
+  ],
+  "$defs": {
+    "workspace": {
+      "description": "What is true for everybody. A set has at most one.",
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/id"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "timezone": {"$ref": "#/$defs/zone", "default": "UTC"},
+        "zones": {
+          "description": "Where its people live: judges those without a zone. Default: timezone.",
+          "type": "array",
+          "items": {"$ref": "#/$defs/zone"},
+          "minItems": 1,
+          "uniqueItems": true
+        },
+        "on_missing_timezone": {"enum": ["protect", "workspace"], "default": "protect"},
+        "locale": {"$ref": "#/$defs/locale", "default": "en"},
+        "currency": {"description": "ISO 4217.", "type": "string", "pattern": "^[A-Z]{3}$"},
+        "consent_required": {"$ref": "#/$defs/channels"},
+        "undeclared": {"enum": ["keep", "reject"], "default": "keep"},
+        "identity_order": {"$ref": "#/$defs/ids", "default": ["user_id"]},
+        "quiet_hours": {
+          "type": "object",
+          "additionalProperties": false,
+          "required": ["channels", "windows"],
+          "properties": {
+            "channels": {"$ref": "#/$defs/channels"},
+            "classes": {"$ref": "#/$defs/bound_classes", "default": ["marketing"]},
+            "windows": {
+              "type": "array",
+              "minItems": 1,
+              "maxItems": 8,
+              "items": {
+                "description": "[from, until) of the person's day; may cross midnight.",
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["from", "until"],
+                "properties": {
+                  "from": {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
+                  "until": {
+                    "type": "string",
+                    "pattern": "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+                  }
+                }
+              }
+            },
+            "when_hit": {"enum": ["hold", "drop"], "default": "hold"}
+          }
+        }
+      }
+    },
+    "attribute": {
+      "description": "A user attribute.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["type"],
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/data_name"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "type": {"$ref": "#/$defs/type"},
+        "class": {"enum": ["public", "internal", "personal", "sensitive"], "default": "internal"},
+        "values": {"$ref": "#/$defs/values"},
+        "conflict": {"const": "newest", "default": "newest"}
+      },
+      "if": {"required": ["values"]},
+      "then": {"properties": {"type": {"const": "string"}}}
+    },
+    "tag": {
+      "description": "A label tag, or with values an enum tag.",
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/data_name"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "values": {"$ref": "#/$defs/values"},
+        "ttl": {"$ref": "#/$defs/duration"}
+      }
+    },
+    "event": {
+      "description": "An event and its properties.",
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/data_name"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "properties": {
+          "type": "object",
+          "maxProperties": 512,
+          "propertyNames": {"$ref": "#/$defs/data_name"},
+          "additionalProperties": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["type"],
+            "properties": {
+              "type": {"$ref": "#/$defs/type"},
+              "indexed": {
+                "description": "Kept in a person's tail; at most 8 of an event.",
+                "type": "boolean",
+                "default": false
+              }
+            }
+          }
+        }
+      }
+    },
+    "segment": {
+      "description": "A named group of people, filled by upload.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["members"],
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/id"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "members": {"const": "static"}
+      }
+    },
+    "cap": {
+      "description": "How often something may happen.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["scope", "per", "count_on", "window", "limit"],
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/id"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "scope": {"enum": ["person", "total"]},
+        "per": {"enum": ["all", "offer", "offer_group", "campaign", "channel", "placement"]},
+        "applies_to": {
+          "description": "Absent: everything.",
+          "type": "object",
+          "additionalProperties": false,
+          "minProperties": 1,
+          "properties": {
+            "offers": {"$ref": "#/$defs/selector"},
+            "channels": {"$ref": "#/$defs/channels", "minItems": 1},
+            "placements": {"$ref": "#/$defs/ids", "minItems": 1},
+            "message_classes": {"$ref": "#/$defs/classes", "minItems": 1}
+          }
+        },
+        "count_on": {
+          "anyOf": [
+            {"enum": ["impression", "send", "delivered", "decision"]},
+            {"$ref": "#/$defs/reaction"},
+            {
+              "type": "array",
+              "minItems": 1,
+              "uniqueItems": true,
+              "anyOf": [
+                {"items": {"enum": ["impression", "send", "delivered"]}},
+                {"items": {"const": "decision"}},
+                {"items": {"$ref": "#/$defs/reaction"}}
+              ]
+            }
+          ]
+        },
+        "window": {"$ref": "#/$defs/window"},
+        "limit": {"description": "0 = never.", "type": "integer", "minimum": 0},
+        "min_gap": {"$ref": "#/$defs/duration"},
+        "exempt": {"$ref": "#/$defs/classes"},
+        "hold": {
+          "description": "Life of a reservation. Default: 10m on page channels, 24h elsewhere.",
+          "$ref": "#/$defs/duration"
+        },
+        "confirm_grace": {"$ref": "#/$defs/duration", "default": "5m"},
+        "counts_from": {"const": "publish", "default": "publish"}
+      },
+      "if": {"properties": {"scope": {"const": "total"}}},
+      "then": {
+        "properties": {
+          "window": {
+            "anyOf": [
+              {"const": "lifetime"},
+              {"required": ["calendar"], "properties": {"zone": {"enum": ["workspace", "UTC"]}}}
+            ]
+          },
+          "limit": {"maximum": 1000000000000},
+          "min_gap": false
+        }
+      },
+      "else": {"properties": {"limit": {"maximum": 64}}}
+    },
+`

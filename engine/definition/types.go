@@ -1,0 +1,391 @@
+package definition
+
+// Channels, in the order of their ids (Channel = index). Reserved: staff.
+const (
+	ChannelWeb Channel = iota
+	ChannelInApp
+	ChannelPush
+	ChannelEmail
+	ChannelSMS
+	ChannelCall
+	ChannelWechat
+	ChannelWecom
+	ChannelCount
+)
+
+// Channel is a way to a person. The number is stored; it never changes.
+type Channel uint8
+
+// MessageClass says which gates bind a message (PRODUCT: "Which gate binds
+// which message class").
+type MessageClass uint8
+
+// The message classes. The number is stored; it never changes.
+const (
+	Marketing MessageClass = iota
+	Transactional
+	Mandatory
+)
+
+// Text is a human text: one string for all, or one per language.
+type Text struct {
+	Any string            // a plain string
+	By  map[string]string // {en: …, zh: …}
+}
+
+// Meta is what every document has.
+type Meta struct {
+	Kind        string
+	ID          string
+	Name        Text
+	Description Text
+	Owner       string
+	Labels      map[string]string
+	Pos         Pos
+	Raw         *Node // the whole document as written
+}
+
+// Set is a whole definitions folder: typed, checked in itself, not compiled.
+// Slices are in the order of (file, position). Optional fields that were
+// absent hold the default that DEFINITIONS gives.
+type Set struct {
+	Workspace   Workspace // the default workspace when no document says otherwise
+	Attributes  []*Attribute
+	Tags        []*Tag
+	Events      []*Event
+	Segments    []*Segment
+	Caps        []*Cap
+	Offers      []*Offer
+	Placements  []*Placement
+	Policies    []*Policy
+	Layers      []*Layer
+	Experiments []*Experiment
+	Holdouts    []*Holdout
+	Tests       []*Test
+}
+
+// Workspace holds what is true for everybody.
+type Workspace struct {
+	Meta
+	Timezone         string   // IANA name; default UTC
+	Zones            []string // IANA names; default only Timezone
+	ProtectZone      bool     // on_missing_timezone: protect (default) | workspace
+	Locale           string
+	Currency         string
+	ConsentRequired  []Channel // default: sms email push call wechat wecom
+	UndeclaredReject bool      // undeclared: keep (default) | reject
+	IdentityOrder    []string  // default: user_id
+	QuietHours       *QuietHours
+}
+
+// QuietHours: [From, Until) in minutes after local midnight; may cross midnight.
+type QuietHours struct {
+	Channels []Channel
+	Classes  []MessageClass // default: marketing
+	Windows  []MinuteSpan
+	Hold     bool // when_hit: hold (default) | drop
+}
+
+// MinuteSpan is [From, Until) in minutes after local midnight, 0..1440. From >
+// Until crosses midnight.
+type MinuteSpan struct{ From, Until int }
+
+// AttrType is the type of an attribute or property or context key.
+type AttrType uint8
+
+// Attribute types. The number is stored; it never changes.
+const (
+	TypeBool AttrType = iota + 1
+	TypeInt
+	TypeFloat
+	TypeString
+	TypeDate
+	TypeTime
+	TypeList // of strings
+	TypeSemver
+)
+
+// Attribute declares a user attribute. Its dictionary name is ID.
+type Attribute struct {
+	Meta
+	Type     AttrType
+	Class    string   // public internal personal sensitive; default internal
+	Values   []string // for string: the closed list, empty = open
+	Conflict string   // newest (default) oldest min max union, or "source"
+	Sources  []string // for conflict: source:[…]
+}
+
+// Tag declares a label tag, or an enum tag when Values is not empty.
+type Tag struct {
+	Meta
+	Values []string
+	TTL    int64 // seconds, 0 = for ever
+}
+
+// Event declares an event and its properties.
+type Event struct {
+	Meta
+	Properties []Property
+}
+
+// Property of an event. Indexed ones (at most 8) stay in a person's tail.
+type Property struct {
+	Name    string
+	Type    AttrType
+	Indexed bool
+	Pos     Pos
+}
+
+// Segment: Static, or with a Rule (dynamic; not supported yet, a fault).
+type Segment struct {
+	Meta
+	Static bool
+	Rule   *Node
+}
+
+// CapScope says whose uses a cap counts.
+type CapScope uint8
+
+// Cap scopes.
+const (
+	ScopePerson CapScope = iota
+	ScopeIdentity
+	ScopeDevice
+	ScopeTotal
+)
+
+// CapPer is the dimension of a cap's counter key.
+type CapPer uint8
+
+// Cap dimensions.
+const (
+	PerAll CapPer = iota
+	PerOffer
+	PerOfferGroup
+	PerCampaign
+	PerChannel
+	PerPlacement
+)
+
+// CountOn is a set of things a cap counts. Contacts and reactions do not mix.
+type CountOn uint16
+
+// The contacts (the first three), the decision, and the reactions.
+const (
+	CountImpression CountOn = 1 << iota
+	CountSend
+	CountDelivered
+	CountDecision
+	CountClick
+	CountAccept
+	CountConvert
+	CountReject
+	CountDismiss
+	CountContacts  = CountImpression | CountSend | CountDelivered
+	CountReactions = CountClick | CountAccept | CountConvert | CountReject | CountDismiss
+)
+
+// Unit is a calendar unit.
+type Unit uint8
+
+// Calendar units.
+const (
+	UnitNone Unit = iota
+	UnitHour
+	UnitDay
+	UnitWeek
+	UnitMonth
+	UnitQuarter
+	UnitYear
+)
+
+// Window: Rolling > 0, or Unit != UnitNone, or both zero = lifetime.
+type Window struct {
+	Rolling   int64  // seconds
+	Unit      Unit   // calendar
+	Every     int    // ×N, at least 1
+	Zone      string // "user" "workspace" "UTC"
+	WeekStart int    // 0 Sunday … 6 Saturday; default 1 (Monday)
+}
+
+// Selector picks things by id, group or label. All = everything. An absent
+// selector is All.
+type Selector struct {
+	All    bool
+	IDs    []string
+	Groups []string // a group holds its sub-groups: growth holds growth/activation
+	Labels map[string]string
+	Not    *Selector
+}
+
+// Cap: see PRODUCT "Caps".
+type Cap struct {
+	Meta
+	Scope         CapScope
+	Per           CapPer
+	Offers        Selector
+	Channels      []Channel      // empty = all
+	Placements    []string       // empty = all
+	Classes       []MessageClass // empty = all
+	CountOn       CountOn
+	Window        Window
+	Limit         int   // 0 = never
+	MinGap        int64 // seconds
+	Exempt        []MessageClass
+	Hold          int64 // seconds; 0 = default of the channel (10 min page, 24 h others)
+	ConfirmGrace  int64 // seconds; default 300
+	CountsHistory bool  // counts_from: history (not supported yet, a fault)
+}
+
+// Offer: a thing that can be chosen.
+type Offer struct {
+	Meta
+	Group         string // "" or a path of up to six ids
+	Class         MessageClass
+	Purpose       string  // default "marketing"
+	Value         float64 // default 1
+	Lever         float64 // default 1
+	Propensity    Operand // default constant 1
+	Context       Operand // default constant 1
+	Campaign      string
+	Attributes    *Node // map of scalars, or nil
+	StartMs       int64 // unix ms, inclusive; 0 = always
+	EndMs         int64 // unix ms, exclusive; 0 = never
+	Eligibility   *Node // condition trees or nil
+	Applicability *Node
+	Suitability   *Node
+	Caps          []string // its own `caps:`
+	HoldoutCovers bool     // a transactional offer that says holdout: true
+	Treatments    []*Treatment
+}
+
+// Operand is a constant, or a user attribute read at decision time.
+type Operand struct {
+	Const     float64
+	Attribute string
+}
+
+// Treatment is an offer rendered for one channel and some placements.
+type Treatment struct {
+	ID         string
+	Channel    Channel
+	Placements []string // empty = every placement of the channel
+	Locale     string
+	Content    Content
+	Pos        Pos
+}
+
+// Content is what is sent: Body is a map Node for "json", a string Node for "text" and "html".
+type Content struct {
+	Type string
+	Body *Node
+	Pos  Pos
+}
+
+// Placement: a named place on a channel.
+type Placement struct {
+	Meta
+	Channel Channel
+	Policy  string
+	Count   int        // 1..20, default 1
+	Sticky  bool       // sticky: hold (not supported yet, a fault)
+	Context []Property // typed request context keys: Name, Type
+}
+
+// RankBy is how a policy orders candidates.
+type RankBy uint8
+
+// Rankings.
+const (
+	RankProduct RankBy = iota
+	RankOrder
+)
+
+// Policy (kind decision_policy): how a placement is filled.
+type Policy struct {
+	Meta
+	Candidates Selector
+	By         RankBy
+	Propensity float64 // exponents of RankProduct, default 1
+	Context    float64
+	Value      float64
+	Lever      float64
+	Order      []string // offers of RankOrder, best first; candidates not named come after, by id
+	Fallback   string   // offer id or ""
+	Universal  bool
+}
+
+// Layer: experiments in disjoint ranges of one layer exclude each other.
+type Layer struct{ Meta }
+
+// Range is [From, Until) in hundredths of a percent, 0..10000.
+type Range struct{ From, Until int }
+
+// Experiment assigns variants.
+type Experiment struct {
+	Meta
+	Layer     string
+	Range     Range
+	Unit      string // user (default) identity device, or a context key
+	Coverage  int    // hundredths of a percent, default 10000
+	Targeting *Node  // condition tree or nil
+	Variants  []Variant
+}
+
+// Variant of an experiment. Weights are relative.
+type Variant struct {
+	ID         string
+	Weight     float64
+	Offers     map[string]OfferChange     // by offer id
+	Placements map[string]PlacementChange // by placement id
+	Pos        Pos
+}
+
+// OfferChange is what a variant sets on one offer.
+type OfferChange struct {
+	Exclude   bool     // false in YAML: not offered, reason experiment_excluded
+	Treatment string   // "" = unchanged
+	Lever     *float64 // nil = unchanged
+}
+
+// PlacementChange is what a variant sets on one placement.
+type PlacementChange struct{ Policy string }
+
+// Holdout: nobody in the range gets what it covers.
+type Holdout struct {
+	Meta
+	Range   Range
+	StartMs int64
+	EndMs   int64
+	Covers  Selector
+	Classes []MessageClass // default: marketing
+}
+
+// Test is one decision with what it must give.
+type Test struct {
+	Meta
+	AtMs      int64
+	User      *Node // the shape of POST /v1/users plus id and events
+	Placement string
+	Context   *Node
+	Assign    map[string]string // experiment -> variant
+	Expect    TestExpect
+}
+
+// TestExpect: exactly one of Offer, Fallback, NoDecision is set.
+type TestExpect struct {
+	Offer      string
+	Treatment  string
+	Content    *Node  // subset match
+	Fallback   string // offer id of the fallback
+	NoDecision string // reason code
+}
+
+// Supported returns the kinds this build understands. Kinds that are reserved
+// or not yet supported are refused by name.
+func Supported() []string {
+	return []string{
+		"workspace", "attribute", "tag", "event", "segment", "cap", "offer", "placement",
+		"decision_policy", "layer", "experiment", "holdout", "test",
+	}
+}
