@@ -1,0 +1,604 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tact/engine/content"
+	"tact/engine/decide"
+	"tact/engine/definition"
+	"tact/engine/rule"
+	"tact/storage"
+)
+
+// decideWork is the scratch of one decision: it lives inside the Decision that
+// the caller reuses, so that a steady stream of decisions allocates nothing.
+type decideWork struct {
+	snap     *Snapshot
+	request  decide.Request
+	slots    []decide.SlotRequest
+	offers   []int32 // allow and block lists
+	words    []uint64
+	context  []rule.ContextValue
+	who      rule.Who
+	person   decide.Person
+	over     decide.Overlay
+	result   decide.Result
+	bits     [8]uint64
+	values   values
+	id       []byte
+	now      storage.UnixMsec
+	deadline time.Time
+
+	group     *storage.Group
+	ord       storage.Ord
+	known     bool
+	refPerson storage.PersonID // of a known person
+	frame     uint64           // of the effects appended; 0 = none
+	waits     bool             // the reply must wait for frame
+	effect    storage.Effect
+	record    record
+	bytes     []byte // the record
+	kept      []byte // personal values the text used
+	counts    []storage.StatsCount
+
+	failures []storage.StatsCount // of tries that did not come about
+	names    []storage.Name       // variants
+	takes    []take
+	stock    []storage.HeldKey       // counters of stock looked at
+	held     []storage.ReservationID // by item; Number 0 = none
+
+	used    []usedValue     // values the text needs, all items together
+	text    []byte          // their bytes
+	args    []content.Value // of one item
+	scratch content.Scratch
+	buf     []byte // contents and tokens of the reply
+	spans   []span // by item
+	token   tokenScratch
+}
+
+// take is one unit taken from the ledger of totals, to be given back when the
+// decision does not come about.
+type take struct {
+	key    storage.CounterKey
+	window uint32
+}
+
+// usedValue is a value copied under the lock: its bytes are text[lo:hi].
+type usedValue struct {
+	value  content.Value
+	lo, hi int
+}
+
+// span is where an item's content and token lie in buf.
+type span struct{ contentLo, contentHi, tokenLo, tokenHi int }
+
+// errStaleSnapshot: the person's bits were computed by a newer snapshot than
+// the one in hand; begin again with the current one.
+var errStaleSnapshot = errors.New("a newer revision has been published")
+
+// Decide answers one request. out is reused; see Decision for how long its
+// slices live. It errors with *Problem for faults of the caller; an answer
+// without an offer is not an error.
+//
+// Path: snapshot, names → indices, lock the person's group, predicate bits,
+// decide.Pick, totals, effects into the open frame, unlock, render, wait when a
+// cap was used. It waits for the disk only then, and allocates nothing once
+// out's buffers have grown.
+func (e *Engine) Decide(req *DecideRequest, out *Decision) error {
+	w := &out.work
+	for {
+		snap, err := e.snapshotFor(req)
+		if err != nil {
+			return err
+		}
+		out.reset(snap)
+		w.now = e.clock.Now()
+		if req.Now != 0 {
+			w.now = req.Now
+		}
+		if err := e.prepare(req, w, out); err != nil {
+			return err
+		}
+		err = e.decideOnce(req, out)
+		if err != errStaleSnapshot {
+			return err
+		}
+	}
+}
+
+// reset empties out for a decision under snap.
+func (d *Decision) reset(snap *Snapshot) {
+	d.ID, d.HasID, d.Replayed = storage.DecisionID{}, false, false
+	d.Durability = durabilityBounded
+	d.Revision = snap.Revision
+	d.Slots, d.Items = d.Slots[:0], d.Items[:0]
+	d.Assignments, d.Capped = d.Assignments[:0], d.Capped[:0]
+	d.Degraded, d.Trace = d.Degraded[:0], d.Trace[:0]
+	w := &d.work
+	w.snap, w.group, w.known = snap, nil, false
+	w.slots, w.offers = w.slots[:0], w.offers[:0]
+	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
+	w.over = decide.Overlay{
+		FullTotals: w.over.FullTotals[:0], Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0],
+	}
+	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
+}
+
+// How durable a reply is when it leaves.
+const (
+	durabilityStrict  = "strict"
+	durabilityBounded = "bounded(50ms)"
+	durabilityNone    = "none" // dry runs write nothing
+)
+
+// snapshotFor returns the snapshot a request is decided on.
+func (e *Engine) snapshotFor(req *DecideRequest) (*Snapshot, error) {
+	if req.Mode != ModePreview || req.Revision == 0 {
+		return e.snap.Load(), nil
+	}
+	return e.snapshotAt(req.Revision)
+}
+
+// prepare resolves the names of a request against the snapshot: placements,
+// policies, offers, context. It reads no person.
+func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error {
+	if req.Inline != nil {
+		return invalid("not_supported", "inline_profile", "inline_profile is not supported yet")
+	}
+	if (req.Now != 0 || len(req.Assign) > 0) && req.Mode == ModeLive {
+		return invalid("dry_run_only", "now", "now and force.assign are for dry runs and previews")
+	}
+	if len(req.Placements) == 0 {
+		return invalid("missing_field", "placements", "want at least one placement")
+	}
+	if len(req.Placements) > maxRecordSlots {
+		return invalid("limit", "placements", "at most 64 placements a request")
+	}
+	for i := range req.Placements {
+		if err := w.prepareSlot(&req.Placements[i], i); err != nil {
+			return err
+		}
+	}
+	if err := w.prepareContext(req); err != nil {
+		return err
+	}
+	if err := w.prepareForce(req); err != nil {
+		return err
+	}
+	w.request = decide.Request{
+		Slots: w.slots, Dedupe: decide.Dedupe(req.Dedupe), Words: w.words, Context: w.context,
+		Explain: req.Explain != ExplainNone,
+	}
+	out.DecidedAt = w.now
+	timeout := req.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	w.deadline = time.Now().Add(min(timeout, maxTimeout))
+	return nil
+}
+
+func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
+	plan := w.snap.Plan
+	placement, ok := plan.PlacementByID(ask.PlacementID)
+	if !ok {
+		return w.unknown("placement", fmt.Sprintf("placements[%d].placement_id", i), ask.PlacementID)
+	}
+	slot := decide.SlotRequest{Placement: placement, Policy: -1, Count: ask.Count}
+	if ask.Count < 0 || ask.Count > decide.MaxCount {
+		return invalid("out_of_range", fmt.Sprintf("placements[%d].count", i), "want 1 to 20")
+	}
+	if len(ask.PolicyID) > 0 {
+		if slot.Policy, ok = plan.PolicyByID(ask.PolicyID); !ok {
+			return w.unknown("policy", fmt.Sprintf("placements[%d].policy_id", i), ask.PolicyID)
+		}
+	}
+	var err error
+	if ask.Allow != nil {
+		if slot.Allow, err = w.offerList(ask.Allow, i, "allow"); err != nil {
+			return err
+		}
+	}
+	if slot.Block, err = w.offerList(ask.Block, i, "block"); err != nil {
+		return err
+	}
+	w.slots = append(w.slots, slot)
+	return nil
+}
+
+func (w *decideWork) offerList(ids [][]byte, slot int, member string) ([]int32, error) {
+	from := len(w.offers)
+	for j, id := range ids {
+		offer, ok := w.snap.Plan.OfferByID(id)
+		if !ok {
+			field := fmt.Sprintf("placements[%d].%s[%d]", slot, member, j)
+			return nil, w.unknown("offer", field, id)
+		}
+		w.offers = append(w.offers, offer)
+	}
+	return w.offers[from:len(w.offers):len(w.offers)], nil
+}
+
+// unknown builds the problem of a name that is not published, with the nearest
+// one that is.
+func (w *decideWork) unknown(what, field string, id []byte) error {
+	var among []string
+	plan := w.snap.Plan
+	switch what {
+	case "placement":
+		for i := range plan.Placements {
+			among = append(among, plan.Placements[i].ID)
+		}
+	case "policy":
+		for i := range plan.Policies {
+			among = append(among, plan.Policies[i].ID)
+		}
+	case "offer":
+		for i := range plan.Offers {
+			among = append(among, plan.Offers[i].ID)
+		}
+	}
+	return invalid("unknown_"+what, field,
+		fmt.Sprintf("no %s %q is published%s", what, id, suggestion(string(id), among)))
+}
+
+// prepareContext types the request's context and evaluates the request's bits.
+func (w *decideWork) prepareContext(req *DecideRequest) error {
+	for i := range req.Context {
+		c := &req.Context[i]
+		schema, ok := w.snap.context[string(c.Name)]
+		if !ok {
+			return invalid("unknown_field", "context."+string(c.Name),
+				"no placement declares this context key")
+		}
+		if c.Value.Kind == RawNull {
+			continue
+		}
+		v, problem := w.values.typed(&c.Value, schema.typ, nil)
+		if problem != nil {
+			problem.Field = "context." + string(c.Name)
+			return problem
+		}
+		w.context = append(w.context, rule.ContextValue{Key: schema.id, Value: v})
+	}
+	program := w.snap.Plan.Program
+	if cap(w.words) < program.RequestWords {
+		w.words = make([]uint64, program.RequestWords)
+	}
+	w.words = w.words[:program.RequestWords]
+	program.EvalRequest(w.context, w.words)
+	return nil
+}
+
+func (w *decideWork) prepareForce(req *DecideRequest) error {
+	for i := range req.Assign {
+		a := &req.Assign[i]
+		field := "force.assign." + string(a.Name)
+		experiment, ok := w.snap.Plan.ExperimentByID(a.Name)
+		if !ok {
+			return invalid("unknown_experiment", field, "no such experiment is published")
+		}
+		variant, ok := w.snap.Plan.VariantByID(experiment, a.Value.Text)
+		if !ok {
+			return invalid("unknown_variant", field, "no such variant")
+		}
+		w.over.Assign = append(w.over.Assign, decide.Assign{Experiment: experiment, Variant: variant})
+	}
+	return nil
+}
+
+// decideOnce finds the person and decides, with further tries when a total is
+// full, a message does not render or the disk is late.
+func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
+	w := &out.work
+	if err := e.identify(req, out); err != nil {
+		return err
+	}
+	for range maxPicks {
+		replay, err := e.pickLocked(req, out)
+		if err != nil {
+			return err
+		}
+		if replay != (storage.DecisionID{}) {
+			return e.replay(req, replay, out)
+		}
+		if e.renderItems(w) && e.settle(w, out) {
+			e.tokens(w, out)
+			e.reply(req, out)
+			return nil
+		}
+	}
+	return &Problem{
+		Class: ProblemBusy, Code: "error", Detail: "no try of this decision could be completed",
+	}
+}
+
+// identify sets w.id: the canonical id the request leads to, or none.
+func (e *Engine) identify(req *DecideRequest, out *Decision) error {
+	w := &out.work
+	if len(req.UserID) > 0 {
+		if err := checkUserID(req.UserID, "user.user_id"); err != nil {
+			return err
+		}
+		w.id = append(w.id, req.UserID...)
+	}
+	if len(req.Identities) == 0 {
+		return nil
+	}
+	return e.identifyMore(req, out)
+}
+
+// identifyMore follows identities: where a known user_id stands beside them it
+// decides, as identity_order puts it first; else the first known identity does;
+// else the person is new and named by the user_id or the first identity.
+func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
+	w := &out.work
+	var ref storage.PersonRef
+	known := false
+	if len(w.id) > 0 {
+		ref, known = e.find(w.id)
+	}
+	id, conflict, err := e.resolveIdentities(w.snap, req.Identities, nil)
+	if err != nil {
+		return err
+	}
+	if known && id != nil {
+		other, ok := e.find(id)
+		conflict = conflict || (ok && other != ref)
+	}
+	if conflict {
+		out.Degraded = append(out.Degraded, "identity_conflict")
+	}
+	switch {
+	case known:
+	case id != nil:
+		w.id = append(w.id[:0], id...)
+	case len(w.id) == 0:
+		w.id, err = anonymousID(w.id, &req.Identities[0])
+	}
+	return err
+}
+
+// pickLocked decides under the lock of the person's group, and appends what was
+// decided. It returns the decision to replay when the request was answered
+// before.
+func (e *Engine) pickLocked(req *DecideRequest, out *Decision) (storage.DecisionID, error) {
+	w := &out.work
+	hash := e.store.IndexHash(workspaceID, w.id)
+	slot := e.store.SlotOf(workspaceID, w.id)
+	g := e.store.GroupOf(slot)
+	w.group, w.frame, w.waits = g, 0, false
+	g.Lock()
+	defer g.Unlock()
+	w.known = false
+	if len(w.id) > 0 {
+		w.ord, w.known = g.Find(workspaceID, hash, w.id)
+	}
+	if req.Mode == ModeLive && len(req.RequestID) > 0 && w.known {
+		id, err := e.answered(req, w)
+		if err != nil || id != (storage.DecisionID{}) {
+			return id, err
+		}
+	}
+	if err := e.readPerson(req, w); err != nil {
+		return storage.DecisionID{}, err
+	}
+	e.pick(req.Mode == ModeLive, w)
+	e.collect(w)
+	if req.Mode == ModeLive {
+		if err := e.commitPick(req, w, out, slot, hash); err != nil {
+			return storage.DecisionID{}, err
+		}
+	}
+	return storage.DecisionID{}, nil
+}
+
+// answered looks the request id up among the person's live ones.
+func (e *Engine) answered(req *DecideRequest, w *decideWork) (storage.DecisionID, error) {
+	key := e.store.DedupHash(dedupRequest, req.RequestID)
+	id, body, ok := w.group.Contact(w.ord).Request(key, toSec(w.now))
+	if !ok {
+		return storage.DecisionID{}, nil
+	}
+	if body != req.BodyHash {
+		return id, &Problem{
+			Class: ProblemConflict, Code: "id_reused", Field: "request_id",
+			Detail: "the same request_id was sent before with another body",
+		}
+	}
+	return id, nil
+}
+
+// readPerson fills w.person and brings the predicate bits up to date.
+func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
+	program := w.snap.Plan.Program
+	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id, Bits: &w.bits}
+	w.who = rule.Who{ID: w.id, Zone: w.snap.Plan.Workspace.Zone, Now: w.now}
+	if !w.known {
+		w.bits = [8]uint64{}
+		program.EvalUser(&w.who, 0, &w.bits)
+		return nil
+	}
+	g := w.group
+	row := g.Row(w.ord)
+	w.refPerson = row.Person
+	if row.BitsRev > program.Rev && req.Mode != ModePreview {
+		return errStaleSnapshot
+	}
+	w.person.Contact = g.Contact(w.ord)
+	if zone := e.zone(row.Zone); zone != nil {
+		w.person.Zone, w.who.Zone = zone, zone
+	}
+	w.person.Profile = g.Profile(w.ord)
+	w.who.Profile = w.person.Profile
+	now := toSec(w.now)
+	switch {
+	case req.Mode == ModePreview || req.Now != 0:
+		w.bits = [8]uint64{}
+		program.EvalUser(&w.who, 0, &w.bits)
+	case row.BitsRev != program.Rev || now >= row.NextChange:
+		from := row.BitsRev
+		if from == 0 || now >= row.NextChange {
+			from, row.Bits = 0, [8]uint64{}
+		}
+		row.NextChange = program.EvalUser(&w.who, from, &row.Bits)
+		row.BitsRev = program.Rev
+		w.person.Bits = &row.Bits
+	default:
+		w.person.Bits = &row.Bits
+	}
+	return nil
+}
+
+// pick runs Pick until every total it wants could be taken; a refused total is
+// marked full for the next try.
+func (e *Engine) pick(live bool, w *decideWork) {
+	at := decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
+	for range maxTotalPicks {
+		w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+		w.takes = w.takes[:0]
+		if e.takeTotals(live, w) {
+			return
+		}
+	}
+	// Totals that fill up faster than they can be asked: decide without caps.
+	w.over.NoReserve = true
+	w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+}
+
+// instant is the moment at which a group's reservations are judged.
+func (e *Engine) instant(g *storage.Group, now storage.UnixMsec) storage.Instant {
+	return storage.Instant{Now: toSec(now), Floor: g.Floor()}
+}
+
+// takeTotals takes a unit of every total cap of the picks, all or none. In a
+// dry run it only looks.
+func (e *Engine) takeTotals(live bool, w *decideWork) bool {
+	totals := e.store.Totals()
+	for i := range w.result.Keys {
+		k := &w.result.Keys[i]
+		if !k.Total {
+			continue
+		}
+		limit := w.snap.totalLimit(k.Key.Cap)
+		ok := false
+		if live {
+			ok = totals.Take(k.Key, k.Window, limit)
+		} else {
+			ok = totals.Used(k.Key, k.Window) < limit
+		}
+		if !ok {
+			w.giveBack(totals)
+			w.over.FullTotals = append(w.over.FullTotals, k.Key)
+			return false
+		}
+		if live {
+			w.takes = append(w.takes, take{k.Key, k.Window})
+		}
+	}
+	if full, ok := e.soldOut(w); ok {
+		w.giveBack(totals)
+		w.over.FullTotals = append(w.over.FullTotals, full)
+		return false
+	}
+	return true
+}
+
+// soldOut looks for a pick whose stock is used up: a total cap on a reaction
+// takes nothing at the decision, but a full one is not offered.
+func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
+	for i := range w.result.Items {
+		it := &w.result.Items[i]
+		if !w.snap.stocked[it.Offer] || it.Fallback {
+			continue
+		}
+		w.stock = w.snap.Plan.AppendReactionKeys(w.stock[:0], decide.Fact{
+			Offer: it.Offer, Placement: w.slots[it.Slot].Placement,
+			Channel: definition.Channel(it.Channel), CountOn: definition.CountReactions, At: w.now,
+		})
+		for _, k := range w.stock {
+			if k.Total && e.store.Totals().Used(k.Key, k.Window) >= w.snap.totalLimit(k.Key.Cap) {
+				return k.Key, true
+			}
+		}
+	}
+	return storage.CounterKey{}, false
+}
+
+func (w *decideWork) giveBack(totals *storage.Totals) {
+	for _, t := range w.takes {
+		totals.Give(t.key, t.window)
+	}
+	w.takes = w.takes[:0]
+}
+
+// totalLimit is the limit of a total cap of this snapshot.
+func (s *Snapshot) totalLimit(name storage.Name) int64 {
+	i, ok := s.Plan.CapByName(name)
+	if !ok {
+		return 0
+	}
+	return int64(s.Plan.Caps[i].Def.Limit)
+}
+
+// collect copies, under the lock, the values that the picks' messages need.
+func (e *Engine) collect(w *decideWork) {
+	w.used, w.text = w.used[:0], w.text[:0]
+	w.scratch.Zone = w.who.Zone
+	for i := range w.result.Items {
+		msg := &w.snap.messages[w.result.Items[i].Treatment]
+		for _, src := range msg.sources {
+			w.used = append(w.used, e.lookup(w, src))
+		}
+	}
+}
+
+// lookup finds one value a message uses.
+func (e *Engine) lookup(w *decideWork, src content.Source) usedValue {
+	switch src.Space {
+	case content.SpaceUserID:
+		return w.keep(storage.Value{Kind: storage.KindString, Bytes: shownID(w.id)}, true)
+	case content.SpaceUserLocale:
+		if id := w.person.Profile.Locale(); id != 0 {
+			locale := e.store.NameOf(storage.DictLocale, id)
+			lo := len(w.text)
+			w.text = append(w.text, locale...)
+			v := content.Value{Set: true, Kind: definition.TypeString}
+			return usedValue{value: v, lo: lo, hi: len(w.text)}
+		}
+	case content.SpaceUserAttr:
+		v, ok := w.person.Profile.Attr(storage.Name(src.ID))
+		return w.keep(v, ok)
+	case content.SpaceContext:
+		for _, c := range w.context {
+			if c.Key == storage.Name(src.ID) {
+				return w.keep(c.Value, true)
+			}
+		}
+	}
+	return usedValue{}
+}
+
+// keep copies a value out of the person's state.
+func (w *decideWork) keep(v storage.Value, ok bool) usedValue {
+	if !ok {
+		return usedValue{}
+	}
+	lo := len(w.text)
+	w.text = append(w.text, v.Bytes...)
+	return usedValue{
+		value: content.Value{Set: true, Kind: definition.AttrType(v.Kind), Num: v.Num},
+		lo:    lo, hi: len(w.text),
+	}
+}
+
+// shownID is a canonical id as replies show it: people known by one identity
+// only have a leading zero byte inside.
+func shownID(id []byte) []byte {
+	if len(id) > 0 && id[0] == 0 {
+		return id[1:]
+	}
+	return id
+}

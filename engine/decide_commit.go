@@ -1,0 +1,384 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"tact/engine/decide"
+	"tact/storage"
+)
+
+// requestLife is how long a request_id is remembered at least, in seconds.
+const requestLife = 120
+
+// hashKey is the 32-bit hash under which a record remembers a caller's own
+// placement key (FNV-1a: only compared with keys of the same decision).
+func hashKey(key []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range key {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+// commitPick appends what was picked: the visitor's row when one is needed, a
+// reservation an item, uses counted on the decision, the decision record. The
+// group is locked. When the store takes no more, the decision is made again
+// without caps and goes out unrecorded, which the reply says.
+func (e *Engine) commitPick(
+	req *DecideRequest, w *decideWork, out *Decision, slot storage.Slot, hash uint64,
+) error {
+	w.held = w.held[:0]
+	for range w.result.Items {
+		w.held = append(w.held, storage.ReservationID{})
+	}
+	err := e.appendPick(req, w, out, slot, hash)
+	if err == nil {
+		w.takes = w.takes[:0] // they are in the frame now
+		return nil
+	}
+	w.giveBack(e.store.Totals())
+	if !errors.Is(err, storage.ErrDiskFull) && !errors.Is(err, storage.ErrFenced) &&
+		!errors.Is(err, storage.ErrMemoryCap) {
+		return storeProblem(err)
+	}
+	out.Degraded = append(out.Degraded, "not_recorded")
+	w.over.NoReserve = true
+	w.waits, w.frame, out.HasID = false, 0, false
+	w.held = w.held[:0]
+	at := decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
+	w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+	for range w.result.Items {
+		w.held = append(w.held, storage.ReservationID{})
+	}
+	e.collect(w)
+	return nil
+}
+
+func (e *Engine) appendPick(
+	req *DecideRequest, w *decideWork, out *Decision, slot storage.Slot, hash uint64,
+) error {
+	if !w.known && w.needsRow() {
+		if err := e.makeVisitor(w, slot, hash); err != nil {
+			return err
+		}
+	}
+	for i := range w.result.Items {
+		if err := e.reserve(w, i); err != nil {
+			return err
+		}
+	}
+	return e.appendDecision(req, w, out)
+}
+
+// needsRow tells whether a pick uses a cap of the person.
+func (w *decideWork) needsRow() bool {
+	for i := range w.result.Items {
+		it := &w.result.Items[i]
+		if it.KeyCount > 0 || it.DecisionKeyCount > 0 {
+			return len(w.id) > 0
+		}
+	}
+	return false
+}
+
+// stamp readies w.effect for an effect on the person.
+func (w *decideWork) stamp(kind storage.EffectKind) *storage.Effect {
+	w.effect = storage.Effect{Kind: kind, Ord: w.ord, Time: w.now, Config: w.snap.Revision}
+	if !w.known {
+		w.effect.Ord = storage.NoOrd
+	}
+	return &w.effect
+}
+
+// append appends w.effect and notes its frame.
+func (w *decideWork) append() error {
+	frame, err := w.group.Append(&w.effect)
+	if err == nil {
+		w.frame = frame
+	}
+	return err
+}
+
+// makeVisitor makes the row of an unknown person: it expires 24 hours after the
+// last call unless an event arrives.
+func (e *Engine) makeVisitor(w *decideWork, slot storage.Slot, hash uint64) error {
+	person, ord := w.group.NextPerson()
+	w.known, w.ord, w.refPerson = true, ord, person
+	w.stamp(storage.EffectCreate).Create = storage.CreateEffect{
+		Workspace: workspaceID, Slot: slot, Person: person, ID: w.id, IDHash: hash,
+		Key: w.group.NewKey(), Visitor: true,
+	}
+	if err := w.append(); err != nil {
+		w.known = false
+		return err
+	}
+	e.visitors.Add(1)
+	return nil
+}
+
+// reserve appends the reservation and the uses of item i.
+func (e *Engine) reserve(w *decideWork, i int) error {
+	it := &w.result.Items[i]
+	plan := w.snap.Plan
+	if it.KeyCount > 0 {
+		id := w.group.NextReservation()
+		granted := toSec(w.now)
+		w.stamp(storage.EffectReserve).Reserve = storage.ReserveEffect{
+			ID: id, Offer: plan.Offers[it.Offer].Name, Treatment: plan.Treatments[it.Treatment].Name,
+			Placement: plan.Placements[w.slots[it.Slot].Placement].Name, Channel: it.Channel,
+			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
+			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
+		}
+		if err := w.append(); err != nil {
+			return err
+		}
+		w.held[i], w.waits = id, true
+	}
+	if it.DecisionKeyCount > 0 {
+		from := it.FirstDecisionKey
+		w.stamp(storage.EffectUse).Use = storage.UseEffect{
+			At: toSecUp(w.now), Keys: w.result.Keys[from : from+it.DecisionKeyCount],
+		}
+		if err := w.append(); err != nil {
+			return err
+		}
+		w.waits = true
+	}
+	return nil
+}
+
+// appendDecision appends the decision record with its statistics.
+func (e *Engine) appendDecision(req *DecideRequest, w *decideWork, out *Decision) error {
+	e.fillRecord(req, w)
+	w.bytes = w.record.append(w.bytes[:0])
+	d := storage.DecisionEffect{
+		ID: w.group.NextDecision(w.now), Record: w.bytes, Counts: e.countDecision(w),
+	}
+	if w.known {
+		w.kept = w.appendKept(w.kept[:0])
+		d.Personal = w.kept
+		if len(req.RequestID) > 0 {
+			d.Request = e.store.DedupHash(dedupRequest, req.RequestID)
+			d.Body = req.BodyHash
+			d.Until = toSecUp(w.now) + w.requestLife()
+		}
+	}
+	w.stamp(storage.EffectDecision).Decision = d
+	if err := w.append(); err != nil {
+		return err
+	}
+	out.ID, out.HasID = d.ID, true
+	return nil
+}
+
+// dedupRequest is the kind of a request_id's hash.
+const dedupRequest uint8 = 4
+
+// requestLife is the life of the longest reservation, at least two minutes.
+func (w *decideWork) requestLife() storage.UnixSec {
+	life := storage.UnixSec(requestLife)
+	for i := range w.result.Items {
+		if it := &w.result.Items[i]; it.KeyCount > 0 {
+			life = max(life, storage.UnixSec(it.Hold+it.Grace))
+		}
+	}
+	return life
+}
+
+// appendKept encodes the personal values the text used: kind u8, then a uvarint
+// number, or a uvarint length and bytes, in the order of the items' sources;
+// kind 0 is a missing one.
+func (w *decideWork) appendKept(dst []byte) []byte {
+	for _, u := range w.used {
+		dst = append(dst, byte(u.value.Kind))
+		switch {
+		case !u.value.Set:
+		case u.hi > u.lo || u.value.Num == 0:
+			dst = binary.AppendUvarint(dst, uint64(u.hi-u.lo))
+			dst = append(dst, w.text[u.lo:u.hi]...)
+		default:
+			dst = binary.AppendUvarint(dst, 0)
+			dst = binary.AppendUvarint(dst, u.value.Num)
+		}
+	}
+	return dst
+}
+
+// fillRecord gathers what the decision read and chose.
+func (e *Engine) fillRecord(req *DecideRequest, w *decideWork) {
+	r := &w.record
+	plan := w.snap.Plan
+	*r = record{
+		Revision: w.snap.Revision, BodyHash: req.BodyHash, BitsRev: plan.Program.Rev,
+		UserWords: *w.person.Bits, Request: w.words, Variants: r.Variants[:0],
+		Capped: r.Capped[:0], Slots: r.Slots[:0], Items: r.Items[:0],
+	}
+	if w.known {
+		r.StateFrame = w.group.Row(w.ord).LastFrame
+	}
+	for _, a := range w.result.Assignments {
+		r.Variants = append(r.Variants, a.Name)
+	}
+	for _, c := range w.result.Capped {
+		if len(r.Capped) == maxRecordWords {
+			break
+		}
+		r.Capped = append(r.Capped, recordCapped{
+			plan.Caps[c.Cap].Name, plan.Offers[c.Offer].Name, c.Until,
+		})
+	}
+	for i := range w.result.Slots {
+		s := &w.result.Slots[i]
+		slot := recordSlot{
+			KeyHash:   hashKey(req.Placements[i].Key),
+			Placement: plan.Placements[w.slots[i].Placement].Name,
+			Kind:      uint8(s.Kind), Reason: uint8(s.Reason), Count: int(s.Count),
+		}
+		if s.Policy >= 0 {
+			slot.Policy = plan.Policies[s.Policy].Name
+		}
+		r.Slots = append(r.Slots, slot)
+		for j := s.First; j < s.First+s.Count; j++ {
+			r.Items = append(r.Items, w.recordItem(int(j)))
+		}
+	}
+}
+
+func (w *decideWork) recordItem(i int) recordItem {
+	it := &w.result.Items[i]
+	plan := w.snap.Plan
+	return recordItem{
+		Offer: plan.Offers[it.Offer].Name, Treatment: plan.Treatments[it.Treatment].Name,
+		Rank: it.Rank, Channel: it.Channel, Class: uint8(plan.Offers[it.Offer].Class),
+		Score: it.Score, Propensity: it.Propensity, Probability: it.Probability,
+		Life: it.Hold, Reservation: w.held[i],
+	}
+}
+
+// countDecision builds the statistics a decision adds: per item over everybody
+// and per variant that touched the decision; a placement left empty counts
+// under no offer.
+func (e *Engine) countDecision(w *decideWork) []storage.StatsCount {
+	w.counts = w.counts[:0]
+	plan := w.snap.Plan
+	for i := range w.result.Slots {
+		s := &w.result.Slots[i]
+		if s.Kind == decide.SlotNone {
+			w.count(storage.StatsKey{What: e.words.noDecision})
+		}
+		for j := s.First; j < s.First+s.Count; j++ {
+			it := &w.result.Items[j]
+			what := e.words.decision
+			if it.Fallback {
+				what = e.words.fallback
+			}
+			w.count(storage.StatsKey{
+				Offer: plan.Offers[it.Offer].Name, Treatment: plan.Treatments[it.Treatment].Name,
+				What: what,
+			})
+		}
+	}
+	w.failures, w.counts = w.failures[:0], append(w.counts, w.failures...)
+	return w.counts
+}
+
+func (w *decideWork) count(key storage.StatsKey) {
+	w.counts = append(w.counts, storage.StatsCount{Key: key, N: 1})
+	for _, a := range w.result.Assignments {
+		key.Variant = a.Name
+		w.counts = append(w.counts, storage.StatsCount{Key: key, N: 1})
+	}
+}
+
+// renderItems writes every item's content into w.buf, outside the lock. A
+// message that does not render is taken out of its slot, its reservations are
+// released, and false asks for another try.
+func (e *Engine) renderItems(w *decideWork) bool {
+	bad := e.render(w)
+	if bad < 0 {
+		return true
+	}
+	it := &w.result.Items[bad]
+	e.counters.renderErrors.Inc()
+	w.over.Excluded = append(w.over.Excluded, decide.Exclusion{Slot: it.Slot, Offer: it.Offer})
+	e.release(w, e.words.renderError)
+	return false
+}
+
+// render writes the items' contents and returns the item that does not render,
+// or -1.
+func (e *Engine) render(w *decideWork) int {
+	w.buf, w.spans = w.buf[:0], w.spans[:0]
+	next := 0
+	for i := range w.result.Items {
+		it := &w.result.Items[i]
+		msg := &w.snap.messages[it.Treatment]
+		w.args = w.args[:0]
+		for range msg.sources {
+			u := w.used[next]
+			u.value.Bytes = w.text[u.lo:u.hi]
+			w.args = append(w.args, u.value)
+			next++
+		}
+		lo := len(w.buf)
+		buf, err := msg.template.Append(w.buf, w.args, &w.scratch)
+		if err != nil {
+			return i
+		}
+		w.buf = buf
+		w.spans = append(w.spans, span{contentLo: lo, contentHi: len(buf)})
+	}
+	return -1
+}
+
+// release gives back what this try reserved. A reservation that cannot be
+// released now is released by its expiry.
+func (e *Engine) release(w *decideWork, why storage.Name) {
+	if w.frame == 0 {
+		return
+	}
+	w.fail(why)
+	w.group.Lock()
+	defer w.group.Unlock()
+	for i := range w.held {
+		if w.held[i].Number == 0 {
+			continue
+		}
+		w.stamp(storage.EffectRelease).Resolve = storage.ResolveEffect{ID: w.held[i]}
+		if err := w.append(); err != nil {
+			e.log.Debug("reservation left to expire", "err", err)
+		}
+	}
+}
+
+// fail notes that this try's rows did not come about: the next record of the
+// same decision counts each of them once more under why, so that what was
+// served is "decision" less "render_error" and "deadline".
+func (w *decideWork) fail(why storage.Name) {
+	for _, c := range w.counts {
+		c.Key.What = why
+		w.failures = append(w.failures, c)
+	}
+}
+
+// settle waits until what the decision used is durable. When that takes longer
+// than the request allows, what was reserved is released and the decision is
+// made again without caps: false.
+func (e *Engine) settle(w *decideWork, out *Decision) bool {
+	if !w.waits {
+		return true
+	}
+	out.Durability = durabilityStrict
+	e.counters.waited.Inc()
+	err := e.store.Wait(w.group.GroupID(), w.frame, e.remaining(w))
+	if err == nil {
+		return true
+	}
+	e.counters.lateGrants.Inc()
+	e.release(w, e.words.deadline)
+	w.over.NoReserve = true
+	out.Durability = durabilityBounded
+	out.Degraded = append(out.Degraded, "deadline")
+	return false
+}

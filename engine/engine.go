@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tact/storage"
+	"tact/storage/docs"
+)
+
+// Options says how to open an engine. The zero value works; immutable after Open.
+type Options struct {
+	Storage     storage.Options
+	Read        Reading // the machine's clocks; nil = the real ones
+	AcceptClock bool    // adopt a wall clock that is more than 30 days ahead of the store
+	MaxVisitors int     // rows of unknown people kept at a time; default 10 % of capacity
+	Logger      *slog.Logger
+}
+
+// Bounds of the conductor.
+const (
+	defaultTimeout = 20 * time.Millisecond // of a decision's wait for durability
+	maxTimeout     = time.Second
+	maxPicks       = 8  // tries of one decision: render errors, a late disk
+	maxTotalPicks  = 64 // looks for a pick whose totals are not full
+	tickEvery      = time.Second
+	startWait      = 10 * time.Second // for the first frames of an epoch
+
+	// bytesPerUser sizes the capacity that MemoryCap allows (GOALS P9).
+	bytesPerUser       = 1100
+	defaultMaxVisitors = 100_000 // without a MemoryCap
+)
+
+// Engine conducts: it alone composes the parts, commits effects and runs loops.
+// All methods may be called from any goroutine.
+type Engine struct {
+	opts   Options
+	log    *slog.Logger
+	store  *storage.Store
+	docs   *docs.Store
+	clock  *clock
+	sealer *sealer
+	snap   atomic.Pointer[Snapshot]
+	zones  zones
+	words  words
+	names  nameSource
+
+	publish  sync.Mutex // one publish at a time
+	old      sync.Map   // revision number → *Snapshot, for previews and replays
+	stripes  stripes
+	visitors atomic.Int64
+	counters counters
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// words are the dictionary ids of the names that statistics use.
+type words struct {
+	decision, noDecision, fallback, renderError, deadline storage.Name
+}
+
+// Open opens the store under dir, brings back the last published revision and
+// starts the loops. It serves nothing before everything acknowledged earlier is
+// in memory again.
+func Open(dir string, o Options) (*Engine, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Storage.Logger == nil {
+		o.Storage.Logger = o.Logger
+	}
+	if o.Read == nil {
+		o.Read = machineReading()
+	}
+	if o.Storage.Now == nil {
+		o.Storage.Now = func() storage.UnixMsec {
+			wall, _ := o.Read()
+			return storage.UnixMsec(wall)
+		}
+	}
+	if o.MaxVisitors == 0 {
+		o.MaxVisitors = defaultMaxVisitors
+		if o.Storage.MemoryCap > 0 {
+			o.MaxVisitors = int(o.Storage.MemoryCap / bytesPerUser / 10)
+		}
+	}
+	store, err := storage.Open(dir, o.Storage)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	e := &Engine{opts: o, log: o.Logger, store: store}
+	if err := e.start(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return e, nil
+}
+
+// start brings everything above the store to life.
+func (e *Engine) start() (err error) {
+	e.clock = newClock(e.opts.Read, e.store.HighWater(), e.opts.AcceptClock)
+	e.names = nameSource{
+		lookup: e.store.LookupBytes, intern: e.store.Intern, now: e.clock.Now,
+		zone: func(name string) (storage.Name, error) { return e.zones.intern(e.store, name) },
+	}
+	if e.sealer, err = newSealer(e.store.Keys().TokenKey); err != nil {
+		return fmt.Errorf("token key: %w", err)
+	}
+	if err := e.internWords(); err != nil {
+		return err
+	}
+	if err := e.zones.load(e.store); err != nil {
+		return err
+	}
+	e.docs = docs.Open(e.store)
+	if err := e.restoreSnapshot(); err != nil {
+		return err
+	}
+	if err := e.raiseFloor(); err != nil {
+		return err
+	}
+	e.countVisitors()
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop = cancel
+	e.done.Go(func() { e.loop(ctx) })
+	return nil
+}
+
+func (e *Engine) internWords() error {
+	m := &minter{mint: e.store.Intern}
+	e.words = words{
+		decision:    m.id(storage.DictOutcome, "decision"),
+		noDecision:  m.id(storage.DictOutcome, "no_decision"),
+		fallback:    m.id(storage.DictOutcome, "fallback"),
+		renderError: m.id(storage.DictOutcome, "render_error"),
+		deadline:    m.id(storage.DictOutcome, "deadline"),
+	}
+	return m.err
+}
+
+// raiseFloor makes every reservation that is open now outlive what just
+// happened to the clock (a start, an adopted step): rule T3. It returns when
+// that is durable.
+func (e *Engine) raiseFloor() error {
+	now := e.clock.Now()
+	frames := make([]uint64, e.store.Groups())
+	for i := range frames {
+		g := e.store.Group(storage.GroupID(i))
+		effect := storage.Effect{
+			Kind: storage.EffectTime, Ord: storage.NoOrd, Time: now, Floor: toSec(now),
+		}
+		g.Lock()
+		frame, err := g.Append(&effect)
+		g.Unlock()
+		if err != nil {
+			return fmt.Errorf("mark the start of the epoch: %w", err)
+		}
+		frames[i] = frame
+	}
+	for i, frame := range frames {
+		if err := e.store.Wait(storage.GroupID(i), frame, startWait); err != nil {
+			return fmt.Errorf("mark the start of the epoch: %w", err)
+		}
+	}
+	return nil
+}
+
+// toSec rounds down to seconds: the time at which windows are judged.
+func toSec(ms storage.UnixMsec) storage.UnixSec { return storage.UnixSec(ms / 1000) }
+
+// toSecUp rounds up to seconds: the time of a use, so that a rolling window
+// errs by less than a second towards less contact.
+func toSecUp(ms storage.UnixMsec) storage.UnixSec { return storage.UnixSec((ms + 999) / 1000) }
+
+// Close stops the loops and closes the store. Calls under way must have
+// returned before.
+func (e *Engine) Close() error {
+	e.stop()
+	e.done.Wait()
+	return e.store.Close()
+}
+
+// loop follows the wall clock and forgets visitors, until ctx ends.
+func (e *Engine) loop(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			e.tick()
+		}
+	}
+}
+
+// tick runs what must happen now and then. Its cost is bounded: it looks at
+// 4,096 rows a group.
+func (e *Engine) tick() {
+	if step := e.clock.pending(); step > 0 {
+		if err := e.raiseFloor(); err != nil {
+			e.log.Warn("clock step not adopted", "step", step, "err", err)
+		} else {
+			e.clock.adopt(step)
+			e.log.Info("clock step adopted", "step", step)
+		}
+	}
+	now := toSec(e.clock.Now())
+	for i := range e.store.Groups() {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		n, err := g.ExpireVisitors(now, 256)
+		g.Unlock()
+		e.visitors.Add(int64(-n))
+		if err != nil {
+			e.log.Debug("visitors not expired", "group", i, "err", err)
+		}
+	}
+}
+
+// countVisitors counts the visitor rows that came back with the store.
+func (e *Engine) countVisitors() {
+	var n int64
+	for i := range e.store.Groups() {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		for o := range g.Len() {
+			row := g.Row(storage.Ord(o))
+			if row != nil && row.Flags&(storage.RowVisitor|storage.RowGone) == storage.RowVisitor {
+				n++
+			}
+		}
+		g.Unlock()
+	}
+	e.visitors.Store(n)
+}
+
+// Ready tells whether the engine should be sent traffic, and if not, why.
+func (e *Engine) Ready() (bool, []string) {
+	var why []string
+	if err := e.store.Err(); err != nil {
+		why = append(why, "store: "+err.Error())
+	}
+	if e.clock.Skewed() {
+		why = append(why, "clock: the wall clock is further ahead of server time than may be "+
+			"adopted; restart with --accept-clock if it is right")
+	}
+	return len(why) == 0, why
+}
+
+// Now returns server time.
+func (e *Engine) Now() storage.UnixMsec { return e.clock.Now() }

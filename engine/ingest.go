@@ -1,0 +1,401 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"tact/storage"
+)
+
+// workspaceID is the one workspace a node serves; keys already carry it.
+const workspaceID storage.WorkspaceID = 1
+
+// maxUserID is the longest user id in bytes.
+const maxUserID = 128
+
+// Batch is a run of writes that become durable together: apply lines one by
+// one, then Commit once. A Batch is used by one goroutine. Each line is applied
+// whole or not at all; a rejected line does not touch its neighbours.
+type Batch struct {
+	e      *Engine
+	frames []uint64 // by group: the last frame this batch appended to; 0 = none
+
+	resolver
+	effect storage.Effect
+	claims []claim
+	token  tokenScratch
+	keys   []storage.HeldKey
+	text   []byte
+}
+
+// claim is one identity of a line, on its way to the identity index.
+type claim struct {
+	identity storage.Identity
+	hash     [16]byte
+	slot     storage.Slot
+	stripe   int
+}
+
+// Begin starts a batch on the definitions published now.
+func (e *Engine) Begin() *Batch {
+	return &Batch{
+		e: e, frames: make([]uint64, e.store.Groups()),
+		resolver: resolver{names: &e.names, snap: e.snap.Load()},
+	}
+}
+
+// Commit waits until every line applied so far is durable. An error means in
+// doubt: the lines may or may not be there after a crash; a retry with the same
+// ids resolves it. The batch may be used again afterwards.
+func (b *Batch) Commit(timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	var errs []error
+	for g, frame := range b.frames {
+		if frame == 0 {
+			continue
+		}
+		err := b.e.store.Wait(storage.GroupID(g), frame, max(time.Until(deadline), 1))
+		if err != nil {
+			errs = append(errs, err)
+		}
+		b.frames[g] = 0
+	}
+	if len(errs) > 0 {
+		return &Problem{
+			Class: ProblemBusy, Code: "in_doubt",
+			Detail: "not known to be durable; send it again with the same ids: " + errs[0].Error(),
+		}
+	}
+	return nil
+}
+
+// append appends b.effect in g, which the caller has locked, and notes the frame.
+func (b *Batch) append(g *storage.Group) error {
+	frame, err := g.Append(&b.effect)
+	if err != nil {
+		return storeProblem(err)
+	}
+	b.frames[g.GroupID()] = frame
+	return nil
+}
+
+// storeProblem maps what storage refuses to what a caller can act on.
+func storeProblem(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrDiskFull):
+		return &Problem{Class: ProblemFull, Code: "disk_full", Detail: err.Error()}
+	case errors.Is(err, storage.ErrMemoryCap):
+		return &Problem{Class: ProblemFull, Code: "memory_cap", Detail: "no room for new people"}
+	case errors.Is(err, storage.ErrLimit), errors.Is(err, storage.ErrStateFull),
+		errors.Is(err, storage.ErrInvalid):
+		return &Problem{Class: ProblemInvalid, Code: "limit", Detail: err.Error()}
+	case errors.Is(err, storage.ErrFenced), errors.Is(err, storage.ErrUnknown),
+		errors.Is(err, storage.ErrClosed):
+		return &Problem{Class: ProblemBusy, Code: "unavailable", Detail: err.Error()}
+	}
+	return err
+}
+
+// rejected builds the result of a refused line.
+func rejected(err error) LineResult { return LineResult{Status: LineRejected, Err: err} }
+
+func invalid(code, field, detail string) *Problem {
+	return &Problem{Class: ProblemInvalid, Code: code, Field: field, Detail: detail}
+}
+
+// User applies one line of POST /v1/users.
+func (b *Batch) User(doc *UserDoc) LineResult {
+	id, err := b.owner(doc.UserID, doc.Identities)
+	if err != nil {
+		return rejected(err)
+	}
+	if err := b.resolvePatch(doc); err != nil {
+		return rejected(err)
+	}
+	if err := b.resolveClaims(doc); err != nil {
+		return rejected(err)
+	}
+	b.sortClaims()
+	b.lockClaims()
+	defer b.unlockClaims()
+	var key uint64
+	if len(doc.Key) > 0 {
+		b.text = append(append(append(b.text[:0], id...), 0), doc.Key...)
+		key = b.e.store.DedupHash(dedupUser, b.text)
+	}
+	return b.applyUser(id, key, doc.BodyHash)
+}
+
+// Kinds of idempotency keys; stored inside the hash.
+const (
+	dedupUser uint8 = iota + 1
+	dedupEvent
+	dedupOutcome
+)
+
+// applyUser finds or makes the person, refuses identities of others, appends
+// the patch and the claims. The claims' stripes are held. Effects of several
+// groups are appended inside one Together, so they become durable together.
+func (b *Batch) applyUser(id []byte, key uint64, body uint32) LineResult {
+	self, known := b.e.find(id)
+	for i := range b.claims {
+		owner, taken := b.e.claimOwner(&b.claims[i])
+		if taken && (!known || owner != self) {
+			return rejected(&Problem{
+				Class: ProblemConflict, Code: "identity_conflict",
+				Field:  fmt.Sprintf("identities[%d]", i),
+				Detail: "the identity belongs to another person",
+			})
+		}
+	}
+	result := LineResult{}
+	b.e.store.Together(func() {
+		result = b.appendUser(id, key, body)
+	})
+	return result
+}
+
+func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
+	g, ord, seen, err := b.person(id, key, body)
+	if err != nil {
+		return rejected(err)
+	}
+	defer func() {
+		if g != nil {
+			g.Unlock()
+		}
+	}()
+	if seen != nil {
+		return *seen
+	}
+	ref := storage.PersonRef{Group: g.GroupID(), Ord: ord, Person: g.Row(ord).Person}
+	b.stamp(storage.EffectPatch, ord)
+	b.effect.DedupKey, b.effect.DedupBody = key, body
+	b.effect.Patch = &b.patch
+	if err := b.append(g); err != nil {
+		return rejected(err)
+	}
+	g.Unlock()
+	g = nil
+	for i := range b.claims {
+		if err := b.appendClaim(&b.claims[i], ref); err != nil {
+			return rejected(err)
+		}
+	}
+	return LineResult{}
+}
+
+// settled notes that a visitor row is about to become a person's.
+func (b *Batch) settled(row *storage.Row) {
+	if row.Flags&storage.RowVisitor != 0 {
+		b.e.visitors.Add(-1)
+	}
+}
+
+// stamp readies b.effect for an effect of a kind on a person.
+func (b *Batch) stamp(kind storage.EffectKind, ord storage.Ord) {
+	b.effect = storage.Effect{
+		Kind: kind, Ord: ord, Time: b.e.clock.Now(), Config: b.snap.Revision,
+	}
+}
+
+// person locks the group of id and returns the person's ordinal, making the
+// person when unknown. With a key that was seen before, seen is the line's
+// result and nothing was made. On success the group stays locked.
+func (b *Batch) person(id []byte, key uint64, body uint32) (
+	g *storage.Group, ord storage.Ord, seen *LineResult, err error,
+) {
+	s := b.e.store
+	slot := s.SlotOf(workspaceID, id)
+	hash := s.IndexHash(workspaceID, id)
+	g = s.GroupOf(slot)
+	g.Lock()
+	if key != 0 {
+		if old, ok := g.SeenDedup(key); ok {
+			return g, 0, duplicate(old == body), nil
+		}
+	}
+	ord, ok := g.Find(workspaceID, hash, id)
+	if ok {
+		return g, ord, nil, nil
+	}
+	ord, err = b.create(g, slot, hash, id)
+	if err != nil {
+		g.Unlock()
+		return nil, 0, nil, err
+	}
+	return g, ord, nil, nil
+}
+
+// duplicate is the result of a line whose idempotency key was seen before.
+func duplicate(sameBody bool) *LineResult {
+	if sameBody {
+		return &LineResult{Status: LineDuplicate}
+	}
+	return &LineResult{Status: LineRejected, Err: &Problem{
+		Class: ProblemConflict, Code: "id_reused",
+		Detail: "the same id was sent before with another body",
+	}}
+}
+
+// create appends a new person to a locked group.
+func (b *Batch) create(
+	g *storage.Group, slot storage.Slot, hash uint64, id []byte,
+) (storage.Ord, error) {
+	person, ord := g.NextPerson()
+	b.stamp(storage.EffectCreate, ord)
+	b.effect.Create = storage.CreateEffect{
+		Workspace: workspaceID, Slot: slot, Person: person, ID: id, IDHash: hash, Key: g.NewKey(),
+	}
+	return ord, b.append(g)
+}
+
+// Event applies one line of POST /v1/events.
+func (b *Batch) Event(doc *EventDoc) LineResult {
+	id, err := b.owner(doc.UserID, doc.Identities)
+	if err != nil {
+		return rejected(err)
+	}
+	if len(doc.EventID) == 0 || len(doc.EventID) > maxUserID {
+		return rejected(invalid("bad_id", "event_id", "want 1 to 128 bytes"))
+	}
+	event, indexed, err := b.resolveEvent(doc)
+	if err != nil {
+		return rejected(err)
+	}
+	b.text = append(append(append(b.text[:0], id...), 0), doc.EventID...)
+	key := b.e.store.DedupHash(dedupEvent, b.text)
+	g, ord, seen, err := b.person(id, key, doc.BodyHash)
+	if err != nil {
+		return rejected(err)
+	}
+	defer g.Unlock()
+	if seen != nil {
+		return *seen
+	}
+	b.stamp(storage.EffectEvent, ord)
+	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash
+	at, clamped := clampEventTime(doc.OccurredAt, b.effect.Time)
+	b.effect.Event = storage.EventEffect{
+		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
+		Indexed: indexed, Raw: doc.Raw,
+	}
+	if err := b.append(g); err != nil {
+		return rejected(err)
+	}
+	if clamped {
+		return LineResult{Flags: FlagClockClamped}
+	}
+	return LineResult{}
+}
+
+// futureTolerance is how far a caller's clock may lie ahead of ours.
+const futureTolerance = 5 * 60 * 1000
+
+// clampEventTime replaces a missing time, and one beyond now + 5 minutes, by now.
+func clampEventTime(at, now storage.UnixMsec) (storage.UnixMsec, bool) {
+	switch {
+	case at == 0:
+		return now, false
+	case at > now+futureTolerance:
+		return now, true
+	}
+	return at, false
+}
+
+// owner returns the canonical id that a line is about: its user_id, else the
+// person its identities point at, else a canonical id made of the first one.
+func (b *Batch) owner(userID []byte, identities []IdentityRef) ([]byte, error) {
+	if len(userID) > 0 || len(identities) == 0 {
+		return b.canonical(userID, nil)
+	}
+	id, _, err := b.e.resolveIdentities(b.snap, identities, nil)
+	if err != nil {
+		return nil, err
+	}
+	if id != nil {
+		return id, nil
+	}
+	return b.canonical(nil, identities)
+}
+
+// canonical checks a user id, or makes the canonical id of a person who is
+// known by an identity only.
+func (b *Batch) canonical(userID []byte, identities []IdentityRef) ([]byte, error) {
+	if len(userID) > 0 {
+		if err := checkUserID(userID, "user_id"); err != nil {
+			return nil, err
+		}
+		return userID, nil
+	}
+	if len(identities) == 0 {
+		return nil, invalid("missing_field", "user_id", "want a user_id or identities")
+	}
+	return anonymousID(nil, &identities[0])
+}
+
+// checkUserID enforces 1–128 bytes without control characters; the codec has
+// checked the UTF-8.
+func checkUserID(id []byte, field string) error {
+	if len(id) == 0 || len(id) > maxUserID {
+		return invalid("bad_id", field, "want 1 to 128 bytes")
+	}
+	for _, c := range id {
+		if c < 0x20 || c == 0x7f {
+			return invalid("bad_id", field, "control characters are not allowed")
+		}
+	}
+	return nil
+}
+
+// anonymousID appends the canonical id of a person known by one identity only.
+// It begins with a zero byte, which no caller's user_id can hold.
+func anonymousID(dst []byte, ref *IdentityRef) ([]byte, error) {
+	if len(ref.Type)+len(ref.Value)+2 > maxUserID || len(ref.Value) == 0 || len(ref.Type) == 0 {
+		return nil, invalid("bad_id", "identities[0]",
+			"type and value together hold 2 to 126 bytes when there is no user_id")
+	}
+	dst = append(dst, 0)
+	dst = append(dst, ref.Type...)
+	dst = append(dst, ':')
+	return append(dst, normalised(ref)...), nil
+}
+
+// normalised returns an identity's value as it is compared: e-mail addresses
+// without regard to case and outer spaces, everything else byte by byte.
+func normalised(ref *IdentityRef) []byte {
+	if string(ref.Type) == "email" {
+		return []byte(strings.ToLower(strings.TrimSpace(string(ref.Value))))
+	}
+	return ref.Value
+}
+
+// stripes serialise claims of the same identity.
+type stripes struct {
+	locks [64]sync.Mutex
+}
+
+func (b *Batch) lockClaims() {
+	last := -1
+	for i := range b.claims {
+		if s := b.claims[i].stripe; s != last {
+			b.e.stripes.locks[s].Lock()
+			last = s
+		}
+	}
+}
+
+func (b *Batch) unlockClaims() {
+	last := -1
+	for i := range b.claims {
+		if s := b.claims[i].stripe; s != last {
+			b.e.stripes.locks[s].Unlock()
+			last = s
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"tact/storage"
+)
+
+// counter is a count of things that happened since start.
+type counter struct{ n atomic.Uint64 }
+
+// Inc adds one.
+func (c *counter) Inc() { c.n.Add(1) }
+
+// counters are what the conductor counts for /metrics.
+type counters struct {
+	waited       counter // decisions that waited for the disk
+	lateGrants   counter // grants not durable in time, released
+	renderErrors counter
+	repeats      counter // contacts reported again for one reservation
+	late         counter // contacts whose reservation had gone
+}
+
+// WriteMetrics writes the conductor's and the store's figures in the Prometheus
+// text format.
+func (e *Engine) WriteMetrics(w io.Writer) {
+	c := &e.counters
+	line := func(name, kind, help string, v any) {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %v\n", name, help, name, kind, name, v)
+	}
+	line("tact_decisions_waited_total", "counter",
+		"decisions that waited until the caps they used were durable", c.waited.n.Load())
+	line("tact_grants_late_total", "counter",
+		"grants that were not durable in time and were released", c.lateGrants.n.Load())
+	line("tact_render_errors_total", "counter", "messages that did not render",
+		c.renderErrors.n.Load())
+	line("tact_outcomes_repeated_total", "counter",
+		"contacts reported again for a confirmed reservation", c.repeats.n.Load())
+	line("tact_outcomes_ungranted_total", "counter",
+		"contacts counted although their reservation had gone", c.late.n.Load())
+	line("tact_visitors", "gauge", "rows of people nobody introduced", e.visitors.Load())
+	line("tact_revision", "gauge", "definitions revision in force", e.Revision())
+	line("tact_epoch", "gauge", "number of this start of the store", e.store.Epoch())
+	line("tact_server_time_ms", "gauge", "server time", int64(e.clock.Now()))
+	e.writeStoreMetrics(line)
+}
+
+func (e *Engine) writeStoreMetrics(line func(name, kind, help string, v any)) {
+	s := e.store.Stats()
+	b := &s.Bytes
+	total := b.Rows + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Stats + b.Dedup
+	line("tact_users", "gauge", "people in memory", s.People)
+	line("tact_resident_bytes", "gauge", "resident bytes of all groups", total)
+	line("tact_commits_total", "counter", "synced commits", s.Commits)
+	line("tact_frames_total", "counter", "frames made durable", s.Frames)
+	line("tact_commits_late_total", "counter", "commits beyond their deadline", s.Late)
+	line("tact_commit_median_seconds", "gauge", "median of the latest commits",
+		s.CommitMedian.Seconds())
+	line("tact_commit_longest_seconds", "gauge", "longest of the latest commits",
+		s.CommitLongest.Seconds())
+	line("tact_durable_lag_frames", "gauge", "frames appended and not durable", s.DurableLag)
+	line("tact_flush_lag_rows", "gauge", "rows changed and not written behind", s.FlushLag)
+	line("tact_disk_free_bytes", "gauge", "free bytes of the store's disk", s.DiskFree)
+	line("tact_corrupt_blocks_total", "counter", "corrupt blocks met", s.Corruptions)
+	line("tact_write_stalls_total", "counter", "write stalls of the store", s.WriteStalls)
+	full := 0
+	if s.DiskFull {
+		full = 1
+	}
+	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space", full)
+}
+
+// StoreStats returns the store's own figures, for benchmarks and checks.
+func (e *Engine) StoreStats() storage.StoreStats { return e.store.Stats() }
+
+// CheckStore compares rows, indexes, bitmaps, counters and disk of every group.
+func (e *Engine) CheckStore() error { return e.store.Check() }

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// User reads a person back. It errors with a ProblemMissing for an unknown id.
+func (e *Engine) User(id []byte) (*UserView, error) {
+	if err := checkUserID(id, "user_id"); err != nil {
+		return nil, err
+	}
+	g := e.store.GroupOf(e.store.SlotOf(workspaceID, id))
+	hash := e.store.IndexHash(workspaceID, id)
+	g.Lock()
+	defer g.Unlock()
+	ord, ok := g.Find(workspaceID, hash, id)
+	if !ok {
+		return nil, &Problem{
+			Class: ProblemMissing, Code: "user_not_found", Field: "user_id",
+			Detail: fmt.Sprintf("no user %q", id),
+		}
+	}
+	row, profile := g.Row(ord), g.Profile(ord)
+	v := &UserView{
+		UserID: string(id), Visitor: row.Flags&storage.RowVisitor != 0,
+		Timezone: e.store.NameOf(storage.DictZone, profile.Zone()),
+		Locale:   e.store.NameOf(storage.DictLocale, profile.Locale()),
+	}
+	e.viewProfile(v, profile)
+	e.viewTail(v, g.Tail(ord))
+	return v, nil
+}
+
+func (e *Engine) viewProfile(v *UserView, p storage.Profile) {
+	name := e.store.NameOf
+	p.EachIdentity(func(i storage.Identity) bool {
+		v.Identities = append(v.Identities, IdentityView{
+			name(storage.DictIdentityType, i.Type), string(i.Value),
+		})
+		return true
+	})
+	p.EachAttr(func(id storage.Name, value storage.Value) bool {
+		value.Bytes = slices.Clone(value.Bytes)
+		v.Attributes = append(v.Attributes, AttributeView{name(storage.DictAttribute, id), value})
+		return true
+	})
+	p.EachTag(func(t storage.TagValue) bool {
+		v.Tags = append(v.Tags, TagView{
+			name(storage.DictTag, t.ID), name(storage.DictTagValue, t.Value), t.Expires,
+		})
+		return true
+	})
+	p.EachSegment(func(s storage.Name) bool {
+		v.Segments = append(v.Segments, name(storage.DictSegment, s))
+		return true
+	})
+	p.EachConsent(func(c storage.Consent) bool {
+		v.Consents = append(v.Consents, ConsentView{
+			Purpose: name(storage.DictPurpose, c.Purpose),
+			Channel: definition.Channel(c.Channel).String(),
+			Source:  name(storage.DictSource, c.Source), Granted: c.Granted, At: c.At,
+		})
+		return true
+	})
+	for ch := range definition.ChannelCount {
+		if p.Blacklisted(uint8(ch)) {
+			v.Blacklist = append(v.Blacklist, ch.String())
+		}
+	}
+	p.EachAddress(func(channel uint8, value []byte) bool {
+		ch := definition.Channel(channel).String()
+		if n := len(v.Addresses); n == 0 || v.Addresses[n-1].Channel != ch {
+			v.Addresses = append(v.Addresses, AddressView{Channel: ch})
+		}
+		last := &v.Addresses[len(v.Addresses)-1]
+		last.Values = append(last.Values, string(value))
+		return true
+	})
+}
+
+func (e *Engine) viewTail(v *UserView, tail storage.Tail) {
+	name := e.store.NameOf
+	tail.Each(func(t storage.TailEvent) bool {
+		ev := EventView{
+			Event: name(storage.DictEvent, t.Event), Occurred: t.Occurred, Clamped: t.Clamped,
+			Offer: name(storage.DictOffer, t.Item),
+		}
+		t.EachProp(func(id storage.Name, value storage.Value) bool {
+			value.Bytes = slices.Clone(value.Bytes)
+			ev.Props = append(ev.Props, AttributeView{name(storage.DictProperty, id), value})
+			return true
+		})
+		v.Events = append(v.Events, ev)
+		return true
+	})
+}
+
+// Stats returns the statistics of all groups, summed per row, sorted by offer,
+// treatment, variant and what was counted. Cost: all rows of all groups.
+func (e *Engine) Stats() []StatsRow {
+	type sum struct {
+		n     uint64
+		value float64
+	}
+	sums := make(map[storage.StatsKey]sum)
+	for i := range e.store.Groups() {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		g.StatsRange(func(k storage.StatsKey, n uint64, value float64) {
+			s := sums[k]
+			sums[k] = sum{s.n + n, s.value + value}
+		})
+		g.Unlock()
+	}
+	name := e.store.NameOf
+	rows := make([]StatsRow, 0, len(sums))
+	for k, s := range sums {
+		rows = append(rows, StatsRow{
+			OfferID: name(storage.DictOffer, k.Offer), TreatmentID: e.treatmentID(k.Treatment),
+			Variant: name(storage.DictVariant, k.Variant), What: name(storage.DictOutcome, k.What),
+			N: s.n, Value: s.value,
+		})
+	}
+	slices.SortFunc(rows, func(a, b StatsRow) int {
+		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), cmp.Compare(a.TreatmentID, b.TreatmentID),
+			cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.What, b.What))
+	})
+	return rows
+}
+
+// treatmentID returns the treatment's id inside its offer: the dictionary holds
+// "offer/treatment", and neither part holds a slash.
+func (e *Engine) treatmentID(name storage.Name) string {
+	full := e.store.NameOf(storage.DictTreatment, name)
+	for i := range full {
+		if full[i] == '/' {
+			return full[i+1:]
+		}
+	}
+	return full
+}

@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"fmt"
+
+	"tact/storage"
+)
+
+// SegmentMembers adds people to a static segment and takes people out. Ids that
+// nobody has are refused with the whole call, so that nothing is half applied.
+// Memberships of one call become durable together.
+func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult {
+	id, ok := b.snap.segments[string(segment)]
+	if !ok {
+		return rejected(&Problem{
+			Class: ProblemMissing, Code: "unknown_segment", Field: "segment",
+			Detail: fmt.Sprintf("no segment %q is published", segment),
+		})
+	}
+	lists := [...]struct {
+		name string
+		ids  [][]byte
+	}{{"add", add}, {"remove", remove}}
+	for _, list := range lists {
+		for i, user := range list.ids {
+			if _, known := b.e.find(user); !known {
+				return rejected(&Problem{
+					Class: ProblemMissing, Code: "user_not_found",
+					Field:  fmt.Sprintf("%s[%d]", list.name, i),
+					Detail: fmt.Sprintf("no user %q", user),
+				})
+			}
+		}
+	}
+	var result LineResult
+	b.e.store.Together(func() {
+		for _, list := range lists {
+			for _, user := range list.ids {
+				if err := b.member(id, user, list.name == "add"); err != nil {
+					result = rejected(err)
+					return
+				}
+			}
+		}
+	})
+	return result
+}
+
+// member changes one membership. A person who has gone since is skipped.
+func (b *Batch) member(segment storage.Name, user []byte, in bool) error {
+	s := b.e.store
+	g := s.GroupOf(s.SlotOf(workspaceID, user))
+	g.Lock()
+	defer g.Unlock()
+	ord, ok := g.Find(workspaceID, s.IndexHash(workspaceID, user), user)
+	if !ok {
+		return nil
+	}
+	b.patch = storage.Patch{}
+	if in {
+		b.patch.SegmentsAdd = []storage.Name{segment}
+	} else {
+		b.patch.SegmentsRemove = []storage.Name{segment}
+	}
+	b.settled(g.Row(ord))
+	b.stamp(storage.EffectPatch, ord)
+	b.effect.Patch = &b.patch
+	return b.append(g)
+}

@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"tact/engine/content"
+	"tact/engine/decide"
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// Snapshot is everything published, compiled: immutable, swapped as one
+// pointer. A decision reads one Snapshot from its first line to its last.
+type Snapshot struct {
+	Revision uint32
+	Set      *definition.Set
+	Plan     *decide.Plan
+
+	messages   []message // by treatment index of the plan
+	attributes map[string]attributeSchema
+	events     map[string]eventSchema
+	tags       map[string]tagSchema
+	segments   map[string]storage.Name
+	context    map[string]contextSchema
+	mint       intern // as compile was given it
+	stocked    []bool // by offer of the plan: some total cap counts its reactions
+}
+
+// message is one treatment's content, ready to render.
+type message struct {
+	contentType string
+	template    *content.Template
+	sources     []content.Source
+}
+
+type attributeSchema struct {
+	id     storage.Name
+	typ    definition.AttrType
+	values []string
+}
+
+type eventSchema struct {
+	id      storage.Name
+	indexed map[string]propertySchema
+}
+
+type propertySchema struct {
+	id  storage.Name
+	typ definition.AttrType
+}
+
+type tagSchema struct {
+	id     storage.Name
+	values map[string]storage.Name // empty: a label
+	ttl    int64
+}
+
+type contextSchema struct {
+	id  storage.Name
+	typ definition.AttrType
+}
+
+// intern mints dictionary ids: the store's, or a throw-away one for checks.
+type intern func(storage.DictKind, string) (storage.Name, error)
+
+// compile turns files into a Snapshot. Every fault of every file is returned;
+// with faults the Snapshot is nil. previous may be nil.
+func compile(
+	files []definition.File, mint intern, previous *Snapshot, now storage.UnixMsec,
+) (*Snapshot, []definition.Fault) {
+	set, faults := definition.Load(files)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	s := &Snapshot{Set: set, mint: mint}
+	env := decide.Env{Intern: mint, NowMs: now}
+	if previous != nil {
+		env.Previous = previous.Plan
+		env.Revision = previous.Revision + 1
+	}
+	plan, faults := decide.Compile(set, env)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	s.Plan = plan
+	if err := s.index(mint); err != nil {
+		return nil, []definition.Fault{{Message: err.Error()}}
+	}
+	s.findStock()
+	faults = s.compileMessages()
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return s, nil
+}
+
+// index builds the name tables that ingest reads.
+func (s *Snapshot) index(mint intern) error {
+	m := &minter{mint: mint}
+	s.attributes = make(map[string]attributeSchema, len(s.Set.Attributes))
+	for _, a := range s.Set.Attributes {
+		s.attributes[a.ID] = attributeSchema{m.id(storage.DictAttribute, a.ID), a.Type, a.Values}
+	}
+	s.events = make(map[string]eventSchema, len(s.Set.Events))
+	for _, ev := range s.Set.Events {
+		schema := eventSchema{id: m.id(storage.DictEvent, ev.ID)}
+		schema.indexed = make(map[string]propertySchema)
+		for _, p := range ev.Properties {
+			if p.Indexed {
+				id := m.id(storage.DictProperty, p.Name)
+				schema.indexed[p.Name] = propertySchema{id, p.Type}
+			}
+		}
+		s.events[ev.ID] = schema
+	}
+	s.tags = make(map[string]tagSchema, len(s.Set.Tags))
+	for _, t := range s.Set.Tags {
+		schema := tagSchema{id: m.id(storage.DictTag, t.ID), ttl: t.TTL}
+		schema.values = make(map[string]storage.Name, len(t.Values))
+		for _, v := range t.Values {
+			schema.values[v] = m.id(storage.DictTagValue, v)
+		}
+		s.tags[t.ID] = schema
+	}
+	s.segments = make(map[string]storage.Name, len(s.Set.Segments))
+	for _, seg := range s.Set.Segments {
+		s.segments[seg.ID] = m.id(storage.DictSegment, seg.ID)
+	}
+	s.context = make(map[string]contextSchema)
+	for _, p := range s.Set.Placements {
+		for _, c := range p.Context {
+			s.context[c.Name] = contextSchema{m.id(storage.DictContext, c.Name), c.Type}
+		}
+	}
+	return m.err
+}
+
+// minter keeps the first error of a run of interns.
+type minter struct {
+	mint intern
+	err  error
+}
+
+func (m *minter) id(kind storage.DictKind, name string) storage.Name {
+	id, err := m.mint(kind, name)
+	if err != nil && m.err == nil {
+		m.err = err
+	}
+	return id
+}
+
+// compileMessages compiles the content of every treatment.
+func (s *Snapshot) compileMessages() []definition.Fault {
+	var faults []definition.Fault
+	s.messages = make([]message, len(s.Plan.Treatments))
+	for i := range s.Plan.Treatments {
+		def := s.Plan.Treatments[i].Def
+		tmpl, bad := content.Compile(def.Content, s.resolve)
+		if len(bad) > 0 {
+			offer := &s.Plan.Offers[s.Plan.Treatments[i].Offer]
+			for j := range bad {
+				bad[j].Doc = "offer/" + offer.ID
+				bad[j].Field = fmt.Sprintf("treatments[%d].content.%s",
+					int32(i)-offer.FirstTreatment, bad[j].Field)
+			}
+			faults = append(faults, bad...)
+			continue
+		}
+		s.messages[i] = message{def.Content.Type, tmpl, tmpl.Sources()}
+	}
+	return faults
+}
+
+// resolve names what a template may use: user.id, user.locale, user.NAME for
+// declared attributes, context.NAME for declared context keys.
+func (s *Snapshot) resolve(path string) (content.Source, bool) {
+	space, name, ok := strings.Cut(path, ".")
+	if !ok {
+		return content.Source{}, false
+	}
+	switch space {
+	case "user":
+		switch name {
+		case "id":
+			return content.Source{Space: content.SpaceUserID, Type: definition.TypeString}, true
+		case "locale":
+			return content.Source{Space: content.SpaceUserLocale, Type: definition.TypeString}, true
+		}
+		if a, ok := s.attributes[name]; ok {
+			return content.Source{Space: content.SpaceUserAttr, ID: uint32(a.id), Type: a.typ}, true
+		}
+	case "context":
+		if c, ok := s.context[name]; ok {
+			return content.Source{Space: content.SpaceContext, ID: uint32(c.id), Type: c.typ}, true
+		}
+	}
+	return content.Source{}, false
+}
+
+// findStock marks the offers whose reactions a total cap counts: their stock is
+// looked at before they are offered. Cost: offers × placements × caps, and
+// nothing where no such cap exists.
+func (s *Snapshot) findStock() {
+	plan := s.Plan
+	s.stocked = make([]bool, len(plan.Offers))
+	any := false
+	for i := range plan.Caps {
+		c := &plan.Caps[i]
+		any = any || (c.Scope == definition.ScopeTotal && c.CountOn&definition.CountReactions != 0)
+	}
+	if !any {
+		return
+	}
+	var keys []storage.HeldKey
+	for o := range plan.Offers {
+		for p := range plan.Placements {
+			keys = plan.AppendReactionKeys(keys[:0], decide.Fact{
+				Offer: int32(o), Placement: int32(p), Channel: plan.Placements[p].Channel,
+				CountOn: definition.CountReactions,
+			})
+			for _, k := range keys {
+				s.stocked[o] = s.stocked[o] || k.Total
+			}
+		}
+	}
+}
