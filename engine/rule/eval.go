@@ -1,0 +1,392 @@
+package rule
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"tact/engine/definition"
+	"tact/engine/experiment"
+	"tact/storage"
+)
+
+// EvalUser sets the bits of every atom whose Since is above from, and of every
+// atom that depends on time, to what holds for w at w.Now; other bits keep
+// their values. from is the Rev for which bits is complete: 0, or more than
+// p.Rev, means that nothing is known yet and every atom is judged; p.Rev means
+// that only time has passed.
+//
+// next is a second at or before the earliest instant after w.Now at which an
+// atom of p changes with time alone, 0xFFFFFFFF when there is none until 2106.
+// It may be the second of w.Now itself, when the change comes later in it: a
+// caller who judges again as long as the second of its clock is not below next
+// is always right. A change of w.Zone needs from = 0.
+//
+// Cost: a search in the profile for each atom judged, and date arithmetic for
+// those of the calendar: measured 140 ns an atom over a random mix with texts,
+// patterns and calendar; no allocation.
+func (p *Program) EvalUser(
+	w *Who, from uint32, bits *[UserWords]uint64,
+) (next storage.UnixSec) {
+	e := evaluation{who: w, flip: never}
+	if p.calendar {
+		e.clock = newClock(w.Now, w.Zone)
+	} else {
+		e.clock.now = w.Now
+	}
+	if from == p.Rev {
+		for _, i := range p.timed {
+			e.set(&p.UserAtoms[i], i, bits)
+		}
+		return seconds(e.flip)
+	}
+	if from > p.Rev {
+		from = 0
+	}
+	for i := range p.UserAtoms {
+		a := &p.UserAtoms[i]
+		if a.test.kind != testNone && (a.Since > from || a.test.timed()) {
+			e.set(a, uint16(i), bits)
+		}
+	}
+	return seconds(e.flip)
+}
+
+// EvalRequest sets the words of a request: words has p.RequestWords words; bits
+// that a shorter one has no room for are left out. Cost: as EvalUser.
+func (p *Program) EvalRequest(ctx []ContextValue, words []uint64) {
+	clear(words)
+	for i := range p.requestAtoms {
+		t := &p.requestAtoms[i].test
+		if value, ok := contextValue(ctx, t.id); ok && i>>6 < len(words) && t.static(value) {
+			words[i>>6] |= 1 << (i & 63)
+		}
+	}
+}
+
+func contextValue(ctx []ContextValue, key storage.Name) (storage.Value, bool) {
+	for i := range ctx {
+		if ctx[i].Key == key {
+			return ctx[i].Value, true
+		}
+	}
+	return storage.Value{}, false
+}
+
+// seconds rounds an instant down to what a row can hold.
+func seconds(at storage.UnixMsec) storage.UnixSec {
+	s := floorDiv(int64(at), 1000)
+	return storage.UnixSec(max(0, min(s, math.MaxUint32)))
+}
+
+// evaluation is one call of EvalUser.
+type evaluation struct {
+	who   *Who
+	clock clock
+	flip  storage.UnixMsec
+}
+
+func (e *evaluation) set(a *Atom, i uint16, bits *[UserWords]uint64) {
+	if e.judge(&a.test) {
+		bits[i>>6] |= 1 << (i & 63)
+		return
+	}
+	bits[i>>6] &^= 1 << (i & 63)
+}
+
+// judge says whether a test on a person holds now, and lowers flip to when that
+// changes.
+func (e *evaluation) judge(t *test) bool {
+	profile := &e.who.Profile
+	switch t.kind {
+	case testTag, testTagValues:
+		return e.tag(t)
+	case testSegment:
+		return profile.Segment(t.id)
+	case testPercent:
+		if len(e.who.ID) == 0 {
+			return false
+		}
+		bucket := int64(experiment.Bucket(t.seed, e.who.ID))
+		return t.lo <= bucket && bucket < t.hi
+	case testConsent, testWithdrawn:
+		granted, known, _ := profile.Consent(t.id, t.channel)
+		return known && granted == (t.kind == testConsent)
+	case testBlacklisted:
+		return profile.Blacklisted(t.channel)
+	case testReachable:
+		return profile.HasAddress(t.channel)
+	case testDerived:
+		return e.derived(t.tree)
+	}
+	value, ok := profile.Attr(t.id)
+	if !ok {
+		return false
+	}
+	if t.dynamic() {
+		return e.moving(t, value)
+	}
+	return t.static(value)
+}
+
+func (e *evaluation) tag(t *test) bool {
+	value, ok, expires := e.who.Profile.Tag(t.id)
+	if !ok || t.enum && value == 0 {
+		return false
+	}
+	if expires != 0 {
+		end := storage.UnixMsec(expires) * 1000
+		if e.clock.now >= end {
+			return false
+		}
+		e.flip = min(e.flip, end)
+	}
+	if t.kind == testTag {
+		return true
+	}
+	_, found := slices.BinarySearch(t.ints, int64(value))
+	return found
+}
+
+// timed says that the answer can change with time alone.
+func (t *test) timed() bool {
+	switch t.kind {
+	case testTag, testTagValues:
+		return true
+	case testDerived:
+		return t.tree.timed
+	}
+	return t.dynamic() && !t.zonal()
+}
+
+// dynamic says that the test needs the clock or the zone.
+func (t *test) dynamic() bool { return t.kind >= testLocal && t.kind <= testYearly }
+
+// zonal says that the test needs the zone and not the clock.
+func (t *test) zonal() bool { return t.kind == testLocal || t.kind == testLocals }
+
+// number reads a bool, int, date or time. Dates and times outside the years 1
+// to 9999 are no values.
+func (t *test) number(v storage.Value) (n int64, ok bool) {
+	if v.Kind != storage.ValueKind(t.typ) {
+		return 0, false
+	}
+	n = int64(v.Num)
+	switch t.typ {
+	case definition.TypeBool:
+		return n, n == 0 || n == 1
+	case definition.TypeInt:
+		return n, true
+	case definition.TypeDate:
+		return n, dayMin <= n && n <= dayMax
+	case definition.TypeTime:
+		return n, dayMin*dayMs <= n && n < (dayMax+1)*dayMs
+	}
+	return 0, false
+}
+
+// float reads a float; a whole number is one too, what is not a number is none.
+func (t *test) float(v storage.Value) (f float64, ok bool) {
+	switch v.Kind {
+	case storage.KindFloat:
+		f = math.Float64frombits(v.Num)
+		return f, f == f
+	case storage.KindInt:
+		return float64(int64(v.Num)), true
+	}
+	return 0, false
+}
+
+// static judges a value by itself.
+func (t *test) static(v storage.Value) bool {
+	switch t.kind {
+	case testKnown:
+		return t.known(v)
+	case testInt:
+		n, ok := t.number(v)
+		return ok && t.lo <= n && n <= t.hi
+	case testInts:
+		n, ok := t.number(v)
+		if !ok {
+			return false
+		}
+		_, found := slices.BinarySearch(t.ints, n)
+		return found
+	case testFloat:
+		f, ok := t.float(v)
+		return ok && t.flo <= f && f <= t.fhi
+	case testFloats:
+		f, ok := t.float(v)
+		if !ok {
+			return false
+		}
+		_, found := slices.BinarySearch(t.floats, f)
+		return found
+	case testVersion, testVersions:
+		return t.version(v)
+	case testElement:
+		return v.Kind == storage.KindList && t.element(v.Bytes)
+	}
+	return v.Kind == storage.KindString && t.string(v.Bytes)
+}
+
+// known says whether v is a value of the declared type.
+func (t *test) known(v storage.Value) bool {
+	switch t.typ {
+	case definition.TypeFloat:
+		_, ok := t.float(v)
+		return ok
+	case definition.TypeString:
+		return v.Kind == storage.KindString
+	case definition.TypeList:
+		return v.Kind == storage.KindList
+	case definition.TypeSemver:
+		_, ok := parseVersion(v.Bytes)
+		return ok && v.Kind == storage.KindSemver
+	}
+	_, ok := t.number(v)
+	return ok
+}
+
+func (t *test) string(text []byte) bool {
+	switch t.kind {
+	case testText:
+		if t.fold {
+			return foldCompare(text, t.text) == 0
+		}
+		return string(text) == t.text
+	case testTexts:
+		return t.oneOf(text)
+	case testPrefix:
+		if t.fold {
+			_, whole := foldPrefix(text, t.text)
+			return whole
+		}
+		return len(text) >= len(t.text) && string(text[:len(t.text)]) == t.text
+	case testSuffix:
+		if t.fold {
+			return foldSuffix(text, t.text)
+		}
+		return len(text) >= len(t.text) && string(text[len(text)-len(t.text):]) == t.text
+	case testSubstring:
+		if t.fold {
+			return foldContains(text, t.text)
+		}
+		return contains(text, t.text)
+	case testPattern:
+		return len(text) <= MaxMatched && t.pattern.Match(text)
+	}
+	return false
+}
+
+// contains is bytes.Contains with a string, which would be copied.
+func contains(text []byte, part string) bool {
+	for len(text) >= len(part) {
+		if string(text[:len(part)]) == part {
+			return true
+		}
+		text = text[1:]
+	}
+	return false
+}
+
+func (t *test) oneOf(text []byte) bool {
+	if t.fold {
+		_, found := slices.BinarySearchFunc(t.folded, text, func(folded string, text []byte) int {
+			return -foldCompare(text, folded)
+		})
+		return found
+	}
+	_, found := t.texts[string(text)]
+	return found
+}
+
+// element walks a packed list: (uvarint length, bytes) per element. Broken
+// bytes end it.
+func (t *test) element(packed []byte) bool {
+	for len(packed) > 0 {
+		size, n := binary.Uvarint(packed)
+		if n <= 0 || size > uint64(len(packed)-n) {
+			return false
+		}
+		if t.oneOf(packed[n : n+int(size)]) {
+			return true
+		}
+		packed = packed[n+int(size):]
+	}
+	return false
+}
+
+func (t *test) version(v storage.Value) bool {
+	got, ok := parseVersion(v.Bytes)
+	if !ok || v.Kind != storage.KindSemver {
+		return false
+	}
+	if t.kind == testVersions {
+		_, found := slices.BinarySearchFunc(t.versions, got, version.compare)
+		return found
+	}
+	if t.bounded[0] {
+		c := got.compare(t.versions[0])
+		if c < 0 || c == 0 && t.openLo {
+			return false
+		}
+	}
+	if t.bounded[1] {
+		c := got.compare(t.versions[1])
+		return c < 0 || c == 0 && !t.openHi
+	}
+	return true
+}
+
+// moving judges a date or time against the clock and the zone.
+func (e *evaluation) moving(t *test, v storage.Value) bool {
+	n, ok := t.number(v)
+	if !ok {
+		return false
+	}
+	switch t.kind {
+	case testLast, testNext:
+		return e.within(t, n)
+	}
+	day := n
+	if t.typ == definition.TypeTime {
+		day = e.clock.local(n)
+	}
+	switch t.kind {
+	case testLocal:
+		return t.lo <= day && day <= t.hi
+	case testLocals:
+		_, found := slices.BinarySearch(t.ints, day)
+		return found
+	case testDays: // today in [day-hi, day-lo]
+		e.clock.flips(&e.flip, day-t.hi)
+		e.clock.flips(&e.flip, day-t.lo+1)
+		return day-t.hi <= e.clock.today && e.clock.today <= day-t.lo
+	case testMonths:
+		start, end := addMonths(day, t.lo), addMonths(day, t.hi)
+		e.clock.flips(&e.flip, start)
+		e.clock.flips(&e.flip, end)
+		return start <= e.clock.today && e.clock.today < end
+	case testYearly:
+		return e.clock.anniversary(day, t.lo, t.hi, &e.flip)
+	}
+	return false
+}
+
+// within judges a time against a span before or after now: it holds while now
+// is in [from, until).
+func (e *evaluation) within(t *test, at int64) bool {
+	from, until := storage.UnixMsec(at), storage.UnixMsec(at+t.hi)
+	if t.kind == testNext {
+		from, until = storage.UnixMsec(at-t.hi+1), storage.UnixMsec(at+1)
+	}
+	switch now := e.clock.now; {
+	case now < from:
+		e.flip = min(e.flip, from)
+	case now < until:
+		e.flip = min(e.flip, until)
+		return true
+	}
+	return false
+}
