@@ -15,21 +15,22 @@ import (
 // decideWork is the scratch of one decision: it lives inside the Decision that
 // the caller reuses, so that a steady stream of decisions allocates nothing.
 type decideWork struct {
-	snap     *Snapshot
-	request  decide.Request
-	slots    []decide.SlotRequest
-	offers   []int32 // allow and block lists
-	words    []uint64
-	context  []rule.ContextValue
-	who      rule.Who
-	person   decide.Person
-	over     decide.Overlay
-	result   decide.Result
-	bits     [8]uint64
-	values   values
-	id       []byte
-	now      storage.UnixMsec
-	deadline time.Time
+	snap    *Snapshot
+	request decide.Request
+	slots   []decide.SlotRequest
+	offers  []int32 // allow and block lists
+	words   []uint64
+	context []rule.ContextValue
+	who     rule.Who
+	person  decide.Person
+	over    decide.Overlay
+	result  decide.Result
+	bits    [8]uint64
+	values  values
+	id      []byte
+	now     storage.UnixMsec
+	start   storage.UnixMsec // when the request arrived
+	timeout time.Duration
 
 	group     *storage.Group
 	ord       storage.Ord
@@ -94,7 +95,8 @@ func (e *Engine) Decide(req *DecideRequest, out *Decision) error {
 			return err
 		}
 		out.reset(snap)
-		w.now = e.clock.Now()
+		w.start = e.clock.Now()
+		w.now = w.start
 		if req.Now != 0 {
 			w.now = req.Now
 		}
@@ -172,11 +174,9 @@ func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error
 		Explain: req.Explain != ExplainNone,
 	}
 	out.DecidedAt = w.now
-	timeout := req.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
+	if w.timeout = min(req.Timeout, maxTimeout); w.timeout <= 0 {
+		w.timeout = defaultTimeout
 	}
-	w.deadline = time.Now().Add(min(timeout, maxTimeout))
 	return nil
 }
 
@@ -417,6 +417,9 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id, Bits: &w.bits}
 	w.who = rule.Who{ID: w.id, Zone: w.snap.Plan.Workspace.Zone, Now: w.now}
 	if !w.known {
+		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
+			w.person.HasID = false // no room for a row: offers with person caps refuse
+		}
 		w.bits = [8]uint64{}
 		program.EvalUser(&w.who, 0, &w.bits)
 		return nil
@@ -440,8 +443,8 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 		program.EvalUser(&w.who, 0, &w.bits)
 	case row.BitsRev != program.Rev || now >= row.NextChange:
 		from := row.BitsRev
-		if from == 0 || now >= row.NextChange {
-			from, row.Bits = 0, [8]uint64{}
+		if from == 0 {
+			row.Bits = [8]uint64{}
 		}
 		row.NextChange = program.EvalUser(&w.who, from, &row.Bits)
 		row.BitsRev = program.Rev

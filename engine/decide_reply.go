@@ -9,9 +9,11 @@ import (
 	"tact/storage"
 )
 
-// remaining is what is left of the request's time.
+// remaining is what is left of the request's time, at least a nanosecond: 0
+// would mean the store's own deadline.
 func (e *Engine) remaining(w *decideWork) time.Duration {
-	return max(time.Until(w.deadline), 1) // 0 would mean the store's own deadline
+	passed := time.Duration(e.clock.Now()-w.start) * time.Millisecond
+	return max(w.timeout-passed, 1)
 }
 
 // reply turns the result of the last try into out.

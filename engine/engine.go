@@ -199,8 +199,12 @@ func (e *Engine) loop(ctx context.Context) {
 	}
 }
 
-// tick runs what must happen now and then. Its cost is bounded: it looks at
-// 4,096 rows a group.
+// maxExpiries bounds what one tick expires in one group.
+const maxExpiries = 256
+
+// tick runs what must happen now and then: it follows the wall clock, forgets
+// visitors whose day is over, and gives units of totals back whose reservation
+// has expired. Its cost is bounded: it looks at 4,096 rows a group.
 func (e *Engine) tick() {
 	if step := e.clock.pending(); step > 0 {
 		if err := e.raiseFloor(); err != nil {
@@ -214,11 +218,12 @@ func (e *Engine) tick() {
 	for i := range e.store.Groups() {
 		g := e.store.Group(storage.GroupID(i))
 		g.Lock()
-		n, err := g.ExpireVisitors(now, 256)
+		n, err := g.ExpireVisitors(now, maxExpiries)
+		_, err2 := g.ExpireHolds(now, maxExpiries)
 		g.Unlock()
 		e.visitors.Add(int64(-n))
-		if err != nil {
-			e.log.Debug("visitors not expired", "group", i, "err", err)
+		if err := errors.Join(err, err2); err != nil {
+			e.log.Debug("nothing expired", "group", i, "err", err)
 		}
 	}
 }

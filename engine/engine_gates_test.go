@@ -215,3 +215,24 @@ func TestOutcomeByDecisionID(t *testing.T) {
 		t.Fatalf("after a restart: %+v", r)
 	}
 }
+
+// The stock that a decision holds comes back when nobody accepts, also when
+// the person never returns.
+func TestHeldStockComesBack(t *testing.T) {
+	yaml := strings.Replace(testDefinitions, "window: lifetime\nlimit: 2", "window: lifetime\nlimit: 1\nhold: 15m", 1)
+	b := newBed(t, yaml)
+	b.want(b.decideReq("a", "hero"), "coupon")
+	b.want(b.decideReq("b", "hero"), "fallback: story")
+	b.m.pass(21 * time.Minute)
+	b.e.tick()
+	b.want(b.decideReq("b", "hero"), "coupon")
+	token := slices.Clone(b.out.Items[0].Token)
+	if r := b.outcome(token, "accept", "x"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	b.m.pass(21 * time.Minute)
+	b.e.tick()
+	b.want(b.decideReq("c", "hero"), "fallback: story")
+	b.reopen()
+	b.want(b.decideReq("d", "hero"), "fallback: story")
+}

@@ -173,6 +173,7 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 	if seen != nil {
 		return *seen
 	}
+	b.settled(g.Row(ord))
 	ref := storage.PersonRef{Group: g.GroupID(), Ord: ord, Person: g.Row(ord).Person}
 	b.stamp(storage.EffectPatch, ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, body
@@ -278,6 +279,7 @@ func (b *Batch) Event(doc *EventDoc) LineResult {
 	if seen != nil {
 		return *seen
 	}
+	b.settled(g.Row(ord))
 	b.stamp(storage.EffectEvent, ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash
 	at, clamped := clampEventTime(doc.OccurredAt, b.effect.Time)

@@ -249,6 +249,11 @@ func (b *Batch) contact(
 			ID: t.Reservation, CountOn: uint16(on),
 			At: min(max(toSecUp(at), held.Granted()), held.Expires()),
 		}
+		if !held.Live(b.e.instant(g, now)) {
+			// Its use was given back already, if only in the counting.
+			b.e.counters.late.Inc()
+			return FlagLate, b.append(g)
+		}
 		return 0, b.append(g)
 	case storage.ReservationConfirmed:
 		b.e.counters.repeats.Inc()

@@ -1,0 +1,291 @@
+package decide
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"tact/engine/definition"
+	"tact/engine/experiment"
+	"tact/engine/rule"
+	"tact/storage"
+)
+
+func (c *compiler) caps() {
+	for _, d := range sorted(c.set.Caps, metaOfCap) {
+		out := Cap{
+			ID: d.ID, Name: c.intern(&d.Meta, storage.DictCap, d.ID), Def: d, Scope: d.Scope,
+			Per: d.Per, CountOn: d.CountOn, Window: d.Window, Limit: d.Limit, MinGap: d.MinGap,
+			channels: channelBits(d.Channels), classes: classBits(d.Classes),
+		}
+		if len(d.Exempt) > 0 {
+			out.classes &^= classBits(d.Exempt)
+		}
+		if len(d.Placements) > 0 {
+			out.placements = c.placementSet(&d.Meta, "applies_to.placements", d.Placements)
+		}
+		out.kind, out.reason = kindOf(d), capReason(d)
+		out.offers = newBitset(len(c.plan.Offers))
+		for i := range c.plan.Offers {
+			o := c.plan.Offers[i].Def
+			if selects(&d.Offers, o) || slices.Contains(o.Caps, d.ID) {
+				out.offers.add(int32(i))
+			}
+		}
+		c.checkCap(d)
+		c.plan.capNames[out.Name] = int32(len(c.plan.Caps))
+		c.plan.Caps = append(c.plan.Caps, out)
+	}
+	for i := range c.plan.Offers {
+		o := c.plan.Offers[i].Def
+		for k, id := range o.Caps {
+			known := slices.ContainsFunc(c.plan.Caps, func(x Cap) bool { return x.ID == id })
+			if !known {
+				c.fault(&o.Meta, fmt.Sprintf("caps[%d]", k), "there is no cap %q", id)
+			}
+		}
+	}
+}
+
+// checkCap refuses what Pick and the store cannot count.
+func (c *compiler) checkCap(d *definition.Cap) {
+	switch {
+	case d.Scope != definition.ScopePerson && d.Scope != definition.ScopeTotal:
+		c.fault(&d.Meta, "scope", "counting per identity or device is not supported yet")
+	case d.Scope == definition.ScopePerson && d.Limit > storage.RingMax:
+		c.fault(&d.Meta, "limit", "limits above %d are not supported yet", storage.RingMax)
+	case d.Scope == definition.ScopeTotal && d.Window.Rolling > 0:
+		c.fault(&d.Meta, "window", "rolling windows of totals are not supported yet")
+	case d.Scope == definition.ScopeTotal && d.MinGap > 0:
+		c.fault(&d.Meta, "min_gap", "min_gap of totals is not supported yet")
+	}
+	if !onlyOneKind(d.CountOn) {
+		c.fault(&d.Meta, "count_on", "contacts, decision and reactions do not mix in one cap")
+	}
+}
+
+func kindOf(d *definition.Cap) capKind {
+	switch {
+	case d.CountOn&definition.CountDecision != 0:
+		return capDecision
+	case d.CountOn&definition.CountReactions != 0:
+		return capReaction
+	}
+	return capContact
+}
+
+// capReason is capped_total for totals, capped_contact for caps per all,
+// channel or placement, capped_user for the rest.
+func capReason(d *definition.Cap) Reason {
+	switch {
+	case d.Scope == definition.ScopeTotal:
+		return CappedTotal
+	case d.Per == definition.PerAll, d.Per == definition.PerChannel,
+		d.Per == definition.PerPlacement:
+		return CappedContact
+	}
+	return CappedUser
+}
+
+func (c *compiler) experiments() {
+	p := c.plan
+	for _, d := range sorted(c.set.Experiments, metaOfExperiment) {
+		x := Experiment{ID: d.ID, Name: c.intern(&d.Meta, storage.DictExperiment, d.ID), Def: d}
+		index := int32(len(p.Experiments))
+		p.experimentIDs[d.ID] = index
+		draw, faults := experiment.Compile(d, experiment.Identity{
+			ID: uint32(x.Name), Salt: d.ID, LayerSalt: d.Layer,
+		})
+		c.faults = append(c.faults, faults...)
+		x.Draw = draw
+		c.unit(d, &x)
+		touched := map[int32]bool{}
+		places := map[int32]bool{}
+		for i := range d.Variants {
+			v := c.variant(d, i)
+			for _, ch := range v.offers {
+				touched[ch.offer] = true
+			}
+			for _, ch := range v.placements {
+				places[ch.placement] = true
+			}
+			x.Variants = append(x.Variants, v)
+		}
+		for o := range touched {
+			p.Offers[o].experiments = append(p.Offers[o].experiments, index)
+		}
+		for at := range places {
+			p.Placements[at].experiments = append(p.Placements[at].experiments, index)
+		}
+		p.Experiments = append(p.Experiments, x)
+	}
+}
+
+func (c *compiler) unit(d *definition.Experiment, x *Experiment) {
+	switch d.Unit {
+	case "", "user":
+	case "identity":
+		x.unit = unitIdentity
+	case "device":
+		x.unit = unitDevice
+	default:
+		key, ok := c.plan.Names.Context[d.Unit]
+		if !ok {
+			c.fault(&d.Meta, "unit", "%q is none of user, identity, device and declared context keys",
+				d.Unit)
+		}
+		x.unit, x.unitKey = unitContext, key.ID
+	}
+}
+
+// variant compiles the i-th variant: its changes in rising order.
+func (c *compiler) variant(d *definition.Experiment, i int) Variant {
+	v := &d.Variants[i]
+	out := Variant{
+		ID: v.ID, Name: c.intern(&d.Meta, storage.DictVariant, d.ID+"/"+v.ID),
+	}
+	field := fmt.Sprintf("variants[%d].set", i)
+	for _, id := range slices.Sorted(maps.Keys(v.Offers)) {
+		change := v.Offers[id]
+		at, ok := c.plan.offerIDs[id]
+		if !ok {
+			c.fault(&d.Meta, field+".offers."+id, "there is no offer %q", id)
+			continue
+		}
+		ch := offerChange{offer: at, treatment: -1, exclude: change.Exclude}
+		if change.Lever != nil {
+			ch.lever, ch.hasLever = *change.Lever, true
+			c.nonNegative(&d.Meta, field+".offers."+id+".lever", ch.lever)
+		}
+		if change.Treatment != "" {
+			o := &c.plan.Offers[at]
+			k := slices.IndexFunc(o.Def.Treatments, func(t *definition.Treatment) bool {
+				return t.ID == change.Treatment
+			})
+			if k < 0 {
+				c.fault(&d.Meta, field+".offers."+id+".treatment", "offer %s has no treatment %q", id,
+					change.Treatment)
+				continue
+			}
+			ch.treatment = o.FirstTreatment + int32(k)
+		}
+		out.offers = append(out.offers, ch)
+	}
+	slices.SortFunc(out.offers, func(a, b offerChange) int { return cmp.Compare(a.offer, b.offer) })
+	for _, id := range slices.Sorted(maps.Keys(v.Placements)) {
+		at, ok := c.plan.placementIDs[id]
+		if !ok {
+			c.fault(&d.Meta, field+".placements."+id, "there is no placement %q", id)
+			continue
+		}
+		policy := c.policy(&d.Meta, field+".placements."+id+".policy", v.Placements[id].Policy)
+		out.placements = append(out.placements, policyChange{at, policy})
+	}
+	return out
+}
+
+// holdouts compiles the holdouts and marks what they cover: marketing offers
+// when `classes` names marketing, transactional offers that say
+// `holdout: true`, mandatory ones never.
+func (c *compiler) holdouts() {
+	docs := sorted(c.set.Holdouts, metaOfHoldout)
+	if len(docs) > MaxHoldouts {
+		c.fault(&docs[MaxHoldouts].Meta, "", "more than %d holdouts", MaxHoldouts)
+		docs = docs[:MaxHoldouts]
+	}
+	for i, d := range docs {
+		h := Holdout{ID: d.ID, Name: c.intern(&d.Meta, storage.DictHoldout, d.ID), Def: d}
+		draw, faults := experiment.CompileHoldout(d, experiment.Identity{
+			ID: uint32(h.Name), Salt: d.ID,
+		})
+		c.faults = append(c.faults, faults...)
+		h.Draw = draw
+		c.plan.Holdouts = append(c.plan.Holdouts, h)
+		for k := range c.plan.Offers {
+			o := &c.plan.Offers[k]
+			covers := o.Class == definition.Transactional && o.Def.HoldoutCovers ||
+				o.Class == definition.Marketing && slices.Contains(d.Classes, definition.Marketing)
+			if covers && selects(&d.Covers, o.Def) {
+				o.holds |= 1 << i
+			}
+		}
+	}
+}
+
+// rules parses every rule and gives its atoms bits.
+func (c *compiler) rules() {
+	for i := range c.plan.Offers {
+		o := &c.plan.Offers[i]
+		names := *c.plan.Names
+		names.Offer = o.Def.Attributes
+		for k, n := range [...]*definition.Node{
+			o.Def.Eligibility, o.Def.Applicability, o.Def.Suitability,
+		} {
+			field := Stage(k + 1).String()
+			tree := c.parse(&o.Def.Meta, n, &names, field)
+			if tree == nil {
+				continue
+			}
+			o.rules[k] = c.cond(&o.Def.Meta, tree, field)
+			if known := tree.Known(); !known.Empty() {
+				o.known[k], o.hasKnown[k] = c.cond(&o.Def.Meta, known, field), true
+			}
+		}
+	}
+	for i := range c.plan.Experiments {
+		x := &c.plan.Experiments[i]
+		tree := c.parse(&x.Def.Meta, x.Def.Targeting, c.plan.Names, "targeting")
+		if tree == nil {
+			continue
+		}
+		x.targeting = c.cond(&x.Def.Meta, tree, "targeting")
+		x.always = x.targeting.Always()
+	}
+}
+
+// parse reads one rule; nil after a fault.
+func (c *compiler) parse(
+	m *definition.Meta, n *definition.Node, names *rule.Names, field string,
+) *rule.Tree {
+	tree, faults := rule.Parse(n, names, field)
+	for _, f := range faults {
+		if f.Doc == "" && m.Kind != "" {
+			f.Doc = m.Kind + "/" + m.ID
+		}
+		if f.Pos.Line == 0 {
+			f.Pos = m.Pos
+		}
+		c.faults = append(c.faults, f)
+	}
+	return tree
+}
+
+func (c *compiler) cond(m *definition.Meta, tree *rule.Tree, field string) rule.Cond {
+	cond, err := c.builder.Cond(tree)
+	if err != nil && c.builder.Err() == nil {
+		c.fault(m, field, "%v", err)
+	}
+	return cond
+}
+
+// buildSlabs compiles every (placement, policy) pair: any policy may be asked
+// for by a request.
+func (c *compiler) buildSlabs() {
+	p := c.plan
+	p.slabOf = make([]int32, len(p.Placements)*len(p.Policies))
+	total := 0
+	for i := range p.Placements {
+		for k := range p.Policies {
+			if total > MaxCandidates {
+				c.fault(&p.Placements[i].Def.Meta, "", "placements × policies × candidates come to "+
+					"more than %d", MaxCandidates)
+				return
+			}
+			p.slabOf[i*len(p.Policies)+k] = int32(len(p.slabs))
+			s := c.buildSlab(int32(i), int32(k))
+			total += len(s.candidates)
+			p.slabs = append(p.slabs, s)
+		}
+	}
+}

@@ -1,0 +1,687 @@
+package decide
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"tact/engine/definition"
+	"tact/engine/experiment"
+)
+
+// model decides slowly and plainly from definitions, names and lists of uses.
+// It shares no code with Pick but the two hashes that are laws of their own.
+type model struct {
+	*catalogue
+	uses []modelUse
+}
+
+// modelUse is one use of one counter of the person.
+type modelUse struct {
+	cap, dim string
+	at       int64
+	grant    int // of a pending use: index of the grant; -1 = confirmed
+	until    int64
+}
+
+type modelAsk struct {
+	placement, policy string // policy "": the placement's
+	count             int
+	allow, block      []string
+	noAllow           bool
+}
+
+type modelRequest struct {
+	slots   []modelAsk
+	dedupe  Dedupe
+	now     int64           // ms
+	full    map[string]bool // "cap dim" of full totals
+	stopped map[string]bool
+	exclude map[string]bool // "slot offer"
+	noHold  bool
+}
+
+type modelItem struct {
+	slot             int
+	offer, treatment string
+	score            float64
+	fallback         bool
+	held, used       []string // "cap dim"
+	hold             int64
+}
+
+type modelResult struct {
+	items   []modelItem
+	reasons []string          // per slot, "" when filled
+	trace   map[string]string // "slot offer" → reason
+}
+
+// modelRun is one decision.
+type modelRun struct {
+	*model
+	f     *facts
+	req   *modelRequest
+	out   *modelResult
+	extra []modelUse // of this request
+}
+
+func (m *model) decide(f *facts, req *modelRequest) *modelResult {
+	r := &modelRun{model: m, f: f, req: req, out: &modelResult{trace: map[string]string{}}}
+	for i := range req.slots {
+		r.slot(i)
+	}
+	return r.out
+}
+
+func byID[T any](docs []*T, id string, of func(*T) string) *T {
+	for _, d := range docs {
+		if of(d) == id {
+			return d
+		}
+	}
+	return nil
+}
+
+func (m *model) offerOf(id string) *definition.Offer {
+	return byID(m.set.Offers, id, func(o *definition.Offer) string { return o.ID })
+}
+
+func (m *model) placementOf(id string) *definition.Placement {
+	return byID(m.set.Placements, id, func(o *definition.Placement) string { return o.ID })
+}
+
+func (m *model) policyOf(id string) *definition.Policy {
+	return byID(m.set.Policies, id, func(o *definition.Policy) string { return o.ID })
+}
+
+func modelSelects(s definition.Selector, o *definition.Offer) bool {
+	ok := true
+	if len(s.IDs)+len(s.Groups) > 0 {
+		ok = false
+		for _, id := range s.IDs {
+			ok = ok || id == o.ID
+		}
+		for _, g := range s.Groups {
+			ok = ok || strings.HasPrefix(o.Group+"/", g+"/")
+		}
+	}
+	for k, v := range s.Labels {
+		ok = ok && o.Labels[k] == v
+	}
+	return ok && (s.Not == nil || !modelSelects(*s.Not, o))
+}
+
+// variants are the person's variants, by id of the experiment.
+func (r *modelRun) variants() []definition.Variant {
+	var out []definition.Variant
+	for _, e := range r.set.Experiments {
+		draw, _ := experiment.Compile(e, experiment.Identity{Salt: e.ID, LayerSalt: e.Layer})
+		if a := r.wants[e.ID]; r.f.id == "" || a != nil && !a.holds(r.f) {
+			continue
+		}
+		if v, ok := draw.Assign([]byte(r.f.id)); ok {
+			out = append(out, e.Variants[v])
+		}
+	}
+	return out
+}
+
+func (r *modelRun) slot(i int) {
+	ask := r.req.slots[i]
+	p := r.placementOf(ask.placement)
+	policy := ask.policy
+	if policy == "" {
+		policy = p.Policy
+		for _, v := range r.variants() {
+			if c, ok := v.Placements[p.ID]; ok {
+				policy = c.Policy
+				break
+			}
+		}
+	}
+	pol := r.policyOf(policy)
+	var candidates []*definition.Offer
+	for _, o := range r.set.Offers {
+		if modelSelects(pol.Candidates, o) {
+			candidates = append(candidates, o)
+		}
+	}
+	count := ask.count
+	if count == 0 {
+		count = p.Count
+	}
+	beforeItems, beforeExtra := slices.Clone(r.out.items), slices.Clone(r.extra)
+	for range count {
+		best := r.best(i, p, pol, candidates)
+		if best == nil {
+			break
+		}
+		r.take(i, p, pol, best)
+	}
+	got := len(r.out.items) - len(beforeItems)
+	mine := slices.Clone(r.out.items[len(beforeItems):])
+	reason, depth := "inactive", -1
+	for _, o := range candidates {
+		key := fmt.Sprint(i, " ", o.ID)
+		if slices.ContainsFunc(mine, func(it modelItem) bool { return it.offer == o.ID }) {
+			r.out.trace[key] = ""
+			continue
+		}
+		why := r.refuse(i, p, o, beforeItems, beforeExtra)
+		if why == "" && got < count {
+			why = r.refuse(i, p, o, r.out.items, r.extra)
+		}
+		if why == "" {
+			why = "lost_arbitration"
+		}
+		r.out.trace[key] = why
+		if d := modelDepth(why); d > depth {
+			reason, depth = why, d
+		}
+	}
+	if got > 0 {
+		r.out.reasons = append(r.out.reasons, "")
+		return
+	}
+	if pol.Fallback != "" {
+		o := r.offerOf(pol.Fallback)
+		why := r.refuseFallback(i, p, pol, o)
+		if why == "" {
+			r.out.items = append(r.out.items, modelItem{
+				slot: i, offer: o.ID, treatment: r.treatment(p, o), fallback: true,
+			})
+			r.out.reasons = append(r.out.reasons, "")
+			return
+		}
+		if depth < 0 {
+			reason = why
+		}
+	}
+	r.out.reasons = append(r.out.reasons, reason)
+}
+
+// modelDepth is the order in which PRODUCT lists the gates.
+func modelDepth(reason string) int {
+	order := []string{
+		"inactive", "not_started", "expired", "channel_mismatch", "placement_mismatch",
+		"blocked_by_request", "holdout", "experiment_excluded", "ineligible", "not_applicable",
+		"not_suitable", "consent_missing", "blacklisted", "quiet_hours", "timezone_unknown",
+		"user_not_found", "capped_user", "capped_contact", "capped_total", "min_gap",
+		"duplicate_in_request", "lost_arbitration", "no_treatment", "deadline", "render_error",
+	}
+	return slices.Index(order, reason)
+}
+
+// treatment is the treatment the person would see, or "".
+func (r *modelRun) treatment(p *definition.Placement, o *definition.Offer) string {
+	fits := func(t *definition.Treatment) bool {
+		return t.Channel == p.Channel &&
+			(len(t.Placements) == 0 || slices.Contains(t.Placements, p.ID))
+	}
+	for _, v := range r.variants() {
+		for _, t := range o.Treatments {
+			if c := v.Offers[o.ID]; c.Treatment == t.ID && fits(t) {
+				return t.ID
+			}
+		}
+	}
+	for _, t := range o.Treatments {
+		if fits(t) {
+			return t.ID
+		}
+	}
+	return ""
+}
+
+func (r *modelRun) catalogue2(i int, p *definition.Placement, o *definition.Offer) string {
+	ask := r.req.slots[i]
+	switch {
+	case r.req.stopped[o.ID]:
+		return "inactive"
+	case o.StartMs != 0 && r.req.now < o.StartMs:
+		return "not_started"
+	case o.EndMs != 0 && r.req.now >= o.EndMs:
+		return "expired"
+	case r.treatment(p, o) == "":
+		for _, t := range o.Treatments {
+			if t.Channel == p.Channel {
+				return "placement_mismatch"
+			}
+		}
+		return "channel_mismatch"
+	case ask.allow != nil && !slices.Contains(ask.allow, o.ID), ask.noAllow,
+		slices.Contains(ask.block, o.ID):
+		return "blocked_by_request"
+	}
+	return ""
+}
+
+func (r *modelRun) heldOut(o *definition.Offer) bool {
+	for _, h := range r.set.Holdouts {
+		draw, _ := experiment.CompileHoldout(h, experiment.Identity{Salt: h.ID})
+		binds := o.Class == definition.Marketing && slices.Contains(h.Classes, o.Class) ||
+			o.Class == definition.Transactional && o.HoldoutCovers
+		if r.f.id != "" && binds && modelSelects(h.Covers, o) && draw.Holds([]byte(r.f.id)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *modelRun) excluded(o *definition.Offer) bool {
+	for _, v := range r.variants() {
+		if v.Offers[o.ID].Exclude {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *modelRun) consent(p *definition.Placement, o *definition.Offer) bool {
+	granted, known := r.f.consents[fmt.Sprint(o.Purpose, " ", uint8(p.Channel))]
+	personal, stated := r.f.consents[fmt.Sprint("personalisation ", uint8(p.Channel))]
+	switch {
+	case o.Class == definition.Mandatory:
+		return true
+	case o.Class == definition.Transactional:
+		return !known || granted
+	case slices.Contains(r.set.Workspace.ConsentRequired, p.Channel):
+		return known && granted
+	}
+	return (!known || granted) && (!stated || personal)
+}
+
+func (r *modelRun) zoneNames() []string {
+	w := &r.set.Workspace
+	switch {
+	case r.f.zone != "":
+		return []string{r.f.zone}
+	case w.ProtectZone:
+		return w.Zones
+	}
+	return []string{w.Timezone}
+}
+
+func (r *modelRun) quiet(p *definition.Placement, o *definition.Offer) string {
+	w := &r.set.Workspace
+	q := w.QuietHours
+	if q == nil || !slices.Contains(q.Channels, p.Channel) || !slices.Contains(q.Classes, o.Class) {
+		return ""
+	}
+	for _, name := range r.zoneNames() {
+		zone, _ := time.LoadLocation(name)
+		clock := time.UnixMilli(r.req.now).In(zone).Format("15:04")
+		for _, s := range q.Windows {
+			from := fmt.Sprintf("%02d:%02d", s.From/60, s.From%60)
+			until := fmt.Sprintf("%02d:%02d", s.Until/60, s.Until%60)
+			in := from <= clock && clock < until
+			if from > until {
+				in = clock >= from || clock < until
+			}
+			if in && r.f.zone == "" && w.ProtectZone {
+				return "timezone_unknown"
+			}
+			if in {
+				return "quiet_hours"
+			}
+		}
+	}
+	return ""
+}
+
+// counters are the dimensions a cap keeps for an offer; none when it does not bind.
+func (m *model) counters(
+	c *definition.Cap, o *definition.Offer, ch definition.Channel, placement string,
+) []string {
+	binds := (modelSelects(c.Offers, o) || slices.Contains(o.Caps, c.ID)) &&
+		(len(c.Channels) == 0 || slices.Contains(c.Channels, ch)) &&
+		(len(c.Placements) == 0 || slices.Contains(c.Placements, placement)) &&
+		(len(c.Classes) == 0 || slices.Contains(c.Classes, o.Class)) &&
+		!slices.Contains(c.Exempt, o.Class)
+	if !binds {
+		return nil
+	}
+	switch c.Per {
+	case definition.PerOffer:
+		return []string{o.ID}
+	case definition.PerOfferGroup:
+		var dims []string
+		for i := range o.Group {
+			if o.Group[i] == '/' {
+				dims = append(dims, o.Group[:i])
+			}
+		}
+		if o.Group != "" {
+			dims = append(dims, o.Group)
+		}
+		return dims
+	case definition.PerCampaign:
+		if o.Campaign == "" {
+			return nil
+		}
+		return []string{o.Campaign}
+	case definition.PerChannel:
+		return []string{ch.String()}
+	case definition.PerPlacement:
+		return []string{placement}
+	}
+	return []string{"all"}
+}
+
+// label numbers the calendar window that holds an instant in a zone.
+func label(w *definition.Window, at int64, zone *time.Location) int {
+	t := time.Unix(at, 0).In(zone)
+	day := int(time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC).Unix() / 86400)
+	n := 0
+	switch w.Unit {
+	case definition.UnitHour:
+		n = day*24 + t.Hour()
+	case definition.UnitDay:
+		n = day
+	case definition.UnitWeek:
+		// Weeks between the first day of this week and of the week of 1 January 1970.
+		first := day - (int(t.Weekday())-w.WeekStart+7)%7
+		zero := 0 - (int(time.Thursday)-w.WeekStart+7)%7
+		n = (first - zero) / 7
+	case definition.UnitMonth:
+		n = (t.Year()-1970)*12 + int(t.Month()) - 1
+	case definition.UnitQuarter:
+		n = (t.Year()-1970)*4 + (int(t.Month())-1)/3
+	case definition.UnitYear:
+		n = t.Year() - 1970
+	}
+	return n / w.Every
+}
+
+// inWindow tells whether a use at a time counts now, in one of the zones.
+func (r *modelRun) inWindow(c *definition.Cap, at, now int64, zone string) bool {
+	switch {
+	case c.Window.Rolling > 0:
+		return at > now-c.Window.Rolling
+	case c.Window.Unit != definition.UnitNone:
+		z, _ := time.LoadLocation(zone)
+		return label(&c.Window, at, z) >= label(&c.Window, now, z)
+	}
+	return true
+}
+
+func (r *modelRun) capZones(c *definition.Cap) []string {
+	switch {
+	case c.Window.Zone == "UTC":
+		return []string{"UTC"}
+	case c.Window.Zone == "user" && c.Scope == definition.ScopePerson:
+		return r.zoneNames()
+	}
+	return []string{r.set.Workspace.Timezone}
+}
+
+// count is the number of uses of one counter now, in the zone where it is largest.
+func (r *modelRun) count(
+	c *definition.Cap, dim string, now int64, extra []modelUse, since func(int64) bool,
+) int {
+	most := 0
+	for _, zone := range r.capZones(c) {
+		n := 0
+		for _, u := range slices.Concat(r.uses, extra) {
+			live := u.grant < 0 || r.req.now/1000 < u.until
+			in := since == nil && r.inWindow(c, u.at, now, zone) || since != nil && since(u.at)
+			if u.cap == c.ID && u.dim == dim && live && in {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// caps judges gate 5 at a time: the reason and the cap.
+func (r *modelRun) caps(
+	p *definition.Placement, o *definition.Offer, now int64, extra []modelUse,
+) (reason, by string) {
+	kind := func(c *definition.Cap) string {
+		switch {
+		case c.Scope == definition.ScopeTotal:
+			return "capped_total"
+		case c.Per == definition.PerAll, c.Per == definition.PerChannel, c.Per == definition.PerPlacement:
+			return "capped_contact"
+		}
+		return "capped_user"
+	}
+	for _, want := range []string{"capped_user", "capped_contact", "capped_total", "min_gap"} {
+		for _, c := range r.set.Caps {
+			for _, dim := range r.counters(c, o, p.Channel, p.ID) {
+				full := false
+				switch {
+				case want == "min_gap":
+					full = c.MinGap > 0 && r.count(c, dim, now, extra, func(at int64) bool {
+						return at > now-c.MinGap
+					}) > 0
+				case want != kind(c):
+				case c.Scope == definition.ScopeTotal:
+					full = c.Limit == 0 || r.req.full[c.ID+" "+dim]
+				default:
+					full = r.count(c, dim, now, extra, nil) >= c.Limit
+				}
+				if full {
+					return want, c.ID
+				}
+			}
+		}
+	}
+	return "", ""
+}
+
+// only judges one cap alone at a time.
+func (r *modelRun) only(
+	p *definition.Placement, o *definition.Offer, now int64, id string,
+) (reason, by string) {
+	set := *r.set
+	set.Caps = []*definition.Cap{byID(r.set.Caps, id, func(c *definition.Cap) string { return c.ID })}
+	alone := *r
+	alone.model = &model{catalogue: &catalogue{set: &set}, uses: r.uses}
+	return alone.caps(p, o, now, nil)
+}
+
+// modelHolds tells whether a decision holds a use of the cap on a channel.
+func modelHolds(c *definition.Cap, ch definition.Channel) bool {
+	switch {
+	case c.CountOn&definition.CountReactions != 0:
+		return c.Scope == definition.ScopeTotal && c.Hold > 0
+	case ch == definition.ChannelWeb:
+		return c.CountOn&definition.CountImpression != 0
+	}
+	return c.CountOn&definition.CountContacts != 0
+}
+
+// refuse walks the gates; "" = the offer may be picked.
+func (r *modelRun) refuse(
+	i int, p *definition.Placement, o *definition.Offer, items []modelItem, extra []modelUse,
+) string {
+	if why := r.catalogue2(i, p, o); why != "" {
+		return why
+	}
+	if r.heldOut(o) {
+		return "holdout"
+	}
+	if r.excluded(o) {
+		return "experiment_excluded"
+	}
+	for k, a := range r.rules[o.ID] {
+		if a != nil && !a.holds(r.f) {
+			return []string{"ineligible", "not_applicable", "not_suitable"}[k]
+		}
+	}
+	switch {
+	case !r.consent(p, o):
+		return "consent_missing"
+	case o.Class != definition.Mandatory && r.f.blacklist[p.Channel]:
+		return "blacklisted"
+	}
+	if why := r.quiet(p, o); why != "" {
+		return why
+	}
+	some := false
+	for _, c := range r.set.Caps {
+		if len(r.counters(c, o, p.Channel, p.ID)) == 0 {
+			continue
+		}
+		some = true
+		written := modelHolds(c, p.Channel) || c.CountOn&definition.CountDecision != 0
+		if r.f.id == "" && (c.Scope == definition.ScopePerson || written) {
+			return "user_not_found"
+		}
+	}
+	if why, _ := r.caps(p, o, r.req.now/1000, extra); why != "" {
+		return why
+	}
+	for _, it := range items {
+		group := r.offerOf(it.offer).Group
+		switch {
+		case it.offer == o.ID && (it.slot == i || r.req.dedupe != DedupeNone),
+			r.req.dedupe == DedupeOfferGroup && group != "" && group == o.Group:
+			return "duplicate_in_request"
+		}
+	}
+	switch {
+	case p.Channel != definition.ChannelWeb && !r.f.addresses[p.Channel]:
+		return "no_treatment"
+	case r.req.noHold && some:
+		return "deadline"
+	case r.req.exclude[fmt.Sprint(i, " ", o.ID)]:
+		return "render_error"
+	}
+	return ""
+}
+
+func (r *modelRun) refuseFallback(
+	i int, p *definition.Placement, pol *definition.Policy, o *definition.Offer,
+) string {
+	if why := r.catalogue2(i, p, o); why != "" {
+		return why
+	}
+	open := pol.Universal && p.Channel == definition.ChannelWeb
+	switch {
+	case !open && r.heldOut(o):
+		return "holdout"
+	case !open && r.excluded(o):
+		return "experiment_excluded"
+	case !open && !r.consent(p, o):
+		return "consent_missing"
+	case o.Class != definition.Mandatory && r.f.blacklist[p.Channel]:
+		return "blacklisted"
+	}
+	if why := r.quiet(p, o); why != "" {
+		return why
+	}
+	switch {
+	case p.Channel != definition.ChannelWeb && !r.f.addresses[p.Channel]:
+		return "no_treatment"
+	case r.req.exclude[fmt.Sprint(i, " ", o.ID)]:
+		return "render_error"
+	}
+	return ""
+}
+
+// score is the product of the four factors.
+func (r *modelRun) score(pol *definition.Policy, o *definition.Offer) float64 {
+	read := func(op definition.Operand, most float64) float64 {
+		if op.Attribute == "" {
+			return op.Const
+		}
+		x, ok := r.f.attrs[op.Attribute]
+		if !ok || x < 0 || x > most {
+			return 0
+		}
+		return x
+	}
+	lever := o.Lever
+	for _, v := range slices.Backward(r.variants()) {
+		if l := v.Offers[o.ID].Lever; l != nil {
+			lever = *l
+		}
+	}
+	s := math.Pow(read(o.Propensity, 1), pol.Propensity)
+	s *= math.Pow(read(o.Context, math.MaxFloat64), pol.Context)
+	s *= math.Pow(o.Value, pol.Value)
+	return s * math.Pow(lever, pol.Lever)
+}
+
+func (r *modelRun) best(
+	i int, p *definition.Placement, pol *definition.Policy, candidates []*definition.Offer,
+) *definition.Offer {
+	var open []*definition.Offer
+	for _, o := range candidates {
+		if r.refuse(i, p, o, r.out.items, r.extra) == "" {
+			open = append(open, o)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	hash := func(o *definition.Offer) uint64 {
+		seed := experiment.Seed("tact/v1/tie/" + pol.ID + "/" + p.ID + "/" + o.ID)
+		return xxh3.HashSeed([]byte(r.f.id), seed)
+	}
+	place := func(o *definition.Offer) int {
+		if at := slices.Index(pol.Order, o.ID); at >= 0 {
+			return at
+		}
+		return len(pol.Order)
+	}
+	return slices.MinFunc(open, func(a, b *definition.Offer) int {
+		if pol.By == definition.RankOrder {
+			return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.ID, b.ID))
+		}
+		return cmp.Or(cmp.Compare(r.score(pol, b), r.score(pol, a)), cmp.Compare(hash(b), hash(a)),
+			cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// take adds a pick with what it counts.
+func (r *modelRun) take(
+	i int, p *definition.Placement, pol *definition.Policy, o *definition.Offer,
+) {
+	it := modelItem{slot: i, offer: o.ID, treatment: r.treatment(p, o)}
+	if pol.By == definition.RankProduct {
+		it.score = r.score(pol, o)
+	}
+	normal := int64(86400)
+	if p.Channel == definition.ChannelWeb {
+		normal = 600
+	}
+	it.hold = math.MaxInt64
+	for _, c := range r.set.Caps {
+		for range r.counters(c, o, p.Channel, p.ID) {
+			if modelHolds(c, p.Channel) {
+				it.hold = min(it.hold, cmp.Or(c.Hold, normal))
+			}
+		}
+	}
+	if it.hold == math.MaxInt64 {
+		it.hold = normal
+	}
+	now := r.req.now / 1000
+	for _, c := range r.set.Caps {
+		for _, dim := range r.counters(c, o, p.Channel, p.ID) {
+			use := modelUse{cap: c.ID, dim: dim, at: now, grant: -1}
+			switch {
+			case modelHolds(c, p.Channel):
+				it.held = append(it.held, c.ID+" "+dim)
+				use.at = now + it.hold
+			case c.CountOn&definition.CountDecision != 0:
+				it.used = append(it.used, c.ID+" "+dim)
+			default:
+				continue
+			}
+			if c.Scope == definition.ScopePerson {
+				r.extra = append(r.extra, use)
+			}
+		}
+	}
+	r.out.items = append(r.out.items, it)
+}

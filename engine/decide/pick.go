@@ -1,0 +1,480 @@
+package decide
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"tact/engine/definition"
+	"tact/engine/rule"
+	"tact/storage"
+)
+
+// work is the scratch of Pick, kept in the Result so that Pick allocates nothing.
+type work struct {
+	row      []uint64          // the person's words, then the request's
+	skip     bitset            // offers not to be looked at for this slot
+	taken    bitset            // offers picked before
+	since    []storage.UnixSec // per cap: start of its window, exclusive
+	sinceSet bitset
+	variants []int16 // per experiment: its variant, variantNone or variantOpen
+	reported bitset  // experiments already in Assignments
+	uses     []inUse // uses of the picks of this request
+	capped   []rankOf
+	unit     []byte  // of a number in the context
+	none     Overlay // stays empty: what a nil overlay stands for
+}
+
+const (
+	variantOpen int16 = -2 // not judged yet
+	variantNone int16 = -1 // the person is not in
+)
+
+// inUse is a use that a pick of this very request takes.
+type inUse struct {
+	key storage.CounterKey
+	at  storage.UnixSec
+}
+
+// rankOf is where a capped candidate stood.
+type rankOf struct {
+	score float64
+	tie   uint64
+}
+
+// run is one Pick.
+type run struct {
+	p        *Plan
+	req      *Request
+	who      *Person
+	at       Moment
+	over     *Overlay
+	out      *Result
+	row      []uint64
+	filtered bool // skip is in use for this slot
+	quiet    Reason
+	quietSet bool
+	held     uint64 // holdouts the person is in
+	heldSet  uint64 // holdouts that were judged
+	zone     [1]*time.Location
+}
+
+// winner is the best candidate of a scan so far.
+type winner struct {
+	index      int
+	score      float64
+	propensity float64
+	tie        uint64
+	tied       bool // tie is computed
+}
+
+// Pick fills every slot of the request, in the caller's order; later slots see
+// the uses and offers of earlier ones. It is pure: equal arguments give an
+// equal out. It applies nothing: the conductor holds and uses the keys.
+//
+// Slots with an index outside the plan, and every slot when who.Bits is nil or
+// Words is shorter than the program needs, get SlotNone with reason error.
+//
+// out.Capped names, for each slot, the caps that kept an offer from the slot:
+// of the offers that would have ranked above its last item, or of all when it
+// has none; at most MaxCapped without Explain.
+//
+// Cost: one comparison of words for each candidate until the best score reaches
+// the next upper bound; cap look-ups only for candidates that would win. Count
+// items cost count scans. No allocation once out has grown.
+func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Result) {
+	out.Reset()
+	if over == nil {
+		over = &out.work.none
+	}
+	r := run{p: p, req: req, who: who, at: at, over: over, out: out}
+	if !r.prepare() {
+		for range req.Slots {
+			out.Slots = append(out.Slots, SlotResult{Reason: Failed, Policy: -1})
+		}
+		return
+	}
+	for i := range req.Slots {
+		r.slot(int32(i))
+	}
+}
+
+// prepare sizes the scratch; false when the request cannot be judged.
+func (r *run) prepare() bool {
+	p, w := r.p, &r.out.work
+	if r.who.Bits == nil || len(r.req.Words) < p.Program.RequestWords {
+		return false
+	}
+	w.row = append(append(w.row[:0], r.who.Bits[:]...), r.req.Words...)
+	r.row = w.row
+	w.skip = resize(w.skip, len(p.Offers))
+	w.taken = resize(w.taken, len(p.Offers))
+	w.sinceSet = resize(w.sinceSet, len(p.Caps))
+	w.reported = resize(w.reported, len(p.Experiments))
+	if cap(w.since) < len(p.Caps) {
+		w.since = make([]storage.UnixSec, len(p.Caps))
+	}
+	w.since = w.since[:len(p.Caps)]
+	w.variants = w.variants[:0]
+	for range p.Experiments {
+		w.variants = append(w.variants, variantOpen)
+	}
+	w.uses, w.capped = w.uses[:0], w.capped[:0]
+	return true
+}
+
+// resize returns an empty bitset for n members over the memory of b.
+func resize(b bitset, n int) bitset {
+	words := (n + 63) / 64
+	if cap(b) < words {
+		return make(bitset, words)
+	}
+	b = b[:words]
+	clear(b)
+	return b
+}
+
+// slot fills one slot.
+func (r *run) slot(i int32) {
+	out, ask := r.out, &r.req.Slots[i]
+	s := r.slab(ask)
+	if s == nil {
+		reason := Failed
+		if ask.Placement >= 0 && int(ask.Placement) < len(r.p.Placements) && ask.Policy == -1 {
+			reason = Inactive // a placement without a policy
+		}
+		out.Slots = append(out.Slots, SlotResult{First: int32(len(out.Items)), Reason: reason,
+			Policy: -1})
+		return
+	}
+	r.report(s, ask)
+	before := mark{items: len(out.Items), uses: len(out.work.uses), capped: len(out.Capped)}
+	r.filter(i, ask)
+	count := ask.Count
+	if count <= 0 {
+		count = r.p.Placements[ask.Placement].Count
+	}
+	count = min(max(count, 1), MaxCount)
+	for rank := 1; rank <= count && r.best(s, i, rank, before); rank++ {
+	}
+	res := SlotResult{First: int32(before.items), Policy: s.policy}
+	res.Count = int32(len(out.Items) - before.items)
+	var verdict Reason // of the fallback
+	switch {
+	case res.Count > 0:
+		res.Kind = SlotItems
+	case s.fallback.offer >= 0:
+		if verdict = r.judgeFallback(s, i); verdict == ReasonNone {
+			r.giveFallback(s, i)
+			res.Kind, res.Count = SlotFallback, 1
+		}
+	}
+	if r.req.Explain || res.Kind == SlotNone {
+		full := int(res.Count) == count && res.Kind == SlotItems
+		reason := r.reasons(s, i, before, full, verdict)
+		if res.Kind == SlotNone {
+			res.Reason = reason
+		}
+	}
+	r.unfilter(s, before.items)
+	out.Slots = append(out.Slots, res)
+}
+
+// mark is the length of the result's slices before a slot.
+type mark struct{ items, uses, capped int }
+
+// slab finds the slab of a slot: the policy asked for, else the placement's
+// after experiments. nil: an index outside the plan, or no policy.
+func (r *run) slab(ask *SlotRequest) *slab {
+	p := r.p
+	if ask.Placement < 0 || int(ask.Placement) >= len(p.Placements) ||
+		ask.Policy < -1 || int(ask.Policy) >= len(p.Policies) {
+		return nil
+	}
+	policy := ask.Policy
+	if policy == -1 {
+		policy = r.policy(ask.Placement)
+	}
+	if policy < 0 {
+		return nil
+	}
+	at := p.slabOf[int(ask.Placement)*len(p.Policies)+int(policy)]
+	if at < 0 {
+		return nil
+	}
+	return &p.slabs[at]
+}
+
+// filter gathers the offers that this slot may not pick into skip.
+func (r *run) filter(slot int32, ask *SlotRequest) {
+	skip := r.out.work.skip
+	r.filtered = ask.Allow != nil || len(ask.Block) > 0 || len(r.over.Excluded) > 0 ||
+		len(r.over.Stopped) > 0
+	if !r.filtered {
+		return
+	}
+	if ask.Allow != nil {
+		for i := range skip {
+			skip[i] = ^uint64(0)
+		}
+		for _, o := range ask.Allow {
+			if r.valid(o) {
+				skip.drop(o)
+			}
+		}
+	}
+	for _, o := range ask.Block {
+		if r.valid(o) {
+			skip.add(o)
+		}
+	}
+	for _, o := range r.over.Stopped {
+		if r.valid(o) {
+			skip.add(o)
+		}
+	}
+	for _, e := range r.over.Excluded {
+		if e.Slot == slot && r.valid(e.Offer) {
+			skip.add(e.Offer)
+		}
+	}
+}
+
+func (r *run) valid(offer int32) bool { return offer >= 0 && int(offer) < len(r.p.Offers) }
+
+// unfilter empties skip, and with DedupeNone forgets the picks of this slot.
+func (r *run) unfilter(s *slab, firstItem int) {
+	if r.filtered {
+		clear(r.out.work.skip)
+		r.filtered = false
+	}
+	if r.req.Dedupe == DedupeNone {
+		for _, it := range r.out.Items[firstItem:] {
+			r.out.work.taken.drop(it.Offer)
+		}
+	}
+}
+
+// best scans for the best candidate that may be picked now and appends it.
+func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
+	win := winner{index: -1, score: -1}
+	row, cappedAt := r.row, len(r.out.Capped)
+	r.out.work.capped = r.out.work.capped[:0]
+	for i := range s.candidates {
+		c := &s.candidates[i]
+		if c.bound < win.score {
+			break
+		}
+		if row[c.word]&c.mask != c.want {
+			continue
+		}
+		if r.filtered && r.out.work.skip.has(c.offer) || r.out.work.taken.has(c.offer) {
+			continue
+		}
+		var change offerChange
+		if c.flags&flagsAccept != 0 {
+			var ok bool
+			if change, ok = r.accepts(s, i); !ok {
+				continue
+			}
+		}
+		score, propensity := c.score, s.details[i].factors.stated
+		if c.flags&flagDynamic != 0 || change.hasLever {
+			score, propensity = r.score(s, i, &change)
+		}
+		if score < win.score {
+			continue
+		}
+		next := winner{index: i, score: score, propensity: propensity}
+		if score == win.score && !r.tieWins(s, &next, &win) {
+			continue
+		}
+		if r.req.Dedupe == DedupeOfferGroup && r.groupTaken(c.offer, len(r.out.Items)) {
+			continue
+		}
+		if c.flags&flagCaps != 0 && !r.capsAllow(s, slot, &next, before.capped) {
+			continue
+		}
+		win = next
+	}
+	r.dropOutranked(s, cappedAt, &win)
+	if win.index < 0 {
+		return false
+	}
+	r.give(s, slot, rank, &win)
+	return true
+}
+
+// accepts makes the checks that flags ask for, and returns what experiments
+// change of the offer.
+func (r *run) accepts(s *slab, i int) (change offerChange, ok bool) {
+	c := &s.candidates[i]
+	if c.flags&flagTerms != 0 && !r.holds(s, c) {
+		return change, false
+	}
+	if c.flags&flagDates != 0 && r.dates(c.offer) != ReasonNone {
+		return change, false
+	}
+	if c.flags&flagHolds != 0 && r.heldBy(s.details[i].holds) >= 0 {
+		return change, false
+	}
+	if c.flags&flagTouched != 0 {
+		if change, _ = r.change(c.offer, s.placement); change.exclude {
+			return change, false
+		}
+	}
+	if c.flags&flagQuiet != 0 && r.quietNow() != ReasonNone {
+		return change, false
+	}
+	return change, true
+}
+
+// holds judges the terms and choices behind the first term.
+func (r *run) holds(s *slab, c *candidate) bool {
+	if !r.allHold(s, c.terms) {
+		return false
+	}
+	for i := range spanOf(s.choices, c.choices) {
+		ch := &s.choices[int(c.choices.first)+i]
+		one := false
+		for _, a := range ch.alternatives {
+			if r.allHold(s, a) {
+				one = true
+				break
+			}
+		}
+		if !one {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) allHold(s *slab, terms span) bool {
+	for i := terms.first; i < terms.first+terms.count; i++ {
+		t := &s.terms[i]
+		if r.row[t.Word]&t.Mask != t.Want {
+			return false
+		}
+	}
+	return true
+}
+
+// dates judges the offer's own dates.
+func (r *run) dates(offer int32) Reason {
+	o := &r.p.Offers[offer]
+	switch ms := int64(r.at.Ms); {
+	case o.StartMs != 0 && ms < o.StartMs:
+		return NotStarted
+	case o.EndMs != 0 && ms >= o.EndMs:
+		return Expired
+	}
+	return ReasonNone
+}
+
+// score computes the score of a candidate that is not static.
+func (r *run) score(s *slab, i int, change *offerChange) (score, propensity float64) {
+	c, f := &s.candidates[i], &s.details[i].factors
+	if r.p.Policies[s.policy].Def.By == definition.RankOrder {
+		return c.score, r.stated(c.offer, f)
+	}
+	lever := f.lever
+	if change.hasLever {
+		lever = power(change.lever, f.exponents.lever)
+	}
+	return r.dynamic(&r.p.Offers[c.offer], f, lever)
+}
+
+// stated is the propensity an item reports when its score does not use it.
+func (r *run) stated(offer int32, f *factors) float64 {
+	_, propensity := r.dynamic(&r.p.Offers[offer], f, f.lever)
+	return propensity
+}
+
+// tieWins breaks a tie of scores: the greater hash of (person; placement,
+// offer, policy) wins, then the smaller offer id. The same person sees the same
+// order until the candidates change.
+func (r *run) tieWins(s *slab, next, win *winner) bool {
+	if win.index < 0 {
+		return true
+	}
+	for _, w := range [2]*winner{next, win} {
+		if !w.tied {
+			w.tie, w.tied = r.tie(s, w.index), true
+		}
+	}
+	if next.tie != win.tie {
+		return next.tie > win.tie
+	}
+	return s.candidates[next.index].offer < s.candidates[win.index].offer
+}
+
+func (r *run) tie(s *slab, index int) uint64 {
+	return xxh3.HashSeed(r.who.ID, s.details[index].tie)
+}
+
+// groupTaken tells whether one of the first n items has the offer's group.
+func (r *run) groupTaken(offer int32, n int) bool {
+	group := r.p.Offers[offer].Group
+	if group == 0 {
+		return false
+	}
+	for _, it := range r.out.Items[:n] {
+		if r.p.Offers[it.Offer].Group == group {
+			return true
+		}
+	}
+	return false
+}
+
+// give appends the winner with its keys.
+func (r *run) give(s *slab, slot int32, rank int, win *winner) {
+	c := &s.candidates[win.index]
+	it := Item{
+		Slot: slot, Offer: c.offer, Treatment: c.treatment, Rank: rank, Score: win.score,
+		Propensity: win.propensity, Probability: 1, Channel: uint8(s.channel),
+	}
+	if r.p.Policies[s.policy].Def.By == definition.RankOrder {
+		it.Propensity = r.stated(c.offer, &s.details[win.index].factors)
+	}
+	if c.flags&flagTouched != 0 {
+		if ch, _ := r.change(c.offer, s.placement); ch.treatment >= 0 {
+			it.Treatment = ch.treatment
+		}
+	}
+	r.keys(s, win.index, &it)
+	r.out.work.taken.add(c.offer)
+	r.out.Items = append(r.out.Items, it)
+}
+
+// variantUnit returns the bytes an experiment draws by; ok is false when the
+// request has none.
+func (r *run) variantUnit(e *Experiment) (unit []byte, ok bool) {
+	switch e.unit {
+	case unitUser:
+		return r.who.ID, r.who.HasID && len(r.who.ID) > 0
+	case unitIdentity:
+		return r.who.Identity, len(r.who.Identity) > 0
+	case unitDevice:
+		return r.who.Device, len(r.who.Device) > 0
+	}
+	for i := range r.req.Context {
+		if v := &r.req.Context[i]; v.Key == e.unitKey {
+			return contextUnit(v, &r.out.work)
+		}
+	}
+	return nil, false
+}
+
+// contextUnit is the unit a context value stands for.
+func contextUnit(v *rule.ContextValue, w *work) ([]byte, bool) {
+	switch v.Value.Kind {
+	case storage.KindNone, storage.KindList:
+		return nil, false
+	case storage.KindString, storage.KindSemver:
+		return v.Value.Bytes, len(v.Value.Bytes) > 0
+	}
+	w.unit = binary.BigEndian.AppendUint64(w.unit[:0], v.Value.Num)
+	return w.unit, true
+}
