@@ -45,6 +45,10 @@ func Compile(set *definition.Set, env Env) (*Plan, []definition.Fault) {
 		previous = env.Previous.Program
 	}
 	c := newCompiler(set, env, rule.NewBuilder(previous))
+	if previous != nil && env.Previous.Workspace.Def.Timezone != set.Workspace.Timezone {
+		// People without a zone are judged in the workspace's: no old bit holds.
+		c = newCompiler(set, env, rule.NewLayout(previous))
+	}
 	c.compile()
 	if previous != nil && errors.Is(c.builder.Err(), rule.ErrTooManyAtoms) {
 		c = newCompiler(set, env, rule.NewLayout(previous))

@@ -1,0 +1,417 @@
+package storage
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// eventAhead bounds how far an event may lie in the future of its frame.
+const eventAhead = 24 * 3600 * 1000
+
+// apply changes the state by one effect of a frame. Frames come in rising
+// order; the same call serves the live path and replay. What the loaded rows or
+// the loaded meta hold already is skipped, part by part: the caller replays
+// every effect of every frame behind the watermark and skips nothing itself.
+//
+// An effect of a person who is gone is a no-op. After an error nothing has
+// changed: ErrInvalid, ErrTooLarge or ErrStateFull for a fault of the effect,
+// ErrCorrupt when the person's sealed part does not open.
+//
+// Cost: no allocation for reserve, confirm, release, use, outcome and decision
+// once buffers and rings have grown.
+func (s *state) apply(frame uint64, e *Effect) error {
+	s.edit.confirmed = s.edit.confirmed[:0]
+	if err := s.applyPerson(frame, e); err != nil {
+		return err
+	}
+	if frame > s.metaFrame {
+		s.applyGroup(frame, e)
+	}
+	return nil
+}
+
+// applyPerson changes what belongs to one person.
+func (s *state) applyPerson(frame uint64, e *Effect) error {
+	switch e.Kind {
+	case EffectCreate:
+		return s.create(frame, e)
+	case EffectTime:
+		return nil
+	case EffectClaim:
+		if e.Claim.Slot >= Slots {
+			return fmt.Errorf("%w: claim in slot %d", ErrInvalid, e.Claim.Slot)
+		}
+		return nil
+	case EffectDecision, EffectOutcome:
+		if e.Ord == NoOrd {
+			return nil
+		}
+	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectUse,
+		EffectForget:
+	default:
+		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
+	}
+	r := s.rows.at(e.Ord)
+	switch {
+	case e.Ord >= s.nextOrd:
+		return errPerson(e.Ord)
+	case r == nil || r.Flags&RowGone != 0:
+		return nil
+	case r.Flags&rowLoaded != 0 && r.LastFrame >= frame:
+		return nil
+	}
+	if err := s.applyRow(frame, r, e); err != nil {
+		return err
+	}
+	r.LastSeen = max(r.LastSeen, secondOf(e.Time))
+	return nil
+}
+
+func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
+	switch e.Kind {
+	case EffectPatch:
+		return s.applyPatch(frame, r, e)
+	case EffectEvent:
+		return s.applyEvent(frame, r, e)
+	case EffectOutcome:
+		s.body = appendOutcomeBody(s.body[:0], &e.Outcome)
+		return s.addToTail(frame, r, tailEdit{e.Outcome.Occurred, e.Time, s.body}, e.Ord)
+	case EffectForget:
+		if r.Flags&RowVisitor != 0 {
+			s.forget(frame, r, e.Ord)
+		}
+		return nil
+	case EffectDecision:
+		if e.Decision.Request == 0 {
+			return nil
+		}
+	}
+	return s.applyContact(frame, r, e)
+}
+
+// applyGroup changes what belongs to the group. It cannot go wrong.
+func (s *state) applyGroup(frame uint64, e *Effect) {
+	s.high = max(s.high, e.Time)
+	s.dedup.expire(uint16(s.high / dayMsec))
+	if e.DedupKey != 0 {
+		s.dedup.add(e.Time, e.DedupKey, e.DedupBody)
+	}
+	for _, k := range s.edit.confirmed {
+		s.share.confirmed[TotalKey{k.Key, k.Window}]++
+	}
+	switch e.Kind {
+	case EffectTime:
+		if e.Floor != 0 {
+			s.floors.raise(frame, e.Floor)
+		}
+	case EffectOutcome:
+		s.stats.addOutcome(&e.Outcome)
+	case EffectDecision:
+		for i := range e.Decision.Counts {
+			c := &e.Decision.Counts[i]
+			s.stats.add(c.Key, uint64(c.N), c.Value)
+		}
+	case EffectClaim:
+		c := claim{e.Claim.Workspace, e.Claim.Slot, e.Claim.Hash, e.Claim.Target}
+		s.identities.put(c)
+		s.claims = append(s.claims, c)
+	}
+}
+
+func (s *state) create(frame uint64, e *Effect) error {
+	c := &e.Create
+	if r := s.rows.at(e.Ord); r != nil {
+		if r.Flags&rowLoaded != 0 && r.LastFrame >= frame && r.Person == c.Person {
+			return nil
+		}
+		return fmt.Errorf("%w: ordinal %d is taken", ErrInvalid, e.Ord)
+	}
+	if e.Ord > s.nextOrd || c.Person == 0 || c.Slot >= Slots ||
+		len(c.ID) == 0 || len(c.ID) > idMax {
+		return fmt.Errorf("%w: create of ordinal %d", ErrInvalid, e.Ord)
+	}
+	r, err := s.rows.place(e.Ord)
+	if err != nil {
+		return err
+	}
+	fresh := Row{
+		Person: c.Person, LastFrame: frame, IDHash: c.IDHash, LastSeen: secondOf(e.Time),
+		Workspace: c.Workspace, Slot: c.Slot, Key: c.Key,
+	}
+	if len(c.ID) <= idInline {
+		fresh.idLen = uint8(copy(fresh.id[:], c.ID))
+	} else {
+		s.draft.load(Profile{})
+		s.draft.id = c.ID
+		s.scratch = s.draft.append(s.scratch[:0])
+		if fresh.profile, err = s.slab.put(0, s.scratch); err != nil {
+			return err
+		}
+	}
+	if c.Visitor {
+		fresh.Flags |= RowVisitor
+		s.visitors++
+	}
+	*r = fresh
+	s.people++
+	s.nextOrd = max(s.nextOrd, e.Ord+1)
+	s.person = max(s.person, c.Person)
+	s.index.add(c.IDHash, e.Ord, s.hashOf)
+	s.mark(r, e.Ord, rowDirtyProfile)
+	return nil
+}
+
+func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
+	if e.Patch == nil {
+		return fmt.Errorf("%w: patch without content", ErrInvalid)
+	}
+	if err := checkPatch(e.Patch); err != nil {
+		return err
+	}
+	if r.Flags&RowSealed != 0 {
+		if err := s.openProfile(e.Ord, r); err != nil {
+			return err
+		}
+	}
+	d := &s.draft
+	d.load(Profile{s.slab.get(r.profile)})
+	if err := d.patch(e.Patch); err != nil {
+		return err
+	}
+	s.scratch = d.append(s.scratch[:0])
+	if len(s.scratch) > maxProfile {
+		return fmt.Errorf("profile of %d bytes: %w", len(s.scratch), ErrTooLarge)
+	}
+	unchanged := string(s.scratch) == string(s.slab.get(r.profile))
+	if unchanged && r.Flags&RowVisitor == 0 {
+		return nil
+	}
+	ref, err := s.slab.put(r.profile, s.scratch)
+	if err != nil {
+		return err
+	}
+	r.profile = ref
+	r.Zone = uint16(d.zone)
+	r.Flags &^= RowWithdrawn
+	if d.withdrawn() {
+		r.Flags |= RowWithdrawn
+	}
+	r.BitsRev, r.NextChange = 0, 0
+	s.settle(r)
+	s.rebit(e.Ord)
+	s.touch(frame, r, e.Ord, rowDirtyProfile)
+	return nil
+}
+
+// rebit brings the bitmaps from the draft's old tags and segments to its new
+// ones.
+func (s *state) rebit(o Ord) {
+	d := &s.draft
+	for _, t := range d.oldTags {
+		if _, kept := findTag(d.tags, t.ID); !kept {
+			s.tags.remove(t.ID, o)
+		}
+	}
+	for _, t := range d.tags {
+		if _, had := findTag(d.oldTags, t.ID); !had {
+			s.tags.add(t.ID, o)
+		}
+	}
+	for _, n := range d.oldSegments {
+		if _, kept := slices.BinarySearch(d.segments, n); !kept {
+			s.segments.remove(n, o)
+		}
+	}
+	for _, n := range d.segments {
+		s.segments.add(n, o)
+	}
+}
+
+func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
+	for i := range e.Event.Indexed {
+		if a := &e.Event.Indexed[i]; a.ID == 0 || !checkValue(a.Value) {
+			return fmt.Errorf("%w: event property %d", ErrInvalid, a.ID)
+		}
+	}
+	s.body = appendEventBody(s.body[:0], &e.Event)
+	err := s.addToTail(frame, r, tailEdit{e.Event.Occurred, e.Time, s.body}, e.Ord)
+	if err != nil {
+		return err
+	}
+	if r.Flags&RowVisitor != 0 {
+		s.settle(r)
+		s.touch(frame, r, e.Ord, rowDirtyProfile)
+	}
+	return nil
+}
+
+func (s *state) addToTail(frame uint64, r *Row, in tailEdit, o Ord) error {
+	if in.occurred > in.now+eventAhead {
+		return fmt.Errorf("%w: event %d ms after its frame", ErrInvalid, in.occurred-in.now)
+	}
+	if r.Flags&rowTailSealed != 0 {
+		if err := s.openTail(r); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.scratch, err = appendTail(s.scratch[:0], Tail{s.slab.get(r.tail)}, in)
+	if err != nil {
+		return err
+	}
+	ref, err := s.slab.put(r.tail, s.scratch)
+	if err != nil {
+		return err
+	}
+	r.tail = ref
+	s.touch(frame, r, o, rowDirtyTail)
+	return nil
+}
+
+// applyContact applies the effects of caps and of request ids. What has run out
+// by the time of the effect is dropped with it, after a confirm or release has
+// had its turn: one that comes late but before the drop still finds its
+// reservation.
+func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
+	if err := checkContactEffect(e); err != nil {
+		return err
+	}
+	d := &s.edit
+	old := s.slab.get(r.contact)
+	d.load(Contact{old})
+	t := Instant{Now: secondOf(e.Time), Floor: s.floors.in(frame)}
+	switch e.Kind {
+	case EffectConfirm:
+		d.confirm(&e.Resolve)
+	case EffectRelease:
+		d.releaseID(e.Resolve.ID)
+	}
+	d.sweep(t)
+	switch e.Kind {
+	case EffectReserve:
+		if err := d.reserve(&e.Reserve); err != nil {
+			return err
+		}
+	case EffectUse:
+		for _, k := range e.Use.Keys {
+			if k.Total {
+				d.confirmed = append(d.confirmed, k)
+			} else {
+				d.use(k, e.Use.At)
+			}
+		}
+	case EffectDecision:
+		d.answer(&e.Decision)
+	}
+	s.scratch = d.append(s.scratch[:0])
+	if string(s.scratch) == string(old) {
+		return nil
+	}
+	ref, err := s.slab.put(r.contact, s.scratch)
+	if err != nil {
+		d.confirmed = d.confirmed[:0]
+		return err
+	}
+	r.contact = ref
+	for _, k := range d.given {
+		s.share.give(k)
+	}
+	if e.Kind == EffectReserve {
+		s.queueHeld(e.Ord, &e.Reserve)
+	}
+	s.touch(frame, r, e.Ord, rowDirtyContact)
+	return nil
+}
+
+func (s *state) queueHeld(o Ord, e *ReserveEffect) {
+	for i := range e.Keys {
+		if e.Keys[i].Total {
+			s.held.push(heldEntry{uint64(e.Expires) + uint64(e.Grace), o, e.ID})
+			return
+		}
+	}
+}
+
+func checkContactEffect(e *Effect) error {
+	bad := func(what string) error { return fmt.Errorf("%w: %s", ErrInvalid, what) }
+	switch e.Kind {
+	case EffectReserve:
+		v := &e.Reserve
+		switch {
+		case v.ID == ReservationID{}:
+			return bad("reservation without an id")
+		case v.Granted == 0 || v.Expires < v.Granted:
+			return bad("reservation that expires before its grant")
+		case len(v.Keys) > MaxHeldKeys:
+			return bad("reservation with too many keys")
+		}
+	case EffectUse:
+		if e.Use.At == 0 || len(e.Use.Keys) > MaxHeldKeys {
+			return bad("use without a time or with too many keys")
+		}
+	case EffectConfirm:
+		if e.Resolve.At == 0 {
+			return bad("confirm without a time")
+		}
+	}
+	return nil
+}
+
+// forget takes a person out. The row stays as a mark until its parts are off
+// the disk; the ordinal is not used again.
+func (s *state) forget(frame uint64, r *Row, o Ord) {
+	// The tags and segments lie in the clear part, so a sealed profile is fine.
+	p := Profile{s.slab.get(r.profile)}
+	p.EachTag(func(t TagValue) bool { s.tags.remove(t.ID, o); return true })
+	p.EachSegment(func(n Name) bool { s.segments.remove(n, o); return true })
+	for h := range s.contact(o).held {
+		for i := range h.Len() {
+			if k := h.Key(i); k.Total {
+				s.share.give(k)
+			}
+		}
+	}
+	s.slab.drop(r.profile)
+	s.slab.drop(r.tail)
+	s.slab.drop(r.contact)
+	s.index.remove(r.IDHash, o)
+	s.settle(r)
+	s.people--
+	wasDirty := r.Flags & rowDirty
+	*r = Row{
+		Person: r.Person, IDHash: r.IDHash, Workspace: r.Workspace, Slot: r.Slot,
+		Flags: RowGone | wasDirty,
+	}
+	s.touch(frame, r, o, rowDirty)
+}
+
+// settle makes a visitor a person who stays.
+func (s *state) settle(r *Row) {
+	if r.Flags&RowVisitor != 0 {
+		r.Flags &^= RowVisitor
+		s.visitors--
+	}
+}
+
+// touch records that frame changed parts of a row.
+func (s *state) touch(frame uint64, r *Row, o Ord, parts RowFlags) {
+	r.LastFrame = frame
+	r.Flags &^= rowLoaded
+	s.mark(r, o, parts)
+}
+
+// mark enters a row in the list of dirty rows.
+func (s *state) mark(r *Row, o Ord, parts RowFlags) {
+	if r.Flags&rowDirty == 0 {
+		s.dirty = append(s.dirty, o)
+	}
+	r.Flags |= parts
+}
+
+func (s *state) hashOf(o Ord) uint64 { return s.rows.at(o).IDHash }
+
+// secondOf rounds a time down to a second.
+func secondOf(t UnixMsec) UnixSec {
+	return UnixSec(min(max(t/1000, 0), math.MaxUint32))
+}

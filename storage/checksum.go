@@ -1,0 +1,204 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/zeebo/xxh3"
+)
+
+// checksum returns a sum over the logical content of the group: every person
+// with profile, tail and contact part, the identities, the statistics, the
+// totals and the idempotency keys. Equal content gives equal sums however it
+// lies in memory, sealed or open, and whatever the derived bits say. It opens
+// sealed parts without keeping them open.
+// Cost: one pass over everything; for tests, check and doctor.
+func (s *state) checksum() (uint64, error) {
+	// The parts are unordered, so their hashes are added up.
+	var sum uint64
+	var err error
+	s.rows.each(func(o Ord, r *Row) bool {
+		if r.Flags&RowGone != 0 {
+			return true
+		}
+		var h uint64
+		h, err = s.rowSum(o, r)
+		sum += h
+		return err == nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var b []byte
+	le := binary.LittleEndian
+	for k, r := range s.stats.rows {
+		b = append(appendStatsKey(b[:0], k), 's')
+		b = le.AppendUint64(le.AppendUint64(b, r.n), math.Float64bits(r.value))
+		sum += xxh3.Hash(b)
+	}
+	for k, n := range s.share.confirmed {
+		b = append(appendTotalKey(b[:0], k), 't')
+		sum += xxh3.Hash(le.AppendUint64(b, uint64(n)))
+	}
+	s.identities.each(func(e *identityEntry) {
+		b = le.AppendUint64(le.AppendUint64(b[:0], e.lo), e.hi)
+		b = le.AppendUint64(append(b, 'i'), uint64(e.person))
+		b = le.AppendUint32(le.AppendUint32(b, uint32(e.ord)), uint32(e.group))
+		sum += xxh3.Hash(b)
+	})
+	for i := range s.dedup.tables {
+		d := &s.dedup.tables[i]
+		for j, key := range d.keys {
+			if key != 0 {
+				b = le.AppendUint64(append(b[:0], 'd'), key)
+				sum += xxh3.Hash(le.AppendUint32(le.AppendUint16(b, d.day), d.bodies[j]))
+			}
+		}
+	}
+	return sum, nil
+}
+
+func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
+	le := binary.LittleEndian
+	h := xxh3.New()
+	part := func(b []byte) {
+		var size [4]byte
+		le.PutUint32(size[:], uint32(len(b)))
+		_, _ = h.Write(size[:]) // a hash takes everything
+		_, _ = h.Write(b)
+	}
+	head := le.AppendUint64(nil, uint64(r.Person))
+	head = le.AppendUint32(head, uint32(o))
+	head = le.AppendUint32(head, uint32(r.Workspace))
+	head = le.AppendUint16(head, uint16(r.Slot))
+	head = le.AppendUint16(head, r.Zone)
+	head = le.AppendUint64(head, r.IDHash)
+	head = le.AppendUint16(head, uint16(r.Flags&(RowVisitor|RowWithdrawn)))
+	part(append(head, r.Key[:]...))
+	if r.Flags&RowSealed != 0 {
+		id, err := s.openedProfile(r)
+		if err != nil {
+			return 0, fmt.Errorf("profile of ordinal %d: %w", o, err)
+		}
+		part(id)
+		part(s.scratch)
+	} else {
+		part(s.idOf(r))
+		part(s.slab.get(r.profile))
+	}
+	tail := s.slab.get(r.tail)
+	if r.Flags&rowTailSealed != 0 {
+		bind := rowBind(r.Workspace, r.Person, RowTail)
+		var err error
+		if s.scratch, err = appendOpened(s.scratch[:0], &r.Key, tail, bind[:]); err != nil {
+			return 0, fmt.Errorf("tail of ordinal %d: %w", o, err)
+		}
+		tail = s.scratch
+	}
+	part(tail)
+	part(s.slab.get(r.contact))
+	return h.Sum64(), nil
+}
+
+// check compares every part of the state with the others and returns the first
+// fault: rows with the index, the bitmaps, the counters and the slab.
+func (s *state) check() error {
+	tags := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
+	segments := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
+	var people, visitors, dirty int
+	var used int64
+	var err error
+	s.rows.each(func(o Ord, r *Row) bool {
+		if r.Flags&rowDirty != 0 {
+			dirty++
+		}
+		if o >= s.nextOrd || r.Person > s.person {
+			err = fmt.Errorf("ordinal %d is past the last one: %w", o, ErrCorrupt)
+			return false
+		}
+		if r.Flags&RowGone != 0 {
+			return true
+		}
+		people++
+		if r.Flags&RowVisitor != 0 {
+			visitors++
+		}
+		if err = s.checkRow(o, r); err != nil {
+			err = fmt.Errorf("ordinal %d: %w", o, err)
+			return false
+		}
+		p := Profile{s.slab.get(r.profile)}
+		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); return true })
+		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
+		for _, ref := range [...]Ref{r.profile, r.tail, r.contact} {
+			if ref != 0 {
+				used += int64(classUnits(slabClass(len(s.slab.get(ref))))) * slabUnit
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if people != s.people || visitors != s.visitors || people != s.index.live ||
+		dirty != s.dirtyCount() || used != s.slab.used {
+		return fmt.Errorf("counters: %d people, %d visitors, %d in the index, %d dirty, %d bytes; "+
+			"counted %d, %d, %d, %d: %w", s.people, s.visitors, s.index.live, s.dirtyCount(),
+			s.slab.used, people, visitors, dirty, used, ErrCorrupt)
+	}
+	if err := s.tags.differ(&tags); err != nil {
+		return fmt.Errorf("tags: %w", err)
+	}
+	if err := s.segments.differ(&segments); err != nil {
+		return fmt.Errorf("segments: %w", err)
+	}
+	return s.damage
+}
+
+func (s *state) checkRow(o Ord, r *Row) error {
+	found, ok := s.index.find(r.IDHash, func(x Ord) bool { return x == o })
+	if !ok || found != o {
+		return fmt.Errorf("not in the index: %w", ErrCorrupt)
+	}
+	if r.Flags&RowSealed == 0 {
+		twin, ok := s.index.find(r.IDHash, func(x Ord) bool {
+			other := s.rows.at(x)
+			return x != o && other.IDHash == r.IDHash && other.Workspace == r.Workspace &&
+				other.Flags&RowSealed == 0 && string(s.idOf(other)) == string(s.idOf(r))
+		})
+		if ok {
+			return fmt.Errorf("ordinal %d has the same id: %w", twin, ErrCorrupt)
+		}
+		if err := checkProfile(s.slab.get(r.profile)); err != nil {
+			return err
+		}
+	}
+	p := Profile{s.slab.get(r.profile)}
+	if uint16(p.Zone()) != r.Zone || p.withdrawn() != (r.Flags&RowWithdrawn != 0) {
+		return fmt.Errorf("row and profile differ: %w", ErrCorrupt)
+	}
+	if r.Flags&rowTailSealed == 0 {
+		if err := checkTail(s.slab.get(r.tail)); err != nil {
+			return err
+		}
+	}
+	c := Contact{s.slab.get(r.contact)}
+	if err := checkContact(c.b); err != nil {
+		return err
+	}
+	var err error
+	c.EachRing(func(ring Ring) bool {
+		for i := 1; i < ring.Len(); i++ {
+			if ring.Time(i) < ring.Time(i-1) {
+				err = fmt.Errorf("ring out of order: %w", ErrCorrupt)
+			}
+		}
+		if ring.Len() > 0 && ring.Dropped() > ring.Time(0) {
+			err = fmt.Errorf("ring lost a newer use: %w", ErrCorrupt)
+		}
+		return err == nil
+	})
+	return err
+}

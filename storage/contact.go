@@ -1,0 +1,443 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Limits of the contact part of one person.
+const (
+	// MaxOpenReservations bounds the open reservations of a person; more give
+	// ErrTooLarge.
+	MaxOpenReservations = 255
+	// MaxHeldKeys bounds the keys of one reservation or use.
+	MaxHeldKeys = 255
+	// RingMin and RingMax bound the latest uses kept for one counter: the limit
+	// of its cap inside these bounds.
+	RingMin = 4
+	RingMax = 64
+
+	resolvedMax = 16
+	requestsMax = 4
+)
+
+// Contact is a view of what caps know of one person: open reservations, the
+// latest resolved ones, live request ids, and one ring of confirmed uses for
+// each counter. It is valid until the group is unlocked or the next Append of
+// this person. Integers are little-endian:
+//
+//	open u8 | resolved u8 | requests u8 | 0 u8 | rings u16 | 0 u16 | open bytes u32
+//	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
+//	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
+//	           flags u8 | 0 u8 | keys × (cap u32 | dim u32 | window u32 |
+//	           count_on u16 | limit u8 | flags u8)
+//	resolved × epoch u32 | number u64 | state u8 | 0 ×3            oldest first
+//	requests × hash u64 | body u32 | until u32 | decision id 16    oldest first
+//	rings ×    cap u32 | dim u32 | room u8 | n u8 | 0 u16 | dropped u32 |
+//	           n × time u32                            rising keys, rising times
+//
+// Pending reservations never lie in a ring, so that a live one cannot push a
+// confirmed use out: after its release the ring still knows that use.
+type Contact struct{ b []byte }
+
+const (
+	contactHeader = 12
+	heldHeader    = 40
+	heldKeySize   = 16
+	resolvedSize  = 16
+	requestSize   = 32
+	ringHeader    = 16
+
+	heldSomeConfirmed = 1 // flag of an open reservation
+	heldKeyTotal      = 1 // flag of a key
+)
+
+// Instant is the moment at which reservations are judged. Floor is the boot or
+// the last adopted clock step: a reservation granted by then is released only
+// after its whole life and grace have passed again since Floor, so that
+// downtime never eats the time of a confirm.
+type Instant struct {
+	Now   UnixSec
+	Floor UnixSec
+}
+
+// Usage is the answer of Contact.Count.
+type Usage struct {
+	N       int     // uses in the window, confirmed and pending
+	Pending int     // those of N that are held and not confirmed
+	Latest  UnixSec // latest use in the window, a pending one dated at its expiry; 0 = none
+	Oldest  UnixSec // oldest use in the window; 0 = none
+	Unknown bool    // a use in the window has left the ring: N is a lower bound, take it as full
+}
+
+// ReservationState says what became of a reservation.
+type ReservationState uint8
+
+// States of a reservation. The number is stored; it never changes.
+const (
+	ReservationUnknown   ReservationState = iota // never here, or resolved too long ago
+	ReservationOpen                              // holds uses
+	ReservationConfirmed                         // some use was confirmed, nothing is held
+	ReservationReleased                          // given back or expired, nothing was confirmed
+)
+
+// Held is a view of one open reservation.
+type Held struct{ b []byte }
+
+// ID returns the reservation's id.
+func (h Held) ID() ReservationID {
+	return ReservationID{Epoch: le32(h.b), Number: le64(h.b[4:])}
+}
+
+// Offer returns the offer that was reserved.
+func (h Held) Offer() Name { return Name(le32(h.b[12:])) }
+
+// Treatment returns the treatment that was reserved.
+func (h Held) Treatment() Name { return Name(le32(h.b[16:])) }
+
+// Placement returns the placement that was decided.
+func (h Held) Placement() Name { return Name(le32(h.b[20:])) }
+
+// Granted returns the time of the decision.
+func (h Held) Granted() UnixSec { return UnixSec(le32(h.b[24:])) }
+
+// Expires returns the latest time at which the use may happen.
+func (h Held) Expires() UnixSec { return UnixSec(le32(h.b[28:])) }
+
+// Grace returns the seconds after Expires in which a confirm is not late.
+func (h Held) Grace() uint32 { return le32(h.b[32:]) }
+
+// Channel returns the channel of the treatment.
+func (h Held) Channel() uint8 { return h.b[36] }
+
+// Len returns the number of keys still held.
+func (h Held) Len() int { return int(h.b[37]) }
+
+// Key returns the i-th key still held, 0 ≤ i < Len.
+func (h Held) Key(i int) HeldKey {
+	return heldKeyAt(h.b[heldHeader+i*heldKeySize:])
+}
+
+// Live reports whether the reservation still holds its uses at t: until its
+// expiry and grace have passed, on the clock and since t.Floor.
+//
+// Source: rule T3 (two clocks) of the caps' rules in DESIGN.
+func (h Held) Live(t Instant) bool {
+	return uint64(t.Now) < h.releaseAt(t.Floor)
+}
+
+func (h Held) releaseAt(floor UnixSec) uint64 {
+	granted, expires, grace := uint64(h.Granted()), uint64(h.Expires()), uint64(h.Grace())
+	at := expires + grace
+	if granted <= uint64(floor) && expires >= granted {
+		at = max(at, uint64(floor)+expires-granted+grace)
+	}
+	return at
+}
+
+func (h Held) size() int { return heldHeader + h.Len()*heldKeySize }
+
+func heldKeyAt(k []byte) HeldKey {
+	return HeldKey{
+		Key:     CounterKey{Cap: Name(le32(k)), Dim: le32(k[4:])},
+		Window:  le32(k[8:]),
+		CountOn: le16(k[12:]),
+		Limit:   k[14],
+		Total:   k[15]&heldKeyTotal != 0,
+	}
+}
+
+// Empty reports that caps know nothing of the person.
+func (c Contact) Empty() bool { return len(c.b) == 0 }
+
+// Count counts the uses of key with a time in (since, …): confirmed ones, and
+// live pending ones dated at their expiry, the latest moment they can happen.
+// Total keys are not counted here, see Totals.
+//
+// Source: rules U1 and U2 (a pending use is dated at its latest possible time
+// and takes no room in the ring).
+// Cost: linear in the person's rings and open reservations, no allocation.
+func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
+	var u Usage
+	r := c.ring(key)
+	for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
+		u.add(r.time(i))
+	}
+	u.Unknown = r.dropped() > since
+	for h := range c.held {
+		if h.Expires() <= since || !h.Live(t) {
+			continue
+		}
+		for i := range h.Len() {
+			if k := h.Key(i); k.Key == key && !k.Total {
+				u.add(h.Expires())
+				u.Pending++
+			}
+		}
+	}
+	return u
+}
+
+func (u *Usage) add(at UnixSec) {
+	u.N++
+	u.Latest = max(u.Latest, at)
+	if u.Oldest == 0 || at < u.Oldest {
+		u.Oldest = at
+	}
+}
+
+// KthLatest returns the time of the k-th latest use of key, k ≥ 1, pending ones
+// that live at t dated at their expiry; 0 when fewer are known. A rolling cap
+// of k uses in W seconds is free again at that time plus W.
+// Cost: k passes over the ring and the open reservations, no allocation.
+func (c Contact) KthLatest(key CounterKey, k int, t Instant) UnixSec {
+	r := c.ring(key)
+	bound, seen := uint64(1)<<32, 0
+	for seen < k {
+		var best uint64
+		n := 0
+		consider := func(at UnixSec) {
+			switch v := uint64(at); {
+			case v >= bound || v < best || v == 0:
+			case v > best:
+				best, n = v, 1
+			default:
+				n++
+			}
+		}
+		for i := range r.len() {
+			consider(r.time(i))
+		}
+		for h := range c.held {
+			for i := range h.Len() {
+				if e := h.Key(i); e.Key == key && !e.Total && h.Live(t) {
+					consider(h.Expires())
+				}
+			}
+		}
+		if n == 0 {
+			return 0
+		}
+		bound, seen = best, seen+n
+	}
+	return UnixSec(bound)
+}
+
+// Request looks up a live request id: the decision it was answered with and
+// the hash of the body that came with it.
+func (c Contact) Request(hash uint64, now UnixSec) (id DecisionID, body uint32, ok bool) {
+	for i := range c.requests() {
+		q := c.request(i)
+		if le64(q) == hash && UnixSec(le32(q[12:])) > now {
+			copy(id[:], q[16:])
+			return id, le32(q[8:]), true
+		}
+	}
+	return DecisionID{}, 0, false
+}
+
+// Reservation looks up a reservation. Held may be read when it is open.
+func (c Contact) Reservation(id ReservationID) (Held, ReservationState) {
+	for h := range c.held {
+		if h.ID() == id {
+			return h, ReservationOpen
+		}
+	}
+	for i := range c.resolved() {
+		r := c.resolvedAt(i)
+		if le32(r) == id.Epoch && le64(r[4:]) == id.Number {
+			return Held{}, ReservationState(r[12])
+		}
+	}
+	return Held{}, ReservationUnknown
+}
+
+// EachReservation calls f for every open reservation, oldest first, until f
+// returns false. Ones that no longer live are included until the next effect of
+// the person drops them: see Held.Live.
+func (c Contact) EachReservation(f func(Held) bool) { c.held(f) }
+
+// EachRing calls f for every ring in rising order of keys until f returns false.
+func (c Contact) EachRing(f func(Ring) bool) { c.ringsFrom(c.ringsAt(), f) }
+
+// EachRequest calls f for every request id with its body hash, the end of its
+// life and its decision, oldest first, until f returns false.
+func (c Contact) EachRequest(f func(hash uint64, body uint32, until UnixSec, id DecisionID) bool) {
+	for i := range c.requests() {
+		q := c.request(i)
+		if !f(le64(q), le32(q[8:]), UnixSec(le32(q[12:])), DecisionID(q[16:32])) {
+			return
+		}
+	}
+}
+
+// Ring is a view of the latest confirmed uses of one counter.
+type Ring struct{ b []byte }
+
+// Key returns the ring's counter.
+func (r Ring) Key() CounterKey { return CounterKey{Cap: Name(le32(r.b)), Dim: le32(r.b[4:])} }
+
+// Room returns how many uses the ring can hold.
+func (r Ring) Room() int { return int(r.b[8]) }
+
+// Len returns how many uses the ring holds.
+func (r Ring) Len() int { return r.len() }
+
+// Time returns the time of the i-th oldest use, 0 ≤ i < Len.
+func (r Ring) Time(i int) UnixSec { return r.time(i) }
+
+// Dropped returns the time of the newest use that was pushed out; 0 = none.
+func (r Ring) Dropped() UnixSec { return r.dropped() }
+
+func (r Ring) len() int {
+	if len(r.b) == 0 {
+		return 0
+	}
+	return int(r.b[9])
+}
+
+func (r Ring) time(i int) UnixSec { return UnixSec(le32(r.b[ringHeader+4*i:])) }
+
+func (r Ring) dropped() UnixSec {
+	if len(r.b) == 0 {
+		return 0
+	}
+	return UnixSec(le32(r.b[12:]))
+}
+
+func (r Ring) size() int { return ringHeader + 4*r.len() }
+
+func (c Contact) opens() int {
+	if len(c.b) == 0 {
+		return 0
+	}
+	return int(c.b[0])
+}
+
+func (c Contact) resolved() int {
+	if len(c.b) == 0 {
+		return 0
+	}
+	return int(c.b[1])
+}
+
+func (c Contact) requests() int {
+	if len(c.b) == 0 {
+		return 0
+	}
+	return int(c.b[2])
+}
+
+func (c Contact) rings() int {
+	if len(c.b) == 0 {
+		return 0
+	}
+	return int(le16(c.b[4:]))
+}
+
+func (c Contact) resolvedFrom() int { return contactHeader + int(le32(c.b[8:])) }
+
+func (c Contact) resolvedAt(i int) []byte {
+	at := c.resolvedFrom() + i*resolvedSize
+	return c.b[at : at+resolvedSize]
+}
+
+func (c Contact) requestsFrom() int { return c.resolvedFrom() + c.resolved()*resolvedSize }
+
+func (c Contact) request(i int) []byte {
+	at := c.requestsFrom() + i*requestSize
+	return c.b[at : at+requestSize]
+}
+
+func (c Contact) ringsAt() int {
+	if len(c.b) == 0 {
+		return 0
+	}
+	return c.requestsFrom() + c.requests()*requestSize
+}
+
+// held yields the open reservations, oldest first.
+func (c Contact) held(yield func(Held) bool) {
+	at := contactHeader
+	for range c.opens() {
+		h := Held{c.b[at:]}
+		h.b = h.b[:h.size()]
+		if !yield(h) {
+			return
+		}
+		at += len(h.b)
+	}
+}
+
+func (c Contact) ringsFrom(at int, yield func(Ring) bool) {
+	for range c.rings() {
+		r := Ring{c.b[at:]}
+		r.b = r.b[:r.size()]
+		if !yield(r) {
+			return
+		}
+		at += len(r.b)
+	}
+}
+
+// ring returns the ring of key, or a view of nothing.
+func (c Contact) ring(key CounterKey) Ring {
+	at := c.ringsAt()
+	for range c.rings() {
+		r := Ring{c.b[at:]}
+		if r.Key() == key {
+			r.b = r.b[:r.size()]
+			return r
+		}
+		at += r.size()
+	}
+	return Ring{}
+}
+
+// checkContact reports whether b is a contact part, so that a Contact over it
+// never reads outside it. Everything it takes is written back byte for byte.
+func checkContact(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
+	if len(b) < contactHeader || b[3] != 0 || le16(b[6:]) != 0 {
+		return bad("header")
+	}
+	c := Contact{b}
+	if c.resolved() > resolvedMax || c.requests() > requestsMax {
+		return bad("counts")
+	}
+	at, openEnd := contactHeader, int64(contactHeader)+int64(le32(b[8:]))
+	if openEnd > int64(len(b)) {
+		return bad("open reservations")
+	}
+	for range c.opens() {
+		if at+heldHeader > int(openEnd) || at+(Held{b[at:]}).size() > int(openEnd) {
+			return bad("open reservation")
+		}
+		at += (Held{b[at:]}).size()
+	}
+	if at != int(openEnd) {
+		return bad("open reservations")
+	}
+	at += c.resolved()*resolvedSize + c.requests()*requestSize
+	for range c.rings() {
+		if at+ringHeader > len(b) {
+			return bad("ring")
+		}
+		r := Ring{b[at:]}
+		if r.Room() < RingMin || r.Room() > RingMax || r.len() > r.Room() {
+			return bad("ring size")
+		}
+		at += r.size()
+	}
+	if at != len(b) {
+		return bad("length")
+	}
+	return nil
+}
+
+func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
+func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }

@@ -1,0 +1,198 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+const (
+	// dedupDays is how long an idempotency key is known.
+	dedupDays   = 7
+	dedupMin    = 1024
+	dedupHeader = 8
+	dedupPair   = 12
+	dedupFormat = 1
+	dayMsec     = 24 * 3600 * 1000
+	dedupPlace  = 12
+)
+
+// A dedupTable holds the idempotency keys of the last days exactly: one open
+// addressing table a day, 12 bytes a place, at most three quarters full.
+type dedupTable struct {
+	days   int
+	tables []dedupDay // rising days
+}
+
+type dedupDay struct {
+	day     uint16
+	keys    []uint64 // 0 = empty
+	bodies  []uint32
+	n       int
+	pending []dedupEntry // not yet taken for the disk
+}
+
+type dedupEntry struct {
+	key  uint64
+	body uint32
+}
+
+// A dedupBlock is the stored form of some keys of one day.
+type dedupBlock struct {
+	day   uint16
+	value []byte
+}
+
+// find returns the body hash of a key.
+// Cost: one probe a day, no allocation.
+func (t *dedupTable) find(key uint64) (body uint32, ok bool) {
+	if key == 0 {
+		return 0, false
+	}
+	for i := len(t.tables) - 1; i >= 0; i-- {
+		d := &t.tables[i]
+		if p := d.place(key); d.keys[p] == key {
+			return d.bodies[p], true
+		}
+	}
+	return 0, false
+}
+
+// add enters a key on the day of at. A key that is known keeps its body.
+func (t *dedupTable) add(at UnixMsec, key uint64, body uint32) {
+	if key == 0 {
+		return
+	}
+	day := uint16(at / dayMsec)
+	if _, known := t.find(key); known {
+		return
+	}
+	d := t.on(day)
+	d.insert(key, body)
+	d.pending = append(d.pending, dedupEntry{key, body})
+}
+
+// expire drops the days that are too old on day.
+func (t *dedupTable) expire(day uint16) {
+	for len(t.tables) > 0 && int(t.tables[0].day)+t.days <= int(day) {
+		t.tables = slices.Delete(t.tables, 0, 1)
+	}
+}
+
+// on returns the table of a day, making it.
+func (t *dedupTable) on(day uint16) *dedupDay {
+	i, found := slices.BinarySearchFunc(t.tables, day, func(d dedupDay, day uint16) int {
+		return int(d.day) - int(day)
+	})
+	if !found {
+		t.tables = slices.Insert(t.tables, i, dedupDay{
+			day: day, keys: make([]uint64, dedupMin), bodies: make([]uint32, dedupMin),
+		})
+	}
+	return &t.tables[i]
+}
+
+func (t *dedupTable) bytes() int64 {
+	var n int64
+	for i := range t.tables {
+		n += int64(len(t.tables[i].keys)) * dedupPlace
+	}
+	return n
+}
+
+// place returns where the key lies or would lie.
+func (d *dedupDay) place(key uint64) uint64 {
+	mask := uint64(len(d.keys) - 1)
+	i := key & mask
+	for d.keys[i] != 0 && d.keys[i] != key {
+		i = (i + 1) & mask
+	}
+	return i
+}
+
+func (d *dedupDay) insert(key uint64, body uint32) {
+	if 4*(d.n+1) > 3*len(d.keys) {
+		keys, bodies := d.keys, d.bodies
+		d.keys, d.bodies = make([]uint64, 2*len(keys)), make([]uint32, 2*len(keys))
+		for i, k := range keys {
+			if k != 0 {
+				p := d.place(k)
+				d.keys[p], d.bodies[p] = k, bodies[i]
+			}
+		}
+	}
+	p := d.place(key)
+	if d.keys[p] == 0 {
+		d.n++
+	}
+	d.keys[p], d.bodies[p] = key, body
+}
+
+// takeDedup returns the keys entered since the last call as one block a day.
+// They belong in the batch of the meta that covers them. A block is, in
+// little-endian:
+//
+//	format u8 | 0 u8 | day u16 | n u32 | n × (key u64 | body u32) rising | CRC32C u32
+func (s *state) takeDedup() []dedupBlock {
+	var out []dedupBlock
+	for i := range s.dedup.tables {
+		d := &s.dedup.tables[i]
+		if len(d.pending) == 0 {
+			continue
+		}
+		slices.SortFunc(d.pending, func(a, b dedupEntry) int {
+			if a.key < b.key {
+				return -1
+			}
+			return 1
+		})
+		b := make([]byte, 0, dedupHeader+len(d.pending)*dedupPair+4)
+		b = append(b, dedupFormat, 0)
+		b = binary.LittleEndian.AppendUint16(b, d.day)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(d.pending)))
+		for _, e := range d.pending {
+			b = binary.LittleEndian.AppendUint64(b, e.key)
+			b = binary.LittleEndian.AppendUint32(b, e.body)
+		}
+		b = binary.LittleEndian.AppendUint32(b, checkSum(b))
+		out = append(out, dedupBlock{d.day, b})
+		d.pending = nil
+	}
+	return out
+}
+
+// loadDedup enters a block, unless it is too old. The group's meta was loaded
+// before.
+func (s *state) loadDedup(value []byte) error {
+	b, err := checkedValue(value, dedupFormat)
+	if err != nil {
+		return fmt.Errorf("dedup block: %w", err)
+	}
+	if len(b) < dedupHeader || b[1] != 0 ||
+		int64(len(b)) != dedupHeader+int64(le32(b[4:]))*dedupPair {
+		return fmt.Errorf("dedup block: length: %w", ErrCorrupt)
+	}
+	var last uint64
+	for at := dedupHeader; at < len(b); at += dedupPair {
+		key := le64(b[at:])
+		if key <= last {
+			return fmt.Errorf("dedup block: order: %w", ErrCorrupt)
+		}
+		last = key
+	}
+	day := le16(b[2:])
+	if int64(day)+int64(s.dedup.days) <= int64(s.high/dayMsec) {
+		return nil
+	}
+	d := s.dedup.on(day)
+	for at := dedupHeader; at < len(b); at += dedupPair {
+		d.insert(le64(b[at:]), le32(b[at+8:]))
+	}
+	return nil
+}
+
+// dedupSince returns the oldest day whose keys are still known at now.
+func dedupSince(now UnixMsec) uint16 {
+	day := now / dayMsec
+	return uint16(max(0, day-dedupDays+1))
+}

@@ -1,0 +1,606 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// The body of an effect has a clear part and, for effects with personal
+// content, a personal part that is sealed on disk. FORMAT.md draws both for
+// every kind. Numbers are little-endian or unsigned varints; a text is its
+// length as a varint, then its bytes; a list is its length as a varint, then
+// its elements.
+
+const (
+	patchTagsReplace = 1 << iota
+	patchBlacklist
+	patchZone
+)
+
+// hasPersonal says whether e has a personal part.
+func hasPersonal(e *Effect) bool {
+	switch e.Kind {
+	case EffectCreate, EffectEvent:
+		return true
+	case EffectPatch:
+		p := e.Patch
+		return len(p.Identities)+len(p.Attrs)+len(p.Addresses) > 0 || p.Locale != nil
+	case EffectDecision:
+		return len(e.Decision.Personal) > 0
+	}
+	return false
+}
+
+// appendClear appends the clear part of e's body.
+func appendClear(b []byte, e *Effect) []byte {
+	le := binary.LittleEndian
+	switch e.Kind {
+	case EffectCreate:
+		c := &e.Create
+		b = le.AppendUint32(b, uint32(c.Workspace))
+		b = le.AppendUint16(b, uint16(c.Slot))
+		b = le.AppendUint64(b, uint64(c.Person))
+		b = le.AppendUint64(b, c.IDHash)
+		b = appendBool(b, c.Visitor)
+	case EffectPatch:
+		b = appendPatchClear(b, e.Patch)
+	case EffectReserve:
+		b = appendReserve(b, &e.Reserve)
+	case EffectConfirm, EffectRelease:
+		b = appendReservationID(b, e.Resolve.ID)
+		b = le.AppendUint16(b, e.Resolve.CountOn)
+		b = le.AppendUint32(b, uint32(e.Resolve.At))
+	case EffectUse:
+		b = le.AppendUint32(b, uint32(e.Use.At))
+		b = appendKeys(b, e.Use.Keys)
+	case EffectOutcome:
+		b = appendOutcome(b, &e.Outcome)
+	case EffectDecision:
+		b = appendDecision(b, &e.Decision)
+	case EffectClaim:
+		c := &e.Claim
+		b = le.AppendUint32(b, uint32(c.Workspace))
+		b = le.AppendUint16(b, uint16(c.Slot))
+		b = append(b, c.Hash[:]...)
+		b = le.AppendUint16(b, uint16(c.Target.Group))
+		b = le.AppendUint32(b, uint32(c.Target.Ord))
+		b = le.AppendUint64(b, uint64(c.Target.Person))
+	case EffectTime:
+		b = le.AppendUint32(b, uint32(e.Floor))
+	}
+	return b
+}
+
+// appendPersonal appends the personal part of e's body.
+func appendPersonal(b []byte, e *Effect) []byte {
+	switch e.Kind {
+	case EffectCreate:
+		b = appendText(b, e.Create.ID)
+	case EffectPatch:
+		b = appendPatchPersonal(b, e.Patch)
+	case EffectEvent:
+		v := &e.Event
+		b = binary.AppendUvarint(b, uint64(v.Event))
+		b = binary.LittleEndian.AppendUint64(b, uint64(v.Occurred))
+		b = appendBool(b, v.Clamped)
+		b = appendText(b, v.EventID)
+		b = appendAttrs(b, v.Indexed)
+		b = appendText(b, v.Raw)
+	case EffectDecision:
+		b = appendText(b, e.Decision.Personal)
+	}
+	return b
+}
+
+func appendPatchClear(b []byte, p *Patch) []byte {
+	var flags byte
+	set := func(bit byte, on bool) {
+		if on {
+			flags |= bit
+		}
+	}
+	set(patchTagsReplace, p.TagsReplace)
+	set(patchBlacklist, p.Blacklist != nil)
+	set(patchZone, p.Zone != nil)
+	b = append(b, flags)
+	b = appendNames(b, p.TagsRemove)
+	b = binary.AppendUvarint(b, uint64(len(p.TagsAdd)))
+	for _, t := range p.TagsAdd {
+		b = binary.AppendUvarint(b, uint64(t.ID))
+		b = binary.AppendUvarint(b, uint64(t.Value))
+		b = binary.AppendUvarint(b, uint64(t.Expires))
+	}
+	b = appendNames(b, p.SegmentsAdd)
+	b = appendNames(b, p.SegmentsRemove)
+	b = binary.AppendUvarint(b, uint64(len(p.Consents)))
+	for _, c := range p.Consents {
+		b = binary.AppendUvarint(b, uint64(c.Purpose))
+		b = append(b, c.Channel)
+		b = appendBool(b, c.Granted)
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.At))
+		b = binary.AppendUvarint(b, uint64(c.Source))
+	}
+	if p.Blacklist != nil {
+		b = binary.LittleEndian.AppendUint16(b, *p.Blacklist)
+	}
+	if p.Zone != nil {
+		b = binary.AppendUvarint(b, uint64(*p.Zone))
+	}
+	return b
+}
+
+func appendPatchPersonal(b []byte, p *Patch) []byte {
+	b = binary.AppendUvarint(b, uint64(len(p.Identities)))
+	for _, id := range p.Identities {
+		b = binary.AppendUvarint(b, uint64(id.Type))
+		b = appendText(b, id.Value)
+	}
+	b = appendAttrs(b, p.Attrs)
+	b = binary.AppendUvarint(b, uint64(len(p.Addresses)))
+	for _, a := range p.Addresses {
+		b = append(b, a.Channel)
+		b = binary.AppendUvarint(b, uint64(len(a.Values)))
+		for _, v := range a.Values {
+			b = appendText(b, v)
+		}
+	}
+	b = appendBool(b, p.Locale != nil)
+	if p.Locale != nil {
+		b = binary.AppendUvarint(b, uint64(*p.Locale))
+	}
+	return b
+}
+
+func appendAttrs(b []byte, attrs []AttrValue) []byte {
+	b = binary.AppendUvarint(b, uint64(len(attrs)))
+	for i := range attrs {
+		a := &attrs[i]
+		b = binary.AppendUvarint(b, uint64(a.ID))
+		b = appendBool(b, a.Remove)
+		if a.Remove {
+			continue
+		}
+		b = append(b, byte(a.Value.Kind))
+		switch a.Value.Kind {
+		case KindString, KindList, KindSemver:
+			b = appendText(b, a.Value.Bytes)
+		default:
+			b = binary.LittleEndian.AppendUint64(b, a.Value.Num)
+		}
+	}
+	return b
+}
+
+func appendReserve(b []byte, r *ReserveEffect) []byte {
+	b = appendReservationID(b, r.ID)
+	b = binary.AppendUvarint(b, uint64(r.Offer))
+	b = binary.AppendUvarint(b, uint64(r.Treatment))
+	b = binary.AppendUvarint(b, uint64(r.Placement))
+	b = append(b, r.Channel)
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.Granted))
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.Expires))
+	b = binary.AppendUvarint(b, uint64(r.Grace))
+	return appendKeys(b, r.Keys)
+}
+
+func appendReservationID(b []byte, id ReservationID) []byte {
+	b = binary.LittleEndian.AppendUint32(b, id.Epoch)
+	return binary.LittleEndian.AppendUint64(b, id.Number)
+}
+
+func appendKeys(b []byte, keys []HeldKey) []byte {
+	b = binary.AppendUvarint(b, uint64(len(keys)))
+	for i := range keys {
+		k := &keys[i]
+		b = binary.AppendUvarint(b, uint64(k.Key.Cap))
+		b = binary.AppendUvarint(b, uint64(k.Key.Dim))
+		b = binary.LittleEndian.AppendUint16(b, k.CountOn)
+		b = append(b, k.Limit)
+		b = appendBool(b, k.Total)
+		if k.Total {
+			b = binary.AppendUvarint(b, uint64(k.Window))
+		}
+	}
+	return b
+}
+
+func appendOutcome(b []byte, o *OutcomeEffect) []byte {
+	b = binary.AppendUvarint(b, uint64(o.Outcome))
+	b = binary.AppendUvarint(b, uint64(o.Event))
+	b = binary.AppendUvarint(b, uint64(o.Offer))
+	b = binary.AppendUvarint(b, uint64(o.Treatment))
+	b = binary.AppendUvarint(b, uint64(o.Placement))
+	b = append(b, o.Channel, o.Flags)
+	b = appendNames(b, o.Variants)
+	b = binary.LittleEndian.AppendUint64(b, uint64(o.Occurred))
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(o.Value))
+}
+
+func appendDecision(b []byte, d *DecisionEffect) []byte {
+	b = append(b, d.ID[:]...)
+	b = binary.LittleEndian.AppendUint64(b, d.Request)
+	b = binary.LittleEndian.AppendUint32(b, d.Body)
+	b = binary.LittleEndian.AppendUint32(b, uint32(d.Until))
+	b = appendText(b, d.Record)
+	b = binary.AppendUvarint(b, uint64(len(d.Counts)))
+	for i := range d.Counts {
+		c := &d.Counts[i]
+		b = binary.AppendUvarint(b, uint64(c.Key.Offer))
+		b = binary.AppendUvarint(b, uint64(c.Key.Treatment))
+		b = binary.AppendUvarint(b, uint64(c.Key.Variant))
+		b = binary.AppendUvarint(b, uint64(c.Key.What))
+		b = binary.AppendUvarint(b, uint64(c.N))
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(c.Value))
+	}
+	return b
+}
+
+func appendNames(b []byte, names []Name) []byte {
+	b = binary.AppendUvarint(b, uint64(len(names)))
+	for _, n := range names {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return b
+}
+
+func appendText(b, text []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	return append(b, text...)
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// effectDecoder decodes bodies. The slices of the effect it fills are its own,
+// valid until the next decode; byte slices alias the body.
+type effectDecoder struct {
+	in    effectReader
+	patch Patch
+
+	blacklist    uint16
+	zone, locale Name
+
+	identities     []Identity
+	attrs          []AttrValue
+	tagsRemove     []Name
+	tagsAdd        []TagValue
+	segmentsAdd    []Name
+	segmentsRemove []Name
+	consents       []Consent
+	addresses      []Address
+	values         [][]byte
+	keys           []HeldKey
+	variants       []Name
+	counts         []StatsCount
+}
+
+// decodeClear fills e, whose Kind is set, from the clear part of its body.
+// Corrupt bytes are an error.
+func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
+	d.in = effectReader{b: part}
+	switch e.Kind {
+	case EffectCreate:
+		c := &e.Create
+		c.Workspace = WorkspaceID(d.in.u32())
+		c.Slot = Slot(d.in.u16())
+		c.Person = PersonID(d.in.u64())
+		c.IDHash = d.in.u64()
+		c.Visitor = d.in.flag()
+		d.in.check(c.Slot < Slots)
+	case EffectPatch:
+		d.patchClear()
+		e.Patch = &d.patch
+	case EffectReserve:
+		d.reserve(&e.Reserve)
+	case EffectConfirm, EffectRelease:
+		e.Resolve = ResolveEffect{ID: d.reservationID(), CountOn: d.in.u16(), At: d.seconds()}
+	case EffectUse:
+		e.Use.At = d.seconds()
+		e.Use.Keys = d.heldKeys()
+	case EffectOutcome:
+		d.outcome(&e.Outcome)
+	case EffectDecision:
+		d.decision(&e.Decision)
+	case EffectClaim:
+		c := &e.Claim
+		c.Workspace = WorkspaceID(d.in.u32())
+		c.Slot = Slot(d.in.u16())
+		copy(c.Hash[:], d.in.bytes(len(c.Hash)))
+		c.Target = PersonRef{GroupID(d.in.u16()), Ord(d.in.u32()), PersonID(d.in.u64())}
+		d.in.check(c.Slot < Slots)
+	case EffectTime:
+		e.Floor = d.seconds()
+	case EffectEvent, EffectForget:
+	default:
+		return fmt.Errorf("%w: effect kind %d", ErrCorrupt, e.Kind)
+	}
+	if err := d.in.end(); err != nil {
+		return fmt.Errorf("clear part of effect kind %d: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// decodePersonal adds the personal part to what decodeClear read.
+func (d *effectDecoder) decodePersonal(e *Effect, part []byte) error {
+	d.in = effectReader{b: part}
+	switch e.Kind {
+	case EffectCreate:
+		e.Create.ID = d.in.text()
+	case EffectEvent:
+		v := &e.Event
+		v.Event = d.in.name()
+		v.Occurred = UnixMsec(d.in.u64())
+		v.Clamped = d.in.flag()
+		v.EventID = d.in.text()
+		v.Indexed = d.attributes()
+		v.Raw = d.in.text()
+	case EffectPatch:
+		d.patchPersonal()
+	case EffectDecision:
+		e.Decision.Personal = d.in.text()
+	}
+	if err := d.in.end(); err != nil {
+		return fmt.Errorf("personal part of effect kind %d: %w", e.Kind, err)
+	}
+	return nil
+}
+
+func (d *effectDecoder) patchClear() {
+	flags := d.in.u8()
+	d.in.check(flags&^(patchTagsReplace|patchBlacklist|patchZone) == 0)
+	p := &d.patch
+	*p = Patch{TagsReplace: flags&patchTagsReplace != 0}
+	p.TagsRemove = d.names(&d.tagsRemove)
+	d.tagsAdd = d.tagsAdd[:0]
+	for range d.in.count(3) {
+		d.tagsAdd = append(d.tagsAdd,
+			TagValue{ID: d.in.name(), Value: d.in.name(), Expires: UnixSec(d.in.uvarint32())})
+	}
+	p.TagsAdd = orNil(d.tagsAdd)
+	p.SegmentsAdd = d.names(&d.segmentsAdd)
+	p.SegmentsRemove = d.names(&d.segmentsRemove)
+	d.consents = d.consents[:0]
+	for range d.in.count(12) {
+		d.consents = append(d.consents, Consent{
+			Purpose: d.in.name(), Channel: d.in.u8(), Granted: d.in.flag(),
+			At: UnixMsec(d.in.u64()), Source: d.in.name(),
+		})
+	}
+	p.Consents = orNil(d.consents)
+	if flags&patchBlacklist != 0 {
+		d.blacklist = d.in.u16()
+		p.Blacklist = &d.blacklist
+	}
+	if flags&patchZone != 0 {
+		d.zone = d.in.name()
+		p.Zone = &d.zone
+	}
+}
+
+func (d *effectDecoder) patchPersonal() {
+	p := &d.patch
+	d.identities = d.identities[:0]
+	for range d.in.count(2) {
+		d.identities = append(d.identities, Identity{Type: d.in.name(), Value: d.in.text()})
+	}
+	p.Identities = orNil(d.identities)
+	p.Attrs = d.attributes()
+	d.addresses, d.values = d.addresses[:0], d.values[:0]
+	for range d.in.count(2) {
+		a := Address{Channel: d.in.u8()}
+		from := len(d.values)
+		for range d.in.count(1) {
+			d.values = append(d.values, d.in.text())
+		}
+		a.Values = orNil(d.values[from:len(d.values):len(d.values)])
+		d.addresses = append(d.addresses, a)
+	}
+	p.Addresses = orNil(d.addresses)
+	if d.in.flag() {
+		d.locale = d.in.name()
+		p.Locale = &d.locale
+	}
+}
+
+func (d *effectDecoder) attributes() []AttrValue {
+	d.attrs = d.attrs[:0]
+	for range d.in.count(2) {
+		a := AttrValue{ID: d.in.name(), Remove: d.in.flag()}
+		if !a.Remove {
+			a.Value.Kind = ValueKind(d.in.u8())
+			switch a.Value.Kind {
+			case KindString, KindList, KindSemver:
+				a.Value.Bytes = d.in.text()
+			default:
+				a.Value.Num = d.in.u64()
+			}
+			d.in.check(a.Value.Kind <= KindSemver)
+		}
+		d.attrs = append(d.attrs, a)
+	}
+	return orNil(d.attrs)
+}
+
+func (d *effectDecoder) reserve(r *ReserveEffect) {
+	r.ID = d.reservationID()
+	r.Offer, r.Treatment, r.Placement = d.in.name(), d.in.name(), d.in.name()
+	r.Channel = d.in.u8()
+	r.Granted, r.Expires = d.seconds(), d.seconds()
+	r.Grace = d.in.uvarint32()
+	r.Keys = d.heldKeys()
+}
+
+func (d *effectDecoder) reservationID() ReservationID {
+	return ReservationID{Epoch: d.in.u32(), Number: d.in.u64()}
+}
+
+func (d *effectDecoder) heldKeys() []HeldKey {
+	d.keys = d.keys[:0]
+	for range d.in.count(6) {
+		k := HeldKey{
+			Key:     CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()},
+			CountOn: d.in.u16(), Limit: d.in.u8(), Total: d.in.flag(),
+		}
+		if k.Total {
+			k.Window = d.in.uvarint32()
+		}
+		d.keys = append(d.keys, k)
+	}
+	return orNil(d.keys)
+}
+
+func (d *effectDecoder) outcome(o *OutcomeEffect) {
+	o.Outcome, o.Event, o.Offer = d.in.name(), d.in.name(), d.in.name()
+	o.Treatment, o.Placement = d.in.name(), d.in.name()
+	o.Channel, o.Flags = d.in.u8(), d.in.u8()
+	o.Variants = d.names(&d.variants)
+	o.Occurred = UnixMsec(d.in.u64())
+	o.Value = math.Float64frombits(d.in.u64())
+}
+
+func (d *effectDecoder) decision(v *DecisionEffect) {
+	copy(v.ID[:], d.in.bytes(len(v.ID)))
+	v.Request = d.in.u64()
+	v.Body = d.in.u32()
+	v.Until = d.seconds()
+	v.Record = d.in.text()
+	d.counts = d.counts[:0]
+	for range d.in.count(13) {
+		key := StatsKey{d.in.name(), d.in.name(), d.in.name(), d.in.name()}
+		n := d.in.uvarint32()
+		d.counts = append(d.counts,
+			StatsCount{Key: key, N: n, Value: math.Float64frombits(d.in.u64())})
+	}
+	v.Counts = orNil(d.counts)
+	v.Personal = nil
+}
+
+func (d *effectDecoder) names(into *[]Name) []Name {
+	list := (*into)[:0]
+	for range d.in.count(1) {
+		list = append(list, d.in.name())
+	}
+	*into = list
+	return orNil(list)
+}
+
+func (d *effectDecoder) seconds() UnixSec { return UnixSec(d.in.u32()) }
+
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// effectReader reads the primitives. After the first fault every read gives
+// zero and end reports it.
+type effectReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *effectReader) check(ok bool) {
+	if !ok {
+		r.bad, r.b = true, nil
+	}
+}
+
+// end reports a fault, or bytes that nobody read.
+func (r *effectReader) end() error {
+	if r.bad || len(r.b) != 0 {
+		return fmt.Errorf("%w: malformed bytes", ErrCorrupt)
+	}
+	return nil
+}
+
+func (r *effectReader) bytes(n int) []byte {
+	if n < 0 || n > len(r.b) {
+		r.check(false)
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *effectReader) u8() uint8 {
+	if v := r.bytes(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+func (r *effectReader) u16() uint16 {
+	if v := r.bytes(2); v != nil {
+		return binary.LittleEndian.Uint16(v)
+	}
+	return 0
+}
+
+func (r *effectReader) u32() uint32 {
+	if v := r.bytes(4); v != nil {
+		return binary.LittleEndian.Uint32(v)
+	}
+	return 0
+}
+
+func (r *effectReader) u64() uint64 {
+	if v := r.bytes(8); v != nil {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (r *effectReader) flag() bool {
+	v := r.u8()
+	r.check(v <= 1)
+	return v == 1
+}
+
+func (r *effectReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.check(false)
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *effectReader) uvarint32() uint32 {
+	v := r.uvarint()
+	r.check(v <= math.MaxUint32)
+	return uint32(v)
+}
+
+func (r *effectReader) name() Name { return Name(r.uvarint32()) }
+
+// count reads the length of a list whose elements take at least size bytes, so
+// that corrupt bytes cannot ask for more memory than they are long.
+func (r *effectReader) count(size int) int {
+	n := r.uvarint()
+	if n > uint64(len(r.b)/size) {
+		r.check(false)
+		return 0
+	}
+	return int(n)
+}
+
+// text reads a length and as many bytes; an empty text is nil.
+func (r *effectReader) text() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.check(false)
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	return r.bytes(int(n))
+}

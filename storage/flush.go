@@ -1,0 +1,277 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"tact/storage/invariant"
+)
+
+const (
+	// 64 rows seal in about 0.1 ms, which is how long a block holds the lock.
+	flushBlockRows = 64
+	// A batch of a pass holds a few MiB at most; a longer queue takes more passes.
+	flushPassRows = 8192
+	// A meta of this size may be written once in FlushEvery; a larger one less
+	// often, so that statistics do not become the main load of the disk.
+	flushMetaBytes = 256 << 10
+	flushMetaMax   = 30 // times FlushEvery
+)
+
+// The flusher writes rows behind: at every pass it takes the dirty rows of a
+// group, in blocks so that the lock is never held long, and writes them with the
+// group's own parts in ONE Pebble batch, without a sync of its own.
+//
+// Laws:
+//  1. A row is encoded only while the open frame is empty, so its last frame is a
+//     sealed one; and a batch is written only when the frames it reflects are
+//     durable. A row on disk is never ahead of the log.
+//  2. The group's parts (statistics, totals, idempotency keys, identities, next
+//     ids) are encoded last, so no row on disk is ahead of them: what replay
+//     skips for the group it may skip for the person too.
+//  3. The watermark is the last frame sealed when the queue of dirty rows, as it
+//     was then, began to be written; it moves when all of them are. Replay begins
+//     behind it.
+//
+// Only the flusher's goroutine, and Close after it, touch the fields.
+type flusher struct {
+	passes atomic.Uint64
+	rows   atomic.Uint64
+	groups []flushGroup
+	ords   []Ord
+	key    []byte
+	value  []byte
+}
+
+// flushGroup is the flusher's memory of one group.
+type flushGroup struct {
+	generation uint32 // of the group's state, when the cycle began
+	watermark  uint64 // on disk
+	cycle      uint64 // becomes the watermark when left is 0
+	left       int    // rows of the cycle still to be written; 0: no cycle
+	meta       uint64 // frame that the meta on disk reflects
+	skip       int    // passes to be left out for the size of the meta
+	day        uint16 // idempotency blocks of older days are gone
+}
+
+// flushLoop runs a pass over all groups every FlushEvery.
+func (s *Store) flushLoop() {
+	defer s.loops.Done()
+	timer := time.NewTimer(s.o.FlushEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.dead.ch:
+			return
+		case <-timer.C:
+		}
+		for i, g := range s.groups {
+			if f := &s.flush.groups[i]; f.skip > 0 {
+				f.skip--
+				continue
+			}
+			if err := s.flushPass(g, flushPassRows); err != nil {
+				s.db.faults.Errorf("flush of group %d: %v", g.id, err)
+			}
+		}
+		timer.Reset(s.o.FlushEvery)
+	}
+}
+
+// flushPass writes up to max dirty rows of a group and its own parts.
+func (s *Store) flushPass(g *Group, max int) error {
+	f := &s.flush.groups[g.id]
+	b := s.db.db.NewBatch()
+	defer b.Close()
+	pass, err := s.encodePass(g, f, b, max)
+	if err != nil || pass.empty {
+		return err
+	}
+	if stale, err := s.awaitPass(g, &pass); stale || err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	f.watermark, f.meta = pass.watermark, pass.frame
+	f.skip = min(pass.metaBytes/flushMetaBytes, flushMetaMax)
+	s.flush.passes.Add(1)
+	s.flush.rows.Add(uint64(pass.rows))
+	return nil
+}
+
+// flushPassInfo is what one pass encoded.
+type flushPassInfo struct {
+	generation uint32
+	frame      uint64 // last sealed frame: all that is encoded reflects at most it
+	watermark  uint64
+	rows       int
+	metaBytes  int
+	empty      bool
+}
+
+// encodePass fills b.
+func (s *Store) encodePass(g *Group, f *flushGroup, b *pebble.Batch, max int) (
+	pass flushPassInfo, err error) {
+	for {
+		g.mu.Lock()
+		pass.frame = g.sealLocked()
+		generation := g.generation.Load()
+		if f.generation != generation {
+			f.generation, f.left = generation, 0
+			f.meta = 0
+		}
+		if pass.frame == f.meta && f.left == 0 {
+			g.mu.Unlock()
+			pass.empty = true
+			return pass, nil
+		}
+		if f.left == 0 {
+			f.cycle, f.left = pass.frame, g.mu.state.dirtyCount()
+		}
+		pass.generation = generation
+		s.flush.ords = g.mu.state.takeDirty(s.flush.ords[:0],
+			min(flushBlockRows, max-pass.rows, f.left))
+		for _, o := range s.flush.ords {
+			if err = s.encodeRow(g, b, o); err != nil {
+				break
+			}
+		}
+		pass.rows += len(s.flush.ords)
+		f.left -= len(s.flush.ords)
+		last := err != nil || f.left == 0 || pass.rows >= max
+		if last && err == nil {
+			pass.watermark = f.watermark
+			if f.left == 0 {
+				pass.watermark = f.cycle
+			}
+			pass.metaBytes, err = s.encodeMeta(g, f, b, &pass)
+		}
+		g.mu.Unlock()
+		if err != nil {
+			// The marks of the taken rows are gone: without them the watermark
+			// must never move again.
+			err = fmt.Errorf("%w: rows cannot be written: %w", ErrFenced, err)
+			s.die(err)
+			return pass, err
+		}
+		if last {
+			return pass, nil
+		}
+	}
+}
+
+// encodeRow puts the dirty parts of one person into b.
+func (s *Store) encodeRow(g *Group, b *pebble.Batch, o Ord) error {
+	st := g.mu.state
+	row := st.rows.at(o)
+	if row == nil {
+		return nil
+	}
+	invariant.Check(row.LastFrame <= g.mu.last, "a row to be written is ahead of the sealed frames")
+	for kind := RowProfile; kind <= RowContact; kind++ {
+		s.flush.key = AppendKey(s.flush.key[:0], row.Slot, row.Workspace, row.Person, kind)
+		value, state, err := st.appendRow(s.flush.value[:0], o, kind, s.o.Rand)
+		if err != nil {
+			return err
+		}
+		s.flush.value = value
+		switch state {
+		case rowPartKept:
+		case rowPartGone:
+			err = b.Delete(s.flush.key, nil)
+		default:
+			err = b.Set(s.flush.key, value, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodeMeta puts the group's own parts into b. The group's record is
+//
+//	format u8 | watermark u64 | state's meta | CRC32C u32
+func (s *Store) encodeMeta(g *Group, f *flushGroup, b *pebble.Batch, pass *flushPassInfo) (
+	int, error) {
+	st := g.mu.state
+	s.flush.value = appsealRecord(s.flush.value[:0], pass.watermark)
+	s.flush.value = st.appendMeta(s.flush.value, pass.frame)
+	s.flush.value = sealRecord(s.flush.value)
+	s.flush.key = appendGroupKey(s.flush.key[:0], g.id)
+	size := len(s.flush.value)
+	err := b.Set(s.flush.key, s.flush.value, nil)
+	for _, c := range st.takeClaims() {
+		s.flush.key = appendIdentityKey(s.flush.key[:0], c.slot, c.ws, c.hash)
+		if c.target.Person == 0 {
+			err = errors.Join(err, b.Delete(s.flush.key, nil))
+			continue
+		}
+		s.flush.value = appendIdentityRow(s.flush.value[:0], c.target)
+		err = errors.Join(err, b.Set(s.flush.key, s.flush.value, nil))
+	}
+	for _, block := range st.takeDedup() {
+		// A pass has a frame of its own, which makes the key its own.
+		s.flush.key = appendDedupKey(s.flush.key[:0], g.id, block.day, uint32(pass.frame))
+		err = errors.Join(err, b.Set(s.flush.key, block.value, nil))
+	}
+	if since := dedupSince(st.highWater()); since > f.day {
+		from := appendDedupKey(nil, g.id, 0, 0)
+		to := appendDedupKey(nil, g.id, since, 0)
+		err = errors.Join(err, b.DeleteRange(from, to, nil))
+		f.day = since
+	}
+	return size, err
+}
+
+// awaitPass waits until the frames of a pass are durable. The pass is stale when
+// the group was reloaded meanwhile: its dirty rows were marked anew then.
+// Otherwise it must be written, however long that takes: its marks are taken.
+func (s *Store) awaitPass(g *Group, pass *flushPassInfo) (stale bool, err error) {
+	for {
+		err := s.Wait(g.id, pass.frame, s.o.CommitMax)
+		switch {
+		case g.generation.Load() != pass.generation:
+			return true, nil
+		case err == nil:
+			return false, nil
+		case s.dead.err() != nil:
+			return true, s.dead.err()
+		case errors.Is(err, ErrClosed):
+			return true, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// flushAll writes everything that is dirty; the loops have ended.
+func (s *Store) flushAll() error {
+	var errs []error
+	for i, g := range s.groups {
+		f := &s.flush.groups[i]
+		for range maxOrds / flushPassRows {
+			if err := s.flushPass(g, flushPassRows); err != nil {
+				errs = append(errs, err)
+				break
+			}
+			if f.left == 0 && g.settled(f.meta) {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settled reports whether nothing is dirty behind frame.
+func (g *Group) settled(frame uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.open.count == 0 && g.mu.last == frame && g.mu.state.dirtyCount() == 0
+}

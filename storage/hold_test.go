@@ -1,0 +1,41 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A unit held by a person who never comes back returns to the ledger.
+func TestExpireHoldsGivesBack(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, fs, testOptions(fs))
+	defer mustClose(t, s)
+	g, o, _ := addPerson(t, s, "ann")
+	key := HeldKey{Key: CounterKey{Cap: 4}, CountOn: 1, Total: true, Window: 6}
+	if !s.Totals().Take(key.Key, key.Window, 1) || s.Totals().Take(key.Key, key.Window, 1) {
+		t.Fatal("the limit is not 1")
+	}
+	g.Lock()
+	now := g.Floor() + 100
+	e := Effect{Kind: EffectReserve, Ord: o, Time: UnixMsec(now) * 1000,
+		Reserve: ReserveEffect{
+			ID:      ReservationID{s.Epoch(), g.NextReservation().Number},
+			Granted: now, Expires: now + 60, Grace: 10, Keys: []HeldKey{key},
+		}}
+	if _, err := g.Append(&e); err != nil {
+		t.Fatal(err)
+	}
+	f := func(at UnixSec, released int, used int64) {
+		t.Helper()
+		n, err := g.ExpireHolds(at, 10)
+		if err != nil || n != released || s.Totals().Used(key.Key, key.Window) != used {
+			t.Fatalf("%d released, %d used: %v", n, s.Totals().Used(key.Key, key.Window), err)
+		}
+	}
+	f(now+69, 0, 1)
+	f(now+70, 1, 0)
+	f(now+99, 0, 0)
+	g.Unlock()
+	mustCheck(t, s)
+}

@@ -1,0 +1,261 @@
+package storage
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Names in the store's folder.
+const (
+	folderDatabase = "db"
+	folderCreating = "db.new" // an unfinished creation: nothing in it was ever acknowledged
+	fileLock       = "LOCK"
+	fileBallast    = "ballast"
+)
+
+const (
+	memTableBytes = 32 << 20
+	cacheBytes    = 64 << 20
+	// The sidecar keeps the checksum of the MANIFEST by reading what was added;
+	// a small file keeps the first read at open short.
+	manifestBytesMax = 4 << 20
+	faultLogPause    = time.Second
+)
+
+// database is the Pebble store of a node and what guards it.
+type database struct {
+	view
+	db     *pebble.DB
+	faults *faultLog
+}
+
+func newDatabase(db *pebble.DB, faults *faultLog) *database {
+	return &database{view: view{db}, db: db, faults: faults}
+}
+
+// view reads a Pebble store, or a snapshot of one: what is read in several steps
+// while the flusher writes must come from a snapshot.
+type view struct{ from pebble.Reader }
+
+// pebbleOpen says how to open the Pebble store in dir.
+type pebbleOpen struct {
+	fs       vfs.FS
+	dir      string
+	readOnly bool
+	memTable uint64 // bytes; 0 = memTableBytes
+	faults   *faultLog
+	dead     *deathNote
+}
+
+// faultLog is Pebble's logger and event sink. It lets one error a second
+// through, since Pebble retries a failing flush thousands of times a second.
+type faultLog struct {
+	log     *slog.Logger
+	die     func(error)
+	last    atomic.Int64 // unix nanoseconds of the last line
+	corrupt atomic.Int64 // DataCorruption events
+	errors  atomic.Int64 // background errors
+	stalls  atomic.Int64 // write stalls
+}
+
+// Infof drops Pebble's running commentary.
+func (l *faultLog) Infof(string, ...any) {}
+
+// Errorf logs an error of Pebble's, at most one a second.
+func (l *faultLog) Errorf(format string, args ...any) {
+	now := time.Now().UnixNano()
+	last := l.last.Load()
+	if now-last >= int64(faultLogPause) && l.last.CompareAndSwap(last, now) {
+		l.log.Error("pebble", "error", fmt.Sprintf(format, args...))
+	}
+}
+
+// Fatalf marks the store dead and never returns: Pebble's state is undefined
+// after a fatal error, and a panic here can unlock a mutex twice, which ends the
+// process without a word.
+func (l *faultLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf("pebble stopped: "+format, args...)
+	l.log.Error("pebble stopped", "error", err)
+	l.die(err)
+	select {}
+}
+
+func (l *faultLog) listener() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			l.errors.Add(1)
+			l.Errorf("background: %v", err)
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			l.corrupt.Add(1)
+			l.Errorf("corrupt file: %s", info)
+		},
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			l.stalls.Add(1)
+			l.Errorf("write stall: %s", info.Reason)
+		},
+	}
+}
+
+// open opens the store. Pebble may stop for good inside Open (see Fatalf), so it
+// runs beside the caller.
+func (p pebbleOpen) open() (*pebble.DB, error) {
+	type result struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan result, 1)
+	cache := pebble.NewCache(cacheBytes)
+	go func() {
+		db, err := pebble.Open(p.dir, &pebble.Options{
+			FS:                          p.fs,
+			ReadOnly:                    p.readOnly,
+			FormatMajorVersion:          pebble.FormatNewest,
+			Logger:                      p.faults,
+			EventListener:               p.faults.listener(),
+			Cache:                       cache,
+			MemTableSize:                cmp.Or(p.memTable, memTableBytes),
+			MemTableStopWritesThreshold: 4,
+			MaxManifestFileSize:         manifestBytesMax,
+		})
+		cache.Unref()
+		done <- result{db, err}
+	}()
+	select {
+	case r := <-done:
+		return r.db, pebbleFault(r.err, p.dir)
+	case <-p.dead.ch:
+		return nil, p.dead.err()
+	}
+}
+
+// pebbleFault gives an error of Pebble's the class it belongs to.
+func pebbleFault(err error, dir string) error {
+	switch {
+	case err == nil:
+		return nil
+	case pebble.IsCorruptionError(err), errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
+	case strings.Contains(err.Error(), "unknown format major version"):
+		return fmt.Errorf("%w: %s: %w", ErrNewerFormat, dir, err)
+	}
+	return fmt.Errorf("open %s: %w", dir, err)
+}
+
+// commitSynced applies a batch and waits for its sync. Unlike Apply it returns
+// the error of a failed sync instead of stopping the process.
+func (d *database) commitSynced(b *pebble.Batch) error {
+	if err := d.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+		return err
+	}
+	return b.SyncWait()
+}
+
+// get returns a copy of a value; ErrNotFound when there is none.
+func (d view) get(key []byte) ([]byte, error) {
+	v, closer, err := d.from.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, readFault(err)
+	}
+	defer closer.Close()
+	return append([]byte(nil), v...), nil
+}
+
+// scan calls f for every key in [from, to) in rising order. The slices are valid
+// during the call.
+func (d view) scan(from, to []byte, f func(key, value []byte) error) error {
+	it, err := d.from.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return readFault(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return readFault(err)
+		}
+		if err := f(it.Key(), value); err != nil {
+			return err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return readFault(err)
+	}
+	return nil
+}
+
+// last returns copies of the last key that begins with prefix and its value;
+// ErrNotFound when there is none.
+func (d view) last(prefix []byte) (key, value []byte, err error) {
+	it, err := d.from.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, nil, readFault(err)
+	}
+	defer it.Close()
+	if !it.Last() {
+		if err := it.Error(); err != nil {
+			return nil, nil, readFault(err)
+		}
+		return nil, nil, ErrNotFound
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, nil, readFault(err)
+	}
+	return append([]byte(nil), it.Key()...), append([]byte(nil), v...), nil
+}
+
+func readFault(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return fmt.Errorf("read: %w", err)
+}
+
+// lockFolder takes the folder for this process.
+func lockFolder(fs vfs.FS, dir string) (io.Closer, error) {
+	lock, err := fs.Lock(fs.PathJoin(dir, fileLock))
+	if err == nil {
+		return lock, nil
+	}
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync folder %s: %w", dir, err)
+	}
+	return nil
+}
+
+// exists reports whether there is a file or folder of that name.
+func exists(fs vfs.FS, name string) (bool, error) {
+	_, err := fs.Stat(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,121 @@
+package storage
+
+// RowKind is one stored part of a person. The number is stored; it never
+// changes.
+type RowKind uint8
+
+// Parts of a person.
+const (
+	RowProfile RowKind = iota + 1
+	RowTail
+	RowContact
+)
+
+// A Row is the fixed part of one person: three cache lines, without pointers,
+// so that the garbage collector never looks at it. Rows lie in chunks of
+// rowChunk; the ordinal is the position.
+//
+// Bits, BitsRev and NextChange are derived by the engine, never logged, never
+// written to disk and outside the checksum. Everything else is changed by
+// apply alone.
+type Row struct {
+	Bits [8]uint64 // page 0 of the predicate bits
+
+	Person     PersonID
+	LastFrame  uint64  // last frame that changed a stored part of this person
+	IDHash     uint64  // resident index hash of (workspace, canonical id)
+	BitsRev    uint32  // layout that Bits is complete for; 0 = to be computed
+	NextChange UnixSec // when a time condition in Bits flips first; 0 = never
+	profile    Ref
+	tail       Ref
+	contact    Ref
+	LastSeen   UnixSec // time of the last effect of this person
+	Workspace  WorkspaceID
+	Slot       Slot
+	Zone       uint16 // DictZone name; 0 = none
+	Flags      RowFlags
+	idLen      uint8
+	_          [5]byte
+
+	Key [16]byte // seals the personal parts on disk
+	id  [idInline]byte
+}
+
+// RowFlags are the flags of a Row.
+type RowFlags uint16
+
+// Flags of a row.
+const (
+	RowVisitor   RowFlags = 1 << iota // expires 24 h after LastSeen unless an event arrives
+	RowSealed                         // the profile's personal part is not opened yet
+	RowGone                           // forgotten; only the slot in the table is left
+	RowWithdrawn                      // some consent in force is a withdrawal
+	rowTailSealed
+	rowLoaded // as read from disk: replay skips frames up to LastFrame
+	rowDirtyProfile
+	rowDirtyTail
+	rowDirtyContact
+)
+
+const (
+	rowDirty = rowDirtyProfile | rowDirtyTail | rowDirtyContact
+	// idInline is the longest canonical id that lies in the row.
+	idInline = 48
+	idMax    = 128
+	rowChunk = 4096
+	// maxOrds bounds the people of a group.
+	maxOrds = 1 << 28
+)
+
+// A rowTable holds rows by ordinal. A chunk that no row was put in is nil.
+type rowTable struct {
+	chunks []*[rowChunk]Row
+	held   int // chunks that exist
+}
+
+// at returns the row of o, or nil when there never was one.
+func (t *rowTable) at(o Ord) *Row {
+	c := int(o / rowChunk)
+	if c >= len(t.chunks) || t.chunks[c] == nil {
+		return nil
+	}
+	r := &t.chunks[c][o%rowChunk]
+	if r.Person == 0 {
+		return nil
+	}
+	return r
+}
+
+// place returns the room of o, growing the table.
+func (t *rowTable) place(o Ord) (*Row, error) {
+	if o >= maxOrds {
+		return nil, ErrStateFull
+	}
+	c := int(o / rowChunk)
+	for c >= len(t.chunks) {
+		t.chunks = append(t.chunks, nil)
+	}
+	if t.chunks[c] == nil {
+		t.chunks[c] = new([rowChunk]Row)
+		t.held++
+	}
+	return &t.chunks[c][o%rowChunk], nil
+}
+
+// each calls f for every row that is or was, in rising order, until f
+// returns false.
+func (t *rowTable) each(f func(Ord, *Row) bool) {
+	for c, chunk := range t.chunks {
+		if chunk == nil {
+			continue
+		}
+		for i := range chunk {
+			if r := &chunk[i]; r.Person != 0 && !f(Ord(c*rowChunk+i), r) {
+				return
+			}
+		}
+	}
+}
+
+// inlineID returns the id of a row whose id lies in the row.
+func (r *Row) inlineID() []byte { return r.id[:r.idLen:r.idLen] }

@@ -1,0 +1,160 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/bits"
+)
+
+// Ref locates a block of a slab in units of slabUnit bytes. 0 is no block.
+type Ref uint32
+
+const (
+	slabUnit      = 16
+	slabChunk     = 1 << 20
+	slabChunkUnit = slabChunk / slabUnit
+	slabHeader    = 4 // u32 length of the content
+	slabClasses   = 60
+	// slabMax is the longest content of a block: one chunk less the reserved
+	// first unit and the header.
+	slabMax = slabChunk - slabUnit - slabHeader
+)
+
+// ErrTooLarge reports that a part of a person is longer than storage takes.
+var ErrTooLarge = errors.New("the person's data is too large")
+
+// ErrStateFull reports that a group has used up its addresses: 64 GiB of
+// slabs or 2^28 people.
+var ErrStateFull = errors.New("the group is full")
+
+// A slab holds byte strings of 0 to slabMax bytes in pointer-free chunks of
+// 1 MiB. A block is a u32 length and its content, rounded up to one of 60 size
+// classes: every multiple of 16 bytes to 128, then four steps a doubling, so
+// that at most a fifth of a block is empty. Freed blocks are linked through
+// their own first bytes, one list a class.
+//
+// The owner of the slab guards it. Views are valid until the next put or drop
+// of the same block.
+type slab struct {
+	chunks [][]byte
+	free   [slabClasses]Ref
+	next   uint32 // unit inside the last chunk that was never handed out
+	used   int64  // bytes of live blocks, rounded up to their class
+}
+
+// get returns the content of a block; nil for Ref 0.
+func (s *slab) get(r Ref) []byte {
+	if r == 0 {
+		return nil
+	}
+	b := s.at(r)
+	n := binary.LittleEndian.Uint32(b)
+	return b[slabHeader : slabHeader+n : slabHeader+n]
+}
+
+// put stores content in place of the block old, which may be 0, and returns the
+// block that now holds it. It writes in place when the class stays the same.
+// Content must not lie in the slab. Empty content frees old and returns 0.
+func (s *slab) put(old Ref, content []byte) (Ref, error) {
+	if len(content) > slabMax {
+		return old, ErrTooLarge
+	}
+	if len(content) == 0 {
+		s.drop(old)
+		return 0, nil
+	}
+	class := slabClass(len(content))
+	if old == 0 || slabClass(len(s.get(old))) != class {
+		r, err := s.take(class)
+		if err != nil {
+			return old, err
+		}
+		s.drop(old)
+		old = r
+	}
+	b := s.at(old)
+	binary.LittleEndian.PutUint32(b, uint32(len(content)))
+	copy(b[slabHeader:], content)
+	return old, nil
+}
+
+// drop frees a block; 0 is a no-op.
+func (s *slab) drop(r Ref) {
+	if r == 0 {
+		return
+	}
+	class := slabClass(len(s.get(r)))
+	s.used -= int64(classUnits(class)) * slabUnit
+	s.release(r, class)
+}
+
+// bytes returns the memory held and the part of it in live blocks.
+func (s *slab) bytes() (held, used int64) {
+	return int64(len(s.chunks)) * slabChunk, s.used
+}
+
+func (s *slab) take(class int) (Ref, error) {
+	units := classUnits(class)
+	if r := s.free[class]; r != 0 {
+		s.free[class] = Ref(binary.LittleEndian.Uint32(s.at(r)))
+		s.used += int64(units) * slabUnit
+		return r, nil
+	}
+	if len(s.chunks) == 0 || s.next+units > slabChunkUnit {
+		if len(s.chunks) >= 1<<32/slabChunkUnit {
+			return 0, ErrStateFull
+		}
+		s.shred()
+		s.chunks = append(s.chunks, make([]byte, slabChunk))
+		s.next = 0
+		if len(s.chunks) == 1 {
+			s.next = 1 // Ref 0 means none
+		}
+	}
+	r := Ref(uint32(len(s.chunks)-1)*slabChunkUnit + s.next)
+	s.next += units
+	s.used += int64(units) * slabUnit
+	return r, nil
+}
+
+// shred gives the unused end of the last chunk to the free lists.
+func (s *slab) shred() {
+	if len(s.chunks) == 0 {
+		return
+	}
+	for class := slabClasses - 1; class >= 0; class-- {
+		units := classUnits(class)
+		for s.next+units <= slabChunkUnit {
+			s.release(Ref(uint32(len(s.chunks)-1)*slabChunkUnit+s.next), class)
+			s.next += units
+		}
+	}
+}
+
+func (s *slab) release(r Ref, class int) {
+	binary.LittleEndian.PutUint32(s.at(r), uint32(s.free[class]))
+	s.free[class] = r
+}
+
+func (s *slab) at(r Ref) []byte {
+	return s.chunks[r/slabChunkUnit][uint32(r)%slabChunkUnit*slabUnit:]
+}
+
+// slabClass returns the smallest class that holds n bytes of content.
+func slabClass(n int) int {
+	units := uint32(n+slabHeader+slabUnit-1) / slabUnit
+	if units <= 8 {
+		return int(units) - 1
+	}
+	e := bits.Len32(units-1) - 3
+	return 8 + (e-1)*4 + int((units-1)>>e) - 4
+}
+
+// classUnits returns the size of a class in units.
+func classUnits(class int) uint32 {
+	if class < 8 {
+		return uint32(class) + 1
+	}
+	e := (class-8)/4 + 1
+	return (uint32(class-8)%4 + 5) << e
+}

@@ -1,0 +1,150 @@
+package storage
+
+// statsMax bounds the rows of the statistics of a group. What would make one
+// more row is counted in lost.
+const statsMax = 1 << 20
+
+// statsTable counts per (offer, treatment, variant, what).
+type statsTable struct {
+	rows map[StatsKey]statsRow
+	lost uint64 // additions that found the table full
+}
+
+type statsRow struct {
+	n     uint64
+	value float64
+}
+
+// add adds to a row. It does not allocate when the row exists.
+func (t *statsTable) add(key StatsKey, n uint64, value float64) {
+	r, ok := t.rows[key]
+	if !ok && len(t.rows) >= statsMax {
+		t.lost += n
+		return
+	}
+	r.n += n
+	r.value += value
+	t.rows[key] = r
+}
+
+// addOutcome adds an outcome to the row over everybody and to the row of each
+// variant.
+func (t *statsTable) addOutcome(e *OutcomeEffect) {
+	key := StatsKey{Offer: e.Offer, Treatment: e.Treatment, What: e.Outcome}
+	t.add(key, 1, e.Value)
+	for _, v := range e.Variants {
+		if v != 0 {
+			key.Variant = v
+			t.add(key, 1, e.Value)
+		}
+	}
+}
+
+// totalsShare is what one group holds of the node's ledger of totals: its
+// confirmed uses. Its pending ones are the open reservations of its people.
+type totalsShare struct {
+	confirmed map[TotalKey]int64
+	ledger    *Totals // nil before attachTotals: the ledger is not touched
+}
+
+func (t *totalsShare) give(k HeldKey) {
+	if t.ledger != nil {
+		t.ledger.Give(k.Key, k.Window)
+	}
+}
+
+// floors are the latest floors and the frames that set them. A floor is in
+// force for its own frame and all later ones, so that replaying an older frame
+// over newer meta judges reservations as the first time.
+type floors struct {
+	set [16]floorMark
+	n   int
+}
+
+type floorMark struct {
+	frame uint64
+	at    UnixSec
+}
+
+// raise sets the floor from frame on. A floor never sinks.
+func (f *floors) raise(frame uint64, at UnixSec) {
+	at = max(at, f.latest())
+	if f.n > 0 && f.set[f.n-1].frame == frame {
+		f.set[f.n-1].at = at
+		return
+	}
+	if f.n == len(f.set) {
+		copy(f.set[:], f.set[1:])
+		f.n--
+	}
+	f.set[f.n] = floorMark{frame, at}
+	f.n++
+}
+
+// in returns the floor that is in force in frame.
+func (f *floors) in(frame uint64) UnixSec {
+	for i := f.n - 1; i >= 0; i-- {
+		if f.set[i].frame <= frame {
+			return f.set[i].at
+		}
+	}
+	return 0
+}
+
+func (f *floors) latest() UnixSec {
+	if f.n == 0 {
+		return 0
+	}
+	return f.set[f.n-1].at
+}
+
+// heldQueue is a binary heap of the open reservations that hold a total key, by
+// the time at which they may expire. It is derived: built when rows are loaded,
+// and an entry may be out of date.
+type heldQueue struct{ heap []heldEntry }
+
+type heldEntry struct {
+	at  uint64 // unix seconds
+	ord Ord
+	id  ReservationID
+}
+
+func (q *heldQueue) push(e heldEntry) {
+	q.heap = append(q.heap, e)
+	for i := len(q.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if q.heap[up].at <= q.heap[i].at {
+			return
+		}
+		q.heap[up], q.heap[i] = q.heap[i], q.heap[up]
+		i = up
+	}
+}
+
+func (q *heldQueue) pop() heldEntry {
+	top, last := q.heap[0], len(q.heap)-1
+	q.heap[0] = q.heap[last]
+	q.heap = q.heap[:last]
+	for i := 0; ; {
+		low := 2*i + 1
+		if low >= last {
+			return top
+		}
+		if low+1 < last && q.heap[low+1].at < q.heap[low].at {
+			low++
+		}
+		if q.heap[i].at <= q.heap[low].at {
+			return top
+		}
+		q.heap[low], q.heap[i] = q.heap[i], q.heap[low]
+		i = low
+	}
+}
+
+// due takes the earliest entry when its time has come.
+func (q *heldQueue) due(now UnixSec) (heldEntry, bool) {
+	if len(q.heap) == 0 || q.heap[0].at > uint64(now) {
+		return heldEntry{}, false
+	}
+	return q.pop(), true
+}

@@ -1,0 +1,229 @@
+package storage
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Classes of errors. Callers test them with errors.Is; the text around them
+// names the file, group or key.
+var (
+	// ErrCorrupt reports bytes on disk that are not what was written, or that are
+	// missing. Nothing has been deleted.
+	ErrCorrupt = errors.New("store is corrupt")
+	// ErrNewerFormat reports a store written by a newer version.
+	ErrNewerFormat = errors.New("store has a newer format")
+	// ErrLocked reports that another process serves the folder.
+	ErrLocked = errors.New("another tact runs on this folder")
+	// ErrUnknown reports that a frame was not durable in time: its effects may or
+	// may not be there after a restart.
+	ErrUnknown = errors.New("outcome unknown: not known to be durable")
+	// ErrFenced reports a group that takes no appends: a commit is late or has
+	// gone wrong.
+	ErrFenced = errors.New("group is fenced")
+	// ErrDiskFull reports less free disk space than Options.MinFree.
+	ErrDiskFull = errors.New("disk is nearly full")
+	// ErrMemoryCap reports that the resident data has reached Options.MemoryCap:
+	// no new people.
+	ErrMemoryCap = errors.New("memory cap is reached")
+	// ErrClosed reports a call after Close.
+	ErrClosed = errors.New("store is closed")
+	// ErrNotFound reports a decision, document or name that is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrLimit reports a full dictionary or a name that is too long.
+	ErrLimit = errors.New("limit is reached")
+)
+
+// Options says how to open a store. The zero value works; it is immutable
+// after Open.
+type Options struct {
+	Groups     int             // log groups, fixed at creation; power of two, 1..1024; default 16
+	CommitMax  time.Duration   // longest wait for a commit before ErrUnknown; default 2 s
+	FlushEvery time.Duration   // pause between write-behind passes; default 1 s
+	BoundedMax time.Duration   // an effect nobody waits for is committed by then; default 50 ms
+	MemoryCap  int64           // resident bytes from which new people are refused; 0 = no cap
+	MinFree    int64           // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
+	Ballast    int64           // bytes of the reserve file; default 32 MiB, 0 when FS is set
+	FS         vfs.FS          // nil = the disk
+	Rand       io.Reader       // source of keys and nonces; nil = crypto/rand
+	Now        func() UnixMsec // wall clock, for the record of an epoch; nil = time.Now
+	Logger     *slog.Logger    // nil = discard
+
+	hooks hooks
+}
+
+// hooks let tests of this package fail a commit, lie about durability or set
+// the free space.
+type hooks struct {
+	commit    func(frames int) error      // called before a batch reaches Pebble
+	synced    func()                      // called after each synced commit
+	ackEarly  func()                      // planted bug: wake waiters before the sync
+	memTable  uint64                      // bytes of Pebble's table in memory
+	freeSpace func() (free, total uint64) // replaces the file system's answer
+	opened    func(stage string) error    // called between the steps of Open
+}
+
+func (o *Options) fill() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if o.Groups == 0 {
+		o.Groups = 16
+	}
+	set(&o.CommitMax, 2*time.Second)
+	set(&o.FlushEvery, time.Second)
+	set(&o.BoundedMax, 50*time.Millisecond)
+	if o.FS == nil {
+		o.FS = vfs.Default
+		if o.Ballast == 0 {
+			o.Ballast = 32 << 20
+		}
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Now == nil {
+		o.Now = func() UnixMsec { return UnixMsec(time.Now().UnixMilli()) }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	if o.Groups < 1 || o.Groups > 1024 || o.Groups&(o.Groups-1) != 0 {
+		errs = append(errs, fmt.Errorf("groups is %d: want a power of two in 1..1024", o.Groups))
+	}
+	positive := func(name string, d time.Duration) {
+		if d < time.Millisecond {
+			errs = append(errs, fmt.Errorf("%s is %v: want at least 1 ms", name, d))
+		}
+	}
+	positive("commit max", o.CommitMax)
+	positive("flush every", o.FlushEvery)
+	positive("bounded max", o.BoundedMax)
+	if o.MemoryCap < 0 || o.MinFree < 0 || o.Ballast < 0 {
+		errs = append(errs, errors.New("memory cap, min free and ballast must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// Store is one node's store: its groups in memory, their frames and rows in one
+// Pebble store. All methods may be called from any goroutine.
+type Store struct {
+	dir    string
+	o      Options
+	lock   io.Closer
+	db     *database
+	man    manifest
+	epoch  uint32
+	groups []*Group
+	dict   dictionary
+	totals *Totals
+	side   sidecar
+	guard  guard
+	com    committer
+	flush  flusher
+	macs   macPool
+
+	gate   sync.RWMutex // held shared while effects of several groups belong together
+	dead   deathNote
+	closed atomic.Bool
+	stop   chan struct{}
+	loops  sync.WaitGroup
+}
+
+// Epoch counts the opens of the store, from 1.
+func (s *Store) Epoch() uint32 { return s.epoch }
+
+// Groups returns the number of groups.
+func (s *Store) Groups() int { return len(s.groups) }
+
+// StoreID names the store for ever.
+func (s *Store) StoreID() [16]byte { return s.man.id }
+
+// HighWater returns the newest time any group has seen, 0 for an empty store.
+// After a restart it is the newest durable one.
+func (s *Store) HighWater() UnixMsec {
+	var high int64
+	for _, g := range s.groups {
+		high = max(high, g.high.Load())
+	}
+	return UnixMsec(high)
+}
+
+// GroupOf returns the group that owns a slot.
+func (s *Store) GroupOf(slot Slot) *Group {
+	return s.groups[int(slot)*len(s.groups)/Slots]
+}
+
+// Group returns a group by its number, nil when there is none.
+func (s *Store) Group(id GroupID) *Group {
+	if int(id) >= len(s.groups) {
+		return nil
+	}
+	return s.groups[id]
+}
+
+// Totals returns the node's ledger of total caps.
+func (s *Store) Totals() *Totals { return s.totals }
+
+// DiskFull reports whether appends are refused for want of disk space.
+func (s *Store) DiskFull() bool { return s.guard.full.Load() }
+
+// Err returns why the store has died, nil while it works. A dead store must be
+// closed and opened again, in a new process when Close does not return.
+func (s *Store) Err() error { return s.dead.err() }
+
+// deathNote records the first fatal fault of a store.
+type deathNote struct {
+	once sync.Once
+	ch   chan struct{} // closed at death
+	why  atomic.Pointer[error]
+}
+
+func (d *deathNote) err() error {
+	if p := d.why.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (d *deathNote) write(err error) {
+	d.once.Do(func() {
+		d.why.Store(&err)
+		close(d.ch)
+	})
+}
+
+// die fences every group for good. Pebble calls it, through its logger, with
+// locks of its own held: it must not call Pebble.
+func (s *Store) die(err error) {
+	s.dead.write(err)
+}
+
+// Close flushes what is in memory, marks the shutdown as clean and lets the
+// folder go. The store must not be used afterwards.
+func (s *Store) Close() error {
+	if !s.closed.CompareAndSwap(false, true) {
+		return ErrClosed
+	}
+	for _, g := range s.groups {
+		g.fence(ErrClosed)
+	}
+	close(s.stop)
+	s.loops.Wait()
+	err := s.closeDatabase()
+	return errors.Join(err, s.lock.Close())
+}

@@ -1,0 +1,319 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Limits of the tail of one person.
+const (
+	// TailMax is the number of events kept.
+	TailMax = 64
+	// TailAge is how long an event is kept, in milliseconds: 90 days.
+	TailAge = 90 * 24 * 3600 * 1000
+	// tailEntryMax bounds the bytes of one event.
+	tailEntryMax = 8 << 10
+)
+
+// Tail is a view of the latest events of a person, newest first by the time
+// they happened, then by arrival. It is valid until the group is unlocked or
+// the next Append of this person:
+//
+//	floor i64 little-endian | n u8 | n × entry
+//	entry = length of the rest of the body uvarint | time uvarint | body
+//	time  = milliseconds before the entry in front; of the first: unix
+//	        milliseconds, zig-zag
+//	body  = flags u8 | event uvarint | [item uvarint] |
+//	        [treatment uvarint | placement uvarint | channel u8 | value 8 bytes] |
+//	        [count uvarint | count × (property uvarint | kind u8 | value)]
+//
+// with the value of a property as in appendValue.
+type Tail struct{ b []byte }
+
+const (
+	tailHeader = 9
+
+	tailItem    = 1 // body flags: an item follows
+	tailOutcome = 2 // the entry is an outcome
+	tailProps   = 4 // indexed properties follow
+	tailClamped = 8 // the time is the receipt time
+	tailFlags   = tailItem | tailOutcome | tailProps | tailClamped
+)
+
+// TailEvent is one event of a tail. Treatment, Placement, Channel and Worth are
+// set for outcomes only.
+type TailEvent struct {
+	Occurred  UnixMsec
+	Event     Name // DictEvent
+	Item      Name // the offer of an outcome; 0 = none
+	Outcome   bool
+	Clamped   bool // the caller's time lay in the future
+	Channel   uint8
+	Treatment Name
+	Placement Name
+	Worth     float64 // the outcome's value
+
+	props []byte
+	n     int
+}
+
+// Len returns the number of events.
+func (t Tail) Len() int {
+	if len(t.b) == 0 {
+		return 0
+	}
+	return int(t.b[8])
+}
+
+// Floor returns the time from which on the tail is complete: every event with
+// Occurred ≥ Floor is in it. 0 = every event there ever was.
+func (t Tail) Floor() UnixMsec {
+	if len(t.b) == 0 {
+		return 0
+	}
+	return UnixMsec(le64(t.b))
+}
+
+// Each calls f for every event, newest first, until f returns false.
+// Cost: linear, no allocation.
+func (t Tail) Each(f func(TailEvent) bool) {
+	c := tailCursor{b: t.b}
+	for c.next() {
+		e, ok := parseTailBody(c.body)
+		if !ok {
+			return
+		}
+		e.Occurred = c.occurred
+		if !f(e) {
+			return
+		}
+	}
+}
+
+// Prop returns an indexed property of the event.
+func (e TailEvent) Prop(id Name) (Value, bool) {
+	var out Value
+	found := false
+	e.EachProp(func(n Name, v Value) bool {
+		if n == id {
+			out, found = v, true
+		}
+		return !found
+	})
+	return out, found
+}
+
+// EachProp calls f for every indexed property in the order given, until f
+// returns false.
+func (e TailEvent) EachProp(f func(Name, Value) bool) {
+	b := e.props
+	for range e.n {
+		id, v, rest, ok := parseProp(b)
+		if !ok || !f(id, v) {
+			return
+		}
+		b = rest
+	}
+}
+
+// A tailCursor walks the entries of a tail.
+type tailCursor struct {
+	b        []byte // the whole tail
+	at       int    // offset of the next entry; 0 = not started
+	i        int
+	occurred UnixMsec
+	body     []byte
+}
+
+func (c *tailCursor) next() bool {
+	if c.at == 0 {
+		if len(c.b) < tailHeader {
+			return false
+		}
+		c.at = tailHeader
+	}
+	if c.i >= int(c.b[8]) {
+		return false
+	}
+	size, n := binary.Uvarint(c.b[c.at:])
+	if n <= 0 || size > tailEntryMax {
+		return false
+	}
+	at := c.at + n
+	if c.i == 0 {
+		v, n := binary.Varint(c.b[at:])
+		if n <= 0 {
+			return false
+		}
+		c.occurred, at = UnixMsec(v), at+n
+	} else {
+		v, n := binary.Uvarint(c.b[at:])
+		if n <= 0 || v > math.MaxInt64 || c.occurred-UnixMsec(v) > c.occurred {
+			return false
+		}
+		c.occurred, at = c.occurred-UnixMsec(v), at+n
+	}
+	if int(size) > len(c.b)-at {
+		return false
+	}
+	c.body = c.b[at : at+int(size)]
+	c.at = at + int(size)
+	c.i++
+	return true
+}
+
+func parseTailBody(b []byte) (e TailEvent, ok bool) {
+	if len(b) == 0 || b[0]&^tailFlags != 0 {
+		return e, false
+	}
+	flags := b[0]
+	e.Outcome, e.Clamped = flags&tailOutcome != 0, flags&tailClamped != 0
+	r := reader{b: b[1:]}
+	e.Event = r.name()
+	if flags&tailItem != 0 {
+		e.Item = r.name()
+	}
+	if e.Outcome {
+		e.Treatment, e.Placement = r.name(), r.name()
+		e.Channel = r.byte()
+		e.Worth = math.Float64frombits(r.u64())
+	}
+	if flags&tailProps != 0 {
+		n := r.uvarint()
+		if n > uint64(len(r.b)) {
+			return e, false
+		}
+		e.n, e.props = int(n), r.b
+		for range n {
+			_, _, rest, ok := parseProp(r.b)
+			if !ok {
+				return e, false
+			}
+			r.b = rest
+		}
+	}
+	return e, !r.bad && len(r.b) == 0
+}
+
+func parseProp(b []byte) (Name, Value, []byte, bool) {
+	r := reader{b: b}
+	id := r.name()
+	v := r.value()
+	return id, v, r.b, !r.bad
+}
+
+// checkTail reports whether b is a tail.
+func checkTail(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) < tailHeader || b[8] > TailMax {
+		return fmt.Errorf("tail: header: %w", ErrCorrupt)
+	}
+	c := tailCursor{b: b, at: tailHeader}
+	for c.next() {
+		if _, ok := parseTailBody(c.body); !ok {
+			return fmt.Errorf("tail: entry %d: %w", c.i-1, ErrCorrupt)
+		}
+	}
+	if c.i != int(b[8]) || c.at != len(b) {
+		return fmt.Errorf("tail: entry %d or length: %w", c.i, ErrCorrupt)
+	}
+	return nil
+}
+
+// A tailEdit is one event to be put into a tail.
+type tailEdit struct {
+	occurred UnixMsec
+	now      UnixMsec // the frame's time: events of TailAge before it are dropped
+	body     []byte
+}
+
+// appendTail appends to dst the tail old with one more event. An event older
+// than TailAge, or than a full tail, is left out and raises the floor.
+func appendTail(dst []byte, old Tail, in tailEdit) ([]byte, error) {
+	if len(in.body) > tailEntryMax {
+		return dst, fmt.Errorf("event of %d bytes: %w", len(in.body), ErrTooLarge)
+	}
+	w := tailWriter{dst: dst, at: len(dst), floor: old.Floor(), oldest: in.now - TailAge}
+	w.dst = append(w.dst, make([]byte, tailHeader)...)
+	c := tailCursor{b: old.b}
+	placed := false
+	for c.next() {
+		if !placed && in.occurred >= c.occurred {
+			w.add(in.occurred, in.body)
+			placed = true
+		}
+		w.add(c.occurred, c.body)
+	}
+	if !placed {
+		w.add(in.occurred, in.body)
+	}
+	binary.LittleEndian.PutUint64(w.dst[w.at:], uint64(w.floor))
+	w.dst[w.at+8] = byte(w.n)
+	return w.dst, nil
+}
+
+type tailWriter struct {
+	dst    []byte
+	at     int // where the tail begins in dst
+	n      int
+	last   UnixMsec
+	floor  UnixMsec
+	oldest UnixMsec // events at or before it are dropped
+}
+
+func (w *tailWriter) add(occurred UnixMsec, body []byte) {
+	if w.n == TailMax || occurred <= w.oldest {
+		w.floor = max(w.floor, occurred+1)
+		return
+	}
+	w.dst = binary.AppendUvarint(w.dst, uint64(len(body)))
+	if w.n == 0 {
+		w.dst = binary.AppendVarint(w.dst, int64(occurred))
+	} else {
+		w.dst = binary.AppendUvarint(w.dst, uint64(w.last-occurred))
+	}
+	w.dst = append(w.dst, body...)
+	w.last = occurred
+	w.n++
+}
+
+// appendEventBody appends the body of a behaviour event.
+func appendEventBody(dst []byte, e *EventEffect) []byte {
+	var flags byte
+	if len(e.Indexed) > 0 {
+		flags |= tailProps
+	}
+	if e.Clamped {
+		flags |= tailClamped
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(e.Event))
+	if flags&tailProps != 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(e.Indexed)))
+		for i := range e.Indexed {
+			dst = binary.AppendUvarint(dst, uint64(e.Indexed[i].ID))
+			dst = appendValue(dst, e.Indexed[i].Value)
+		}
+	}
+	return dst
+}
+
+// appendOutcomeBody appends the body of an outcome.
+func appendOutcomeBody(dst []byte, e *OutcomeEffect) []byte {
+	flags := byte(tailOutcome)
+	if e.Offer != 0 {
+		flags |= tailItem
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(e.Event))
+	if e.Offer != 0 {
+		dst = binary.AppendUvarint(dst, uint64(e.Offer))
+	}
+	dst = binary.AppendUvarint(dst, uint64(e.Treatment))
+	dst = binary.AppendUvarint(dst, uint64(e.Placement))
+	dst = append(dst, e.Channel)
+	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(e.Value))
+}

@@ -1,0 +1,23 @@
+package storage
+
+import "encoding/binary"
+
+// Together runs f so that everything f appends, in whichever groups, becomes
+// durable in one batch: after a crash all of it is there or none. f locks the
+// groups it needs one after the other and must not wait for durability.
+//
+// The committer takes frames only between such calls. Cost: one shared lock.
+func (s *Store) Together(f func()) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	f()
+}
+
+// IdentitySlot returns the slot that an identity lives in: the top 12 bits of
+// its hash. hash is Store.IdentityHash.
+func IdentitySlot(hash [16]byte) Slot {
+	return Slot(binary.BigEndian.Uint16(hash[:]) >> 4)
+}
+
+// Floor returns the group's floor, for Instant. The group must be locked.
+func (g *Group) Floor() UnixSec { return g.mu.state.floor() }
