@@ -29,7 +29,9 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 		out.Assignments = append(out.Assignments, AssignmentReply{x.ID, x.Variants[a.Variant].ID})
 	}
 	for _, c := range w.result.Capped {
-		out.Capped = append(out.Capped, CappedReply{plan.Caps[c.Cap].ID, plan.Offers[c.Offer].ID, c.Until})
+		out.Capped = append(out.Capped, CappedReply{
+			plan.Caps[c.Cap].ID, plan.Offers[c.Offer].ID, c.Until,
+		})
 	}
 	for i := range w.result.Slots {
 		s := &w.result.Slots[i]

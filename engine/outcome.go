@@ -118,8 +118,9 @@ func (b *Batch) locate(doc *OutcomeDoc, t *token) error {
 	if len(doc.DecisionID) == 0 {
 		return invalid("missing_field", "tracking_token", "want a tracking_token or a decision_id")
 	}
-	if n, err := hex.Decode(t.Decision[:], doc.DecisionID[:min(len(doc.DecisionID), 32)]); err != nil ||
-		n != len(t.Decision) || len(doc.DecisionID) != 32 {
+	digits := doc.DecisionID[:min(len(doc.DecisionID), 2*len(t.Decision))]
+	n, err := hex.Decode(t.Decision[:], digits)
+	if err != nil || n != len(t.Decision) || len(doc.DecisionID) != len(digits) {
 		return invalid("bad_id", "decision_id", "want 32 hexadecimal digits")
 	}
 	stored, ord, err := b.e.store.ReadDecision(t.Decision)

@@ -50,35 +50,37 @@ type resolver struct {
 }
 
 // undeclared mints the id of a name that no document declares, or refuses it.
-func (b *resolver) undeclared(kind storage.DictKind, name []byte, field string) (storage.Name, error) {
-	if b.snap.Set.Workspace.UndeclaredReject {
+func (r *resolver) undeclared(
+	kind storage.DictKind, name []byte, field string,
+) (storage.Name, error) {
+	if r.snap.Set.Workspace.UndeclaredReject {
 		return 0, invalid("undeclared", field, fmt.Sprintf("%q is not declared", name))
 	}
-	return b.mint(kind, name, field)
+	return r.mint(kind, name, field)
 }
 
-func (b *resolver) mint(kind storage.DictKind, name []byte, field string) (storage.Name, error) {
-	if id, ok := b.names.lookup(kind, name); ok {
+func (r *resolver) mint(kind storage.DictKind, name []byte, field string) (storage.Name, error) {
+	if id, ok := r.names.lookup(kind, name); ok {
 		return id, nil
 	}
 	if err := checkName(name, field); err != nil {
 		return 0, err
 	}
-	id, err := b.names.intern(kind, string(name))
+	id, err := r.names.intern(kind, string(name))
 	return id, storeProblem(err)
 }
 
-// resolvePatch turns a line into b.patch, but for its identities. Nothing is
+// resolvePatch turns a line into r.patch, but for its identities. Nothing is
 // applied.
-func (b *resolver) resolvePatch(doc *UserDoc) error {
-	p := &b.patch
+func (r *resolver) resolvePatch(doc *UserDoc) error {
+	p := &r.patch
 	*p = storage.Patch{
 		Identities: p.Identities[:0], Attrs: p.Attrs[:0], TagsRemove: p.TagsRemove[:0],
 		TagsAdd: p.TagsAdd[:0], Consents: p.Consents[:0], Addresses: p.Addresses[:0],
 	}
-	b.values.buf = b.values.buf[:0]
+	r.values.buf = r.values.buf[:0]
 	steps := [...]func(*UserDoc) error{
-		b.resolveAttributes, b.resolveTags, b.resolveConsents, b.resolveChannels, b.resolvePlace,
+		r.resolveAttributes, r.resolveTags, r.resolveConsents, r.resolveChannels, r.resolvePlace,
 	}
 	for _, step := range steps {
 		if err := step(doc); err != nil {
@@ -88,15 +90,15 @@ func (b *resolver) resolvePatch(doc *UserDoc) error {
 	return nil
 }
 
-func (b *resolver) resolveAttributes(doc *UserDoc) error {
+func (r *resolver) resolveAttributes(doc *UserDoc) error {
 	for i := range doc.Attributes {
 		a := &doc.Attributes[i]
 		field := "attributes." + string(a.Name)
-		schema, declared := b.snap.attributes[string(a.Name)]
+		schema, declared := r.snap.attributes[string(a.Name)]
 		id := schema.id
 		if !declared {
 			var err error
-			if id, err = b.undeclared(storage.DictAttribute, a.Name, field); err != nil {
+			if id, err = r.undeclared(storage.DictAttribute, a.Name, field); err != nil {
 				return err
 			}
 		}
@@ -104,28 +106,28 @@ func (b *resolver) resolveAttributes(doc *UserDoc) error {
 		if !out.Remove {
 			var problem *Problem
 			if declared {
-				out.Value, problem = b.values.typed(&a.Value, schema.typ, schema.values)
+				out.Value, problem = r.values.typed(&a.Value, schema.typ, schema.values)
 			} else {
-				out.Value, problem = b.values.inferred(&a.Value)
+				out.Value, problem = r.values.inferred(&a.Value)
 			}
 			if problem != nil {
 				problem.Field = field
 				return problem
 			}
 		}
-		b.patch.Attrs = append(b.patch.Attrs, out)
+		r.patch.Attrs = append(r.patch.Attrs, out)
 	}
 	return nil
 }
 
-func (b *resolver) resolveTags(doc *UserDoc) error {
-	b.patch.TagsReplace = doc.TagsSet
+func (r *resolver) resolveTags(doc *UserDoc) error {
+	r.patch.TagsReplace = doc.TagsSet
 	for i := range doc.Tags {
 		t := &doc.Tags[i]
 		field := fmt.Sprintf("tags[%d]", i)
-		schema, declared := b.snap.tags[string(t.Name)]
+		schema, declared := r.snap.tags[string(t.Name)]
 		if !declared {
-			id, err := b.undeclared(storage.DictTag, t.Name, field)
+			id, err := r.undeclared(storage.DictTag, t.Name, field)
 			if err != nil {
 				return err
 			}
@@ -133,7 +135,7 @@ func (b *resolver) resolveTags(doc *UserDoc) error {
 		}
 		out := storage.TagValue{ID: schema.id}
 		if schema.ttl > 0 {
-			out.Expires = storage.UnixSec(int64(b.names.now())/1000 + schema.ttl)
+			out.Expires = storage.UnixSec(int64(r.names.now())/1000 + schema.ttl)
 		}
 		switch {
 		case len(t.Is) == 0 && len(schema.values) > 0:
@@ -147,24 +149,24 @@ func (b *resolver) resolveTags(doc *UserDoc) error {
 			}
 			out.Value = v
 		case len(t.Is) > 0:
-			v, err := b.mint(storage.DictTagValue, t.Is, field)
+			v, err := r.mint(storage.DictTagValue, t.Is, field)
 			if err != nil {
 				return err
 			}
 			out.Value = v
 		}
-		b.patch.TagsAdd = append(b.patch.TagsAdd, out)
+		r.patch.TagsAdd = append(r.patch.TagsAdd, out)
 	}
 	for _, name := range doc.TagsRemove {
-		if id, ok := b.names.lookup(storage.DictTag, name); ok {
-			b.patch.TagsRemove = append(b.patch.TagsRemove, id)
+		if id, ok := r.names.lookup(storage.DictTag, name); ok {
+			r.patch.TagsRemove = append(r.patch.TagsRemove, id)
 		}
 	}
 	return nil
 }
 
-func (b *resolver) resolveConsents(doc *UserDoc) error {
-	now := b.names.now()
+func (r *resolver) resolveConsents(doc *UserDoc) error {
+	now := r.names.now()
 	for i := range doc.Consents {
 		c := &doc.Consents[i]
 		field := fmt.Sprintf("consents[%d]", i)
@@ -172,24 +174,24 @@ func (b *resolver) resolveConsents(doc *UserDoc) error {
 		if !ok {
 			return invalid("unknown_channel", field+".channel", fmt.Sprintf("%q", c.Channel))
 		}
-		purpose, err := b.mint(storage.DictPurpose, c.Purpose, field+".purpose")
+		purpose, err := r.mint(storage.DictPurpose, c.Purpose, field+".purpose")
 		if err != nil {
 			return err
 		}
 		out := storage.Consent{Purpose: purpose, Channel: uint8(ch), Granted: c.Granted}
 		out.At, _ = clampEventTime(c.At, now)
 		if len(c.Source) > 0 {
-			if out.Source, err = b.mint(storage.DictSource, c.Source, field+".source"); err != nil {
+			if out.Source, err = r.mint(storage.DictSource, c.Source, field+".source"); err != nil {
 				return err
 			}
 		}
-		b.patch.Consents = append(b.patch.Consents, out)
+		r.patch.Consents = append(r.patch.Consents, out)
 	}
 	return nil
 }
 
 // resolveChannels resolves the blacklist and the addresses.
-func (b *resolver) resolveChannels(doc *UserDoc) error {
+func (r *resolver) resolveChannels(doc *UserDoc) error {
 	if doc.HasBlacklist {
 		var set uint16
 		for i, name := range doc.Blacklist {
@@ -199,7 +201,7 @@ func (b *resolver) resolveChannels(doc *UserDoc) error {
 			}
 			set |= 1 << ch
 		}
-		b.patch.Blacklist = &set
+		r.patch.Blacklist = &set
 	}
 	for i := range doc.Addresses {
 		a := &doc.Addresses[i]
@@ -207,7 +209,7 @@ func (b *resolver) resolveChannels(doc *UserDoc) error {
 		if !ok {
 			return invalid("unknown_channel", "addresses."+string(a.Channel), "not a channel")
 		}
-		b.patch.Addresses = append(b.patch.Addresses, storage.Address{
+		r.patch.Addresses = append(r.patch.Addresses, storage.Address{
 			Channel: uint8(ch), Values: a.Values,
 		})
 	}
@@ -215,28 +217,28 @@ func (b *resolver) resolveChannels(doc *UserDoc) error {
 }
 
 // resolvePlace resolves time zone and locale.
-func (b *resolver) resolvePlace(doc *UserDoc) error {
+func (r *resolver) resolvePlace(doc *UserDoc) error {
 	if doc.HasTimezone {
 		var zone storage.Name
 		if len(doc.Timezone) > 0 {
-			id, err := b.names.zone(string(doc.Timezone))
+			id, err := r.names.zone(string(doc.Timezone))
 			if err != nil {
 				return invalid("unknown_timezone", "timezone", err.Error())
 			}
 			zone = id
 		}
-		b.patch.Zone = &zone
+		r.patch.Zone = &zone
 	}
 	if doc.HasLocale {
 		var locale storage.Name
 		if len(doc.Locale) > 0 {
-			id, err := b.mint(storage.DictLocale, doc.Locale, "locale")
+			id, err := r.mint(storage.DictLocale, doc.Locale, "locale")
 			if err != nil {
 				return err
 			}
 			locale = id
 		}
-		b.patch.Locale = &locale
+		r.patch.Locale = &locale
 	}
 	return nil
 }
@@ -374,12 +376,12 @@ func identityRank(order []string, typ []byte) int {
 }
 
 // resolveEvent resolves an event's name and its indexed properties.
-func (b *resolver) resolveEvent(doc *EventDoc) (storage.Name, []storage.AttrValue, error) {
-	b.values.buf = b.values.buf[:0]
-	b.patch.Attrs = b.patch.Attrs[:0]
-	schema, declared := b.snap.events[string(doc.Event)]
+func (r *resolver) resolveEvent(doc *EventDoc) (storage.Name, []storage.AttrValue, error) {
+	r.values.buf = r.values.buf[:0]
+	r.patch.Attrs = r.patch.Attrs[:0]
+	schema, declared := r.snap.events[string(doc.Event)]
 	if !declared {
-		id, err := b.undeclared(storage.DictEvent, doc.Event, "event")
+		id, err := r.undeclared(storage.DictEvent, doc.Event, "event")
 		return id, nil, err
 	}
 	for i := range doc.Properties {
@@ -388,14 +390,14 @@ func (b *resolver) resolveEvent(doc *EventDoc) (storage.Name, []storage.AttrValu
 		if !ok || p.Value.Kind == RawNull {
 			continue
 		}
-		v, problem := b.values.typed(&p.Value, prop.typ, nil)
+		v, problem := r.values.typed(&p.Value, prop.typ, nil)
 		if problem != nil {
 			problem.Field = "properties." + string(p.Name)
 			return 0, nil, problem
 		}
-		b.patch.Attrs = append(b.patch.Attrs, storage.AttrValue{ID: prop.id, Value: v})
+		r.patch.Attrs = append(r.patch.Attrs, storage.AttrValue{ID: prop.id, Value: v})
 	}
-	return schema.id, b.patch.Attrs, nil
+	return schema.id, r.patch.Attrs, nil
 }
 
 // zone returns the location of a zone id, or nil.
