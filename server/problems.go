@@ -1,0 +1,86 @@
+package server
+
+import (
+	"errors"
+
+	"github.com/valyala/fasthttp"
+
+	"tact/engine"
+	"tact/server/wire"
+)
+
+// retryAfter is the Retry-After of 429 and 503, in seconds.
+const retryAfter = "1"
+
+// statusOf is the table from the engine's problem classes to status codes.
+func statusOf(c engine.ProblemClass) int {
+	switch c {
+	case engine.ProblemInvalid:
+		return fasthttp.StatusUnprocessableEntity
+	case engine.ProblemMissing:
+		return fasthttp.StatusNotFound
+	case engine.ProblemConflict:
+		return fasthttp.StatusConflict
+	case engine.ProblemGone:
+		return fasthttp.StatusGone
+	case engine.ProblemStale:
+		return fasthttp.StatusPreconditionFailed
+	case engine.ProblemFull:
+		return fasthttp.StatusInsufficientStorage
+	case engine.ProblemBusy:
+		return fasthttp.StatusServiceUnavailable
+	}
+	return fasthttp.StatusInternalServerError
+}
+
+// statusOfCode is the table from faults of a body to status codes: 422 when the
+// shape is right and a value is not, else 400.
+func statusOfCode(code string) int {
+	switch code {
+	case wire.CodeInvalidValue, wire.CodeNumber:
+		return fasthttp.StatusUnprocessableEntity
+	}
+	return fasthttp.StatusBadRequest
+}
+
+// fault answers with what is wrong with a body.
+func (s *Server) fault(ctx *fasthttp.RequestCtx, f *wire.Fault) {
+	s.problem(ctx, wire.Problem{
+		Status: statusOfCode(f.Code), Code: f.Code, Field: f.Field, Detail: f.Detail,
+	})
+}
+
+// fail answers with an error of the engine. What is not the caller's fault is
+// logged, and the caller learns no more than that.
+func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
+	var p *engine.Problem
+	if errors.As(err, &p) {
+		s.problem(ctx, wire.Problem{
+			Status: statusOf(p.Class), Code: p.Code, Field: p.Field, Detail: p.Detail,
+		})
+		return
+	}
+	s.log.Error("request failed", "path", string(ctx.Path()), "error", err)
+	s.problem(ctx, wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"})
+}
+
+// lineError is fail for one line of a bulk body.
+func (s *Server) lineError(err error) wire.LineError {
+	var p *engine.Problem
+	if errors.As(err, &p) {
+		return wire.LineError{Code: p.Code, Field: p.Field, Detail: p.Detail}
+	}
+	s.log.Error("line failed", "error", err)
+	return wire.LineError{Code: "internal", Detail: "see the server's log"}
+}
+
+// problem answers with a problem document.
+func (s *Server) problem(ctx *fasthttp.RequestCtx, p wire.Problem) {
+	p.Title = fasthttp.StatusMessage(p.Status)
+	ctx.SetStatusCode(p.Status)
+	ctx.SetContentType("application/problem+json")
+	if p.Status == 429 || p.Status == 503 {
+		ctx.Response.Header.Set("Retry-After", retryAfter)
+	}
+	ctx.Response.SetBodyRaw(wire.AppendProblem(nil, &p))
+}

@@ -1,0 +1,220 @@
+package wire
+
+import (
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// writer appends JSON. Every object and list is opened and closed by its
+// caller; comma puts a comma where one is due.
+type writer []byte
+
+// comma separates a member or element from the one before.
+func (w *writer) comma() {
+	if n := len(*w); n > 0 {
+		switch (*w)[n-1] {
+		case '{', '[', ':', ',':
+		default:
+			*w = append(*w, ',')
+		}
+	}
+}
+
+// name writes the name of a member; name is plain ASCII.
+func (w *writer) name(name string) {
+	w.comma()
+	*w = append(*w, '"')
+	*w = append(*w, name...)
+	*w = append(*w, '"', ':')
+}
+
+func (w *writer) open(c byte) {
+	w.comma()
+	*w = append(*w, c)
+}
+
+func (w *writer) close(c byte) { *w = append(*w, c) }
+
+// text writes a member with a string; empty strings are left out.
+func (w *writer) text(name, s string) {
+	if s != "" {
+		w.name(name)
+		*w = appendString(*w, s)
+	}
+}
+
+// bytes writes a member with a string; empty strings are left out.
+func (w *writer) bytes(name string, s []byte) {
+	if len(s) > 0 {
+		w.name(name)
+		*w = appendString(*w, s)
+	}
+}
+
+func (w *writer) int(name string, n int64) {
+	w.name(name)
+	*w = strconv.AppendInt(*w, n, 10)
+}
+
+func (w *writer) float(name string, f float64) {
+	w.name(name)
+	*w = appendFloat(*w, f)
+}
+
+func (w *writer) bool(name string, b bool) {
+	w.name(name)
+	*w = strconv.AppendBool(*w, b)
+}
+
+func (w *writer) time(name string, ms int64) {
+	w.name(name)
+	*w = appendTime(*w, ms)
+}
+
+// texts writes a member with a list of strings.
+func (w *writer) texts(name string, list []string) {
+	w.name(name)
+	w.open('[')
+	for _, s := range list {
+		w.comma()
+		*w = appendString(*w, s)
+	}
+	w.close(']')
+}
+
+// appendString appends s as a JSON string. Bytes that are not valid UTF-8 are
+// replaced by U+FFFD: text from the store is valid, so this never alters any.
+func appendString[T string | []byte](dst []byte, s T) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 0x20 && c != '"' && c != '\\' {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			dst = appendEscape(dst, c)
+			i++
+			start = i
+			continue
+		}
+		n := runeLength(s, i)
+		if n == 0 {
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, "\uFFFD"...)
+			i++
+			start = i
+			continue
+		}
+		i += n
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+// runeLength gives the length of the rune at i, 0 when it is not valid UTF-8.
+func runeLength[T string | []byte](s T, i int) int {
+	var buf [utf8.UTFMax]byte
+	n := copy(buf[:], s[i:])
+	r, size := utf8.DecodeRune(buf[:n])
+	if r == utf8.RuneError && size <= 1 {
+		return 0
+	}
+	return size
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	const digits = "0123456789abcdef"
+	return append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+}
+
+// appendFloat appends the shortest text that reads back as f. JSON has no word
+// for what is not finite: that becomes null.
+func appendFloat(dst []byte, f float64) []byte {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(dst, "null"...)
+	}
+	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
+		return strconv.AppendFloat(dst, f, 'e', -1, 64)
+	}
+	return strconv.AppendFloat(dst, f, 'f', -1, 64)
+}
+
+// maxMsec is the last millisecond of the year 9999; minMsec the first of year 1.
+const (
+	maxMsec = 253402300799999
+	minMsec = -62135596800000
+)
+
+// appendTime appends milliseconds since 1970 as a quoted RFC 3339 time in UTC
+// with three digits of fraction. Times outside the years 1 to 9999 become the
+// nearest that can be written.
+func appendTime(dst []byte, ms int64) []byte {
+	ms = max(minMsec, min(maxMsec, ms))
+	const dayMsec = 86400 * 1000
+	days := ms / dayMsec
+	rest := ms % dayMsec
+	if rest < 0 {
+		rest += dayMsec
+		days--
+	}
+	dst = append(dst, '"')
+	dst = appendDate(dst, days)
+	dst = appendPadded(append(dst, 'T'), int(rest/3600000), 2)
+	dst = appendPadded(append(dst, ':'), int(rest/60000%60), 2)
+	dst = appendPadded(append(dst, ':'), int(rest/1000%60), 2)
+	dst = appendPadded(append(dst, '.'), int(rest%1000), 3)
+	return append(dst, 'Z', '"')
+}
+
+func appendDate(dst []byte, days int64) []byte {
+	year, month, day := dateOf(days)
+	dst = appendPadded(dst, year, 4)
+	dst = appendPadded(append(dst, '-'), month, 2)
+	return appendPadded(append(dst, '-'), day, 2)
+}
+
+// appendPadded appends n with at least width digits; 0 <= n.
+func appendPadded(dst []byte, n, width int) []byte {
+	for limit := 10; width > 1; width-- {
+		if n < limit {
+			for range width - 1 {
+				dst = append(dst, '0')
+			}
+			break
+		}
+		limit *= 10
+	}
+	return strconv.AppendInt(dst, int64(n), 10)
+}
+
+// appendHex appends b in lower-case hexadecimal digits.
+func appendHex(dst, b []byte) []byte {
+	const digits = "0123456789abcdef"
+	for _, c := range b {
+		dst = append(dst, digits[c>>4], digits[c&15])
+	}
+	return dst
+}
+
+// appendHexNumber appends n in lower-case hexadecimal, width digits.
+func appendHexNumber(dst []byte, n uint64, width int) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 4 * (width - 1); shift >= 0; shift -= 4 {
+		dst = append(dst, digits[n>>shift&15])
+	}
+	return dst
+}

@@ -1,0 +1,302 @@
+package wire
+
+import (
+	"encoding/binary"
+	"math"
+	"strconv"
+
+	"tact/engine"
+	"tact/engine/definition"
+)
+
+// AppendUser appends a person read back: the members of a user line, with
+// visitor, segments, the expiry of tags, and the recent events.
+func AppendUser(dst []byte, u *engine.UserView) []byte {
+	w := append(writer(dst), '{')
+	w.text("user_id", u.UserID)
+	w.bool("visitor", u.Visitor)
+	w.name("identities")
+	w.open('[')
+	for _, id := range u.Identities {
+		w.open('{')
+		w.text("type", id.Type)
+		w.text("value", id.Value)
+		w.close('}')
+	}
+	w.close(']')
+	w.name("attributes")
+	w.open('{')
+	for i := range u.Attributes {
+		v := &u.Attributes[i].Value
+		w.value(u.Attributes[i].Name, typed{definition.AttrType(v.Kind), v.Num, v.Bytes})
+	}
+	w.close('}')
+	w.userTags(u)
+	w.texts("segments", u.Segments)
+	w.userConsents(u)
+	w.texts("blacklist", u.Blacklist)
+	w.name("addresses")
+	w.open('{')
+	for _, a := range u.Addresses {
+		w.texts(a.Channel, a.Values)
+	}
+	w.close('}')
+	w.text("timezone", u.Timezone)
+	w.text("locale", u.Locale)
+	w.userEvents(u)
+	w.close('}')
+	return w
+}
+
+func (w *writer) userTags(u *engine.UserView) {
+	w.name("tags")
+	w.open('[')
+	for _, t := range u.Tags {
+		if t.Is == "" && t.Expires == 0 {
+			w.comma()
+			*w = appendString(*w, t.Tag)
+			continue
+		}
+		w.open('{')
+		w.text("tag", t.Tag)
+		w.text("is", t.Is)
+		if t.Expires != 0 {
+			w.time("expires_at", int64(t.Expires)*1000)
+		}
+		w.close('}')
+	}
+	w.close(']')
+}
+
+func (w *writer) userConsents(u *engine.UserView) {
+	w.name("consents")
+	w.open('[')
+	for _, c := range u.Consents {
+		w.open('{')
+		w.text("purpose", c.Purpose)
+		w.text("channel", c.Channel)
+		w.bool("granted", c.Granted)
+		w.time("at", int64(c.At))
+		w.text("source", c.Source)
+		w.close('}')
+	}
+	w.close(']')
+}
+
+func (w *writer) userEvents(u *engine.UserView) {
+	w.name("events")
+	w.open('[')
+	for i := range u.Events {
+		e := &u.Events[i]
+		w.open('{')
+		w.text("event", e.Event)
+		w.time("occurred_at", int64(e.Occurred))
+		if e.Clamped {
+			w.bool("clock_clamped", true)
+		}
+		w.text("offer_id", e.Offer)
+		if len(e.Props) > 0 {
+			w.name("properties")
+			w.open('{')
+			for j := range e.Props {
+				v := &e.Props[j].Value
+				w.value(e.Props[j].Name, typed{definition.AttrType(v.Kind), v.Num, v.Bytes})
+			}
+			w.close('}')
+		}
+		w.close('}')
+	}
+	w.close(']')
+}
+
+// typed is one stored value: number holds a bool, whole number, date or time
+// as two's complement, or the bits of a float64; bytes a text, or the elements
+// of a list, each with its length as uvarint in front.
+type typed struct {
+	kind   definition.AttrType
+	number uint64
+	bytes  []byte
+}
+
+// value writes a member with a stored value, in the shape in which it came.
+func (w *writer) value(name string, v typed) {
+	w.comma()
+	*w = append(appendString(*w, name), ':')
+	switch v.kind {
+	case definition.TypeBool:
+		*w = strconv.AppendBool(*w, v.number != 0)
+	case definition.TypeInt:
+		*w = strconv.AppendInt(*w, int64(v.number), 10)
+	case definition.TypeFloat:
+		*w = appendFloat(*w, math.Float64frombits(v.number))
+	case definition.TypeString, definition.TypeSemver:
+		*w = appendString(*w, v.bytes)
+	case definition.TypeDate:
+		*w = append(appendDate(append(*w, '"'), int64(v.number)), '"')
+	case definition.TypeTime:
+		*w = appendTime(*w, int64(v.number))
+	case definition.TypeList:
+		w.elements(v.bytes)
+	default:
+		*w = append(*w, "null"...)
+	}
+}
+
+// elements writes the list of strings packed in b; what follows bytes that are
+// not such a list is left out.
+func (w *writer) elements(b []byte) {
+	w.open('[')
+	for len(b) > 0 {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n > uint64(len(b)-size) {
+			break
+		}
+		w.comma()
+		*w = appendString(*w, b[size:size+int(n)])
+		b = b[size+int(n):]
+	}
+	w.close(']')
+}
+
+// AppendStats appends {"rows": […]}, in the order given.
+func AppendStats(dst []byte, rows []engine.StatsRow) []byte {
+	w := append(writer(dst), '{')
+	w.name("rows")
+	w.open('[')
+	for i := range rows {
+		row := &rows[i]
+		w.open('{')
+		w.text("offer_id", row.OfferID)
+		w.text("treatment_id", row.TreatmentID)
+		w.text("variant", row.Variant)
+		w.text("what", row.What)
+		w.name("n")
+		w = strconv.AppendUint(w, row.N, 10)
+		w.float("value", row.Value)
+		w.close('}')
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
+
+// AppendRevision appends one revision.
+func AppendRevision(dst []byte, v *engine.RevisionView) []byte {
+	w := writer(dst)
+	w.revision(v)
+	return w
+}
+
+func (w *writer) revision(v *engine.RevisionView) {
+	*w = append(*w, '{')
+	w.int("revision", int64(v.Number))
+	w.time("at", int64(v.At))
+	w.text("author", v.Author)
+	w.text("note", v.Note)
+	w.text("digest", v.Digest)
+	if v.Of != 0 {
+		w.int("restores", int64(v.Of))
+	}
+	w.close('}')
+}
+
+// AppendRevisions appends {"revisions": […]}, in the order given.
+func AppendRevisions(dst []byte, list []engine.RevisionView) []byte {
+	w := append(writer(dst), '{')
+	w.name("revisions")
+	w.open('[')
+	for i := range list {
+		w.comma()
+		w.revision(&list[i])
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
+
+// AppendFiles appends the files of a revision: {"revision": n, "files": […]},
+// whose files are those of a [Bundle].
+func AppendFiles(dst []byte, revision uint32, files []definition.File) []byte {
+	w := append(writer(dst), '{')
+	w.int("revision", int64(revision))
+	w.name("files")
+	w.open('[')
+	for i := range files {
+		w.open('{')
+		w.text("name", files[i].Name)
+		w.name("content")
+		w = appendString(w, files[i].Content)
+		w.close('}')
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
+
+// AppendCheck appends the reply of a check: ok, faults and tests.
+func AppendCheck(dst []byte, faults []definition.Fault, tests []engine.TestOutcome) []byte {
+	ok := len(faults) == 0
+	for i := range tests {
+		ok = ok && tests[i].Passed
+	}
+	w := append(writer(dst), '{')
+	w.bool("ok", ok)
+	w.name("faults")
+	w.faults(faults)
+	w.name("tests")
+	w.tests(tests)
+	w.close('}')
+	return w
+}
+
+// AppendPublished appends the reply of a publish: the revision and its tests.
+func AppendPublished(dst []byte, v *engine.RevisionView, tests []engine.TestOutcome) []byte {
+	w := append(writer(dst), '{')
+	w.name("revision")
+	w.revision(v)
+	w.name("tests")
+	w.tests(tests)
+	w.close('}')
+	return w
+}
+
+func (w *writer) faults(faults []definition.Fault) {
+	w.open('[')
+	for i := range faults {
+		f := &faults[i]
+		w.open('{')
+		w.place(f.Pos)
+		w.text("document", f.Doc)
+		w.text("field", f.Field)
+		w.text("detail", f.Message)
+		w.text("suggest", f.Suggest)
+		w.close('}')
+	}
+	w.close(']')
+}
+
+func (w *writer) place(p definition.Pos) {
+	w.text("file", p.File)
+	if p.Line > 0 {
+		w.int("line", int64(p.Line))
+		w.int("column", int64(p.Column))
+	}
+}
+
+func (w *writer) tests(tests []engine.TestOutcome) {
+	w.open('[')
+	for i := range tests {
+		t := &tests[i]
+		w.open('{')
+		w.text("id", t.ID)
+		w.place(t.Pos)
+		w.bool("passed", t.Passed)
+		if !t.Passed {
+			w.text("expected", t.Expected)
+			w.text("got", t.Got)
+			w.texts("trace", t.Trace)
+		}
+		w.close('}')
+	}
+	w.close(']')
+}
