@@ -1,0 +1,432 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// killShop has one offer under each kind of cap that the load uses.
+const killShop = `kind: workspace
+id: default
+---
+kind: attribute
+id: step
+type: int
+---
+kind: event
+id: stepped
+properties: {n: {type: int, indexed: true}}
+---
+kind: offer
+id: decided
+group: decided
+message_class: marketing
+treatments: [{id: web, channel: web, placements: [decided], content: {type: text, body: "d"}}]
+---
+kind: offer
+id: shown
+group: shown
+message_class: marketing
+treatments: [{id: web, channel: web, placements: [shown], content: {type: text, body: "s"}}]
+---
+kind: decision_policy
+id: all
+ranking: {by: product}
+---
+kind: placement
+id: decided
+channel: web
+policy: all
+---
+kind: placement
+id: shown
+channel: web
+policy: all
+---
+kind: cap
+id: decided_three_times
+scope: person
+per: offer
+applies_to: {offers: {groups: [decided]}}
+count_on: decision
+window: {rolling: 24h}
+limit: 3
+---
+kind: cap
+id: shown_three_times
+scope: person
+per: offer
+applies_to: {offers: {groups: [shown]}}
+count_on: impression
+window: {rolling: 24h}
+limit: 3
+hold: 24h
+`
+
+// The limit of both caps, and how much each worker does to one person before it
+// takes another: fewer events than a tail holds.
+const (
+	killLimit   = 3
+	killSteps   = 12
+	killWorkers = 8
+	killShared  = 40 // people whom all workers decide for
+)
+
+// kills says how often the server is killed: 5, or TACT_KILLS.
+func kills(t *testing.T) int {
+	text := os.Getenv("TACT_KILLS")
+	if text == "" {
+		return 5
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("TACT_KILLS=%s: a number above 0 is expected", text)
+	}
+	return n
+}
+
+// Whatever was answered with 2xx is there after kill -9 at any instant, once,
+// and no cap is exceeded.
+func TestKillUnderLoad(t *testing.T) {
+	data, config := t.TempDir(), folder(t, map[string]string{"shop.yaml": killShop})
+	address := freeAddress(t)
+	l := &load{t: t, base: "http://" + address, key: "kill-test-admin-key"}
+	for i := range killWorkers {
+		l.workers = append(l.workers, &killWorker{load: l, number: i})
+	}
+	serve := func() *running {
+		r := start(t, []string{keyVariable + "=" + l.key}, "serve", "--data", data,
+			"--config", config, "--listen", address)
+		r.wait(r.stdout, "serving at")
+		return r
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	rounds := kills(t)
+	for round := range rounds {
+		r := serve()
+		l.run(func() { time.Sleep(time.Duration(80+random.IntN(500)) * time.Millisecond) },
+			func() { _ = r.cmd.Process.Kill(); <-r.ended })
+		if t.Failed() {
+			t.Fatalf("round %d\nstderr: %s", round+1, r.stderr)
+		}
+	}
+	r := serve()
+	for _, w := range l.workers {
+		w.finish()
+	}
+	l.check()
+	if t.Failed() {
+		t.Logf("stderr: %s", r.stderr)
+	}
+	t.Logf("%d kills; acknowledged: %d users, %d events, %d grants, %d outcomes; in doubt and "+
+		"sent again: %d", rounds, l.users.Load(), l.events.Load(), l.grants.Load(),
+		l.impressions.Load()+l.clicks.Load(), l.doubts.Load())
+	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 {
+		t.Error("the load did nothing")
+	}
+}
+
+// load is what all workers share.
+type load struct {
+	t       *testing.T
+	base    string
+	key     string
+	workers []*killWorker
+	stop    atomic.Bool
+	shared  [killShared]struct{ decided, shown atomic.Int32 }
+
+	users, events, grants, impressions, clicks, doubts atomic.Int64
+}
+
+// run lets the workers work until pause is over, ends the server while they do,
+// and waits for them.
+func (l *load) run(pause, end func()) {
+	l.stop.Store(false)
+	var all sync.WaitGroup
+	for _, w := range l.workers {
+		all.Go(w.work)
+	}
+	pause()
+	end()
+	l.stop.Store(true)
+	all.Wait()
+}
+
+// killWorker sends one request after another. A request without an answer is in
+// doubt: it is sent again after the restart, with the same ids.
+type killWorker struct {
+	load   *load
+	number int
+	person int
+	step   int
+	next   int  // request of the step
+	doubt  bool // it was sent without an answer
+	token  string
+	seen   []killPerson
+}
+
+// killPerson is what the server acknowledged for one person.
+type killPerson struct {
+	id             string
+	step           int
+	events         map[int]bool
+	decided, shown int // grants acknowledged
+}
+
+var errNoAnswer = errors.New("no answer")
+
+func (l *load) send(path, body string) (string, error) {
+	req, err := http.NewRequest("POST", l.base+path, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+l.key)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", errNoAnswer
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", errNoAnswer
+	}
+	if res.StatusCode/100 == 5 {
+		return "", errNoAnswer // in doubt, as the body says
+	}
+	if res.StatusCode/100 != 2 {
+		l.t.Errorf("%s %s: status %d: %s", path, body, res.StatusCode, text)
+		return "", errNoAnswer
+	}
+	return string(text), nil
+}
+
+func (w *killWorker) current() *killPerson {
+	if len(w.seen) == 0 || w.step == killSteps {
+		w.step = 0
+		w.person++
+		w.seen = append(w.seen, killPerson{
+			id: fmt.Sprintf("w%d-%d", w.number, w.person), events: map[int]bool{},
+		})
+	}
+	return &w.seen[len(w.seen)-1]
+}
+
+func (w *killWorker) work() {
+	for !w.load.stop.Load() {
+		if !w.one() {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+}
+
+// finish sends what is in doubt once more, and goes on to the end of a step, so
+// that everything is acknowledged.
+func (w *killWorker) finish() {
+	for range 100 {
+		if w.next == 0 && !w.doubt {
+			return
+		}
+		w.one()
+	}
+	w.load.t.Errorf("worker %d: no answer after the last restart", w.number)
+}
+
+// one sends the next request. A step is: user, event, two decisions, an
+// impression and a click for what was shown, and a decision for a shared person.
+func (w *killWorker) one() bool {
+	p := w.current()
+	var ok bool
+	switch w.next {
+	case 0:
+		_, ok = w.sent("/v1/users", fmt.Sprintf(
+			`{"user_id":%q,"attributes":{"step":%d}}`, p.id, w.step+1), &w.load.users)
+		if ok {
+			p.step = w.step + 1
+		}
+	case 1:
+		_, ok = w.sent("/v1/events", fmt.Sprintf(
+			`{"event_id":"%s-%d","user_id":%q,"event":"stepped","properties":{"n":%d}}`,
+			p.id, w.step, p.id, w.step), &w.load.events)
+		if ok {
+			p.events[w.step] = true
+		}
+	case 2:
+		_, ok = w.decide(p.id, "decided", &p.decided)
+	case 3:
+		w.token, ok = w.decide(p.id, "shown", &p.shown)
+	case 4:
+		ok = w.outcome(p, "impression", &w.load.impressions)
+	case 5:
+		ok = w.outcome(p, "click", &w.load.clicks)
+	default:
+		ok = w.decideShared()
+	}
+	if w.doubt = !ok; w.doubt {
+		w.load.doubts.Add(1)
+		return false
+	}
+	if w.next++; w.next > 6 {
+		w.next = 0
+		w.step++
+	}
+	return true
+}
+
+func (w *killWorker) sent(path, body string, acknowledged *atomic.Int64) (string, bool) {
+	text, err := w.load.send(path, body)
+	if err != nil {
+		return "", false
+	}
+	if acknowledged != nil {
+		acknowledged.Add(1)
+	}
+	return text, true
+}
+
+// decide asks live, counts a grant, and gives its token. A grant that was not
+// answered may have used the cap: that is for the cap to know.
+func (w *killWorker) decide(person, placement string, grants *int) (string, bool) {
+	text, ok := w.sent("/v1/decide", fmt.Sprintf(
+		`{"user":{"user_id":%q},"placements":[{"key":"p","placement_id":%q}],"timeout_us":500000}`,
+		person, placement), nil)
+	if !ok {
+		return "", false
+	}
+	var reply struct {
+		Placements map[string]struct {
+			Items []struct {
+				Token string `json:"tracking_token"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &reply); err != nil {
+		w.load.t.Errorf("%v in %s", err, text)
+		return "", false
+	}
+	items := reply.Placements["p"].Items
+	if len(items) == 0 {
+		return "", true
+	}
+	w.load.grants.Add(1)
+	if *grants++; *grants > killLimit {
+		w.load.t.Errorf("%s got %d grants at %s, the limit is %d", person, *grants, placement,
+			killLimit)
+	}
+	return items[0].Token, true
+}
+
+// outcome reports on the item of this step, if there was one.
+func (w *killWorker) outcome(p *killPerson, outcome string, acknowledged *atomic.Int64) bool {
+	if w.token == "" {
+		return true
+	}
+	_, ok := w.sent("/v1/outcomes", fmt.Sprintf(
+		`{"event_id":"%s-%d-%s","tracking_token":%q,"outcome":%q}`, p.id, w.step, outcome, w.token,
+		outcome), acknowledged)
+	return ok
+}
+
+// decideShared decides for a person whom the other workers decide for too.
+func (w *killWorker) decideShared() bool {
+	i := rand.IntN(killShared)
+	shared := &w.load.shared[i]
+	placement, count := "decided", &shared.decided
+	if rand.IntN(2) == 0 {
+		placement, count = "shown", &shared.shown
+	}
+	granted := 0
+	_, ok := w.decide(fmt.Sprintf("shared-%d", i), placement, &granted)
+	if n := count.Add(int32(granted)); n > killLimit {
+		w.load.t.Errorf("shared-%d got %d grants at %s, the limit is %d", i, n, placement, killLimit)
+	}
+	return ok
+}
+
+// check compares everything that was acknowledged with what the server holds.
+func (l *load) check() {
+	for _, w := range l.workers {
+		for i := range w.seen {
+			l.checkPerson(&w.seen[i])
+		}
+	}
+	var stats struct {
+		Rows []struct {
+			What    string
+			Variant string
+			N       int64
+		}
+	}
+	l.read("/v1/stats", &stats)
+	got := map[string]int64{}
+	for _, row := range stats.Rows {
+		if row.Variant == "" {
+			got[row.What] += row.N
+		}
+	}
+	if got["impression"] != l.impressions.Load() || got["click"] != l.clicks.Load() {
+		l.t.Errorf("stats: %d impressions and %d clicks, acknowledged were %d and %d",
+			got["impression"], got["click"], l.impressions.Load(), l.clicks.Load())
+	}
+}
+
+// checkPerson looks at the attribute, the events, and that full caps are full.
+func (l *load) checkPerson(p *killPerson) {
+	if p.step == 0 {
+		return
+	}
+	var user struct {
+		Attributes struct{ Step int }
+		Events     []struct {
+			Event      string
+			Properties struct{ N int }
+		}
+	}
+	l.read("/v1/users/"+p.id, &user)
+	if user.Attributes.Step != p.step {
+		l.t.Errorf("%s: step %d, acknowledged was %d", p.id, user.Attributes.Step, p.step)
+	}
+	times := map[int]int{}
+	for _, e := range user.Events {
+		if e.Event == "stepped" {
+			times[e.Properties.N]++
+		}
+	}
+	for n := range p.events {
+		if times[n] != 1 {
+			l.t.Errorf("%s: event %d is there %d times", p.id, n, times[n])
+		}
+	}
+	w := killWorker{load: l}
+	for placement, grants := range map[string]*int{"decided": &p.decided, "shown": &p.shown} {
+		for range killLimit + 1 { // an error is raised by decide itself
+			if _, ok := w.decide(p.id, placement, grants); !ok {
+				l.t.Errorf("%s: no decision at %s", p.id, placement)
+			}
+		}
+	}
+}
+
+func (l *load) read(path string, into any) {
+	status, body := request(l.t, "GET", l.base+path, l.key, "")
+	if status != 200 {
+		l.t.Errorf("%s: status %d: %s", path, status, body)
+		return
+	}
+	dec := json.NewDecoder(bytes.NewReader([]byte(body)))
+	if err := dec.Decode(into); err != nil {
+		l.t.Errorf("%s: %v in %s", path, err, body)
+	}
+}

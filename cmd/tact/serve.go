@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"tact/engine"
+	"tact/engine/definition"
+)
+
+// serveFlags are what `tact serve` is told.
+type serveFlags struct {
+	data, config, listen string
+	memoryCap            int64 // MiB
+	acceptClock          bool
+	verbose              bool
+	json                 bool
+}
+
+func newServe() *cobra.Command {
+	var o serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --data DIR",
+		Short: "Serve decisions from a data folder",
+		Long: "serve opens the store in DIR, or makes one, and answers the API until it is told\n" +
+			"to end. The first start makes an admin key, prints it once and keeps it in\n" +
+			"DIR/" + keyFile + "; $" + keyVariable + " replaces it. On an empty folder the\n" +
+			"definitions in --config are published; later ones with `tact apply`.",
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.data == "" {
+				return wrongUse(cmd, errors.New("--data is required: the folder that holds everything"))
+			}
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "", "data folder")
+	f.StringVar(&o.config, "config", "",
+		"definitions folder, published when the data folder is empty")
+	f.StringVar(&o.listen, "listen", defaultAddress, "address to listen on; port 0 takes a free one")
+	f.Int64Var(&o.memoryCap, "memory-cap", 0,
+		"MiB of resident data from which new users are refused (default no cap)")
+	f.BoolVar(&o.acceptClock, "accept-clock", false,
+		"adopt a wall clock that is far ahead of the store")
+	f.BoolVar(&o.verbose, "verbose", false, "log more")
+	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
+	return cmd
+}
+
+func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	listen, _, err := listenOn(o.listen, 1)
+	if err != nil {
+		return err
+	}
+	s, err := newService(o.data, listen, newLogger(stderr, o.verbose))
+	if err != nil {
+		return err
+	}
+	defer func() { err = interrupted(ctx, errors.Join(err, s.close())) }()
+	options := engine.Options{AcceptClock: o.acceptClock}
+	options.Storage.MemoryCap = o.memoryCap << 20
+	if err := s.open(options); err != nil {
+		return err
+	}
+	if err := o.first(s, stdout); err != nil {
+		return err
+	}
+	return s.serve(ctx, func() error { return o.ready(s, stdout) })
+}
+
+// first publishes --config on a folder where nothing was ever published.
+func (o *serveFlags) first(s *service, stdout io.Writer) error {
+	if o.config == "" {
+		return nil
+	}
+	if !s.empty() {
+		s.log.Info("definitions are in force already: --config is not read, see tact apply",
+			"revision", s.engine.Revision())
+		return nil
+	}
+	files, err := definition.LoadDir(o.config)
+	if err != nil {
+		return err
+	}
+	r, err := s.publish(o.config, files, "first start")
+	if err != nil {
+		return err
+	}
+	if !r.OK {
+		return r.print(stdout, o.json)
+	}
+	s.log.Info("definitions published", "files", r.Files, "tests", len(r.Tests))
+	return nil
+}
+
+// ready says where the server is, and the key when it is new.
+func (o *serveFlags) ready(s *service, stdout io.Writer) error {
+	if o.json {
+		out := map[string]any{"address": s.address(), "data": o.data}
+		if s.made {
+			out["admin_key"] = s.key
+		}
+		return writeJSON(stdout, out)
+	}
+	if s.made {
+		fmt.Fprintf(stdout, "admin key  %s\n           kept in %s, not shown again\n",
+			s.key, keyFile)
+	}
+	_, err := fmt.Fprintf(stdout, "serving at %s\n", s.address())
+	return err
+}
+
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
