@@ -345,15 +345,19 @@ func TestIdentitiesLeadToOnePerson(t *testing.T) {
 	b := newBed(t, testDefinitions)
 	email := IdentityRef{[]byte("email"), []byte("Ann@Example.com ")}
 	b.user(UserDoc{UserID: []byte("ann"), Identities: []IdentityRef{email}})
-	b.user(UserDoc{Identities: []IdentityRef{{[]byte("email"), []byte("ann@example.com")}},
-		Attributes: []NamedValue{{[]byte("first_name"), text("Ann")}}})
+	b.user(UserDoc{
+		Identities: []IdentityRef{{[]byte("email"), []byte("ann@example.com")}},
+		Attributes: []NamedValue{{[]byte("first_name"), text("Ann")}},
+	})
 	v, err := b.e.User([]byte("ann"))
 	if err != nil || len(v.Attributes) != 1 || v.Attributes[0].Name != "first_name" {
 		t.Fatalf("%+v %v", v, err)
 	}
 	r := b.apply(func(x *Batch) LineResult {
-		return x.User(&UserDoc{UserID: []byte("bob"), Identities: []IdentityRef{email},
-			Attributes: []NamedValue{{[]byte("first_name"), text("Bob")}}})
+		return x.User(&UserDoc{
+			UserID: []byte("bob"), Identities: []IdentityRef{email},
+			Attributes: []NamedValue{{[]byte("first_name"), text("Bob")}},
+		})
 	})
 	p, _ := r.Err.(*Problem)
 	if p == nil || p.Code != "identity_conflict" {

@@ -21,8 +21,11 @@ func every() []*Effect {
 		}},
 		{Kind: EffectPatch, Ord: 1, Patch: &Patch{
 			Identities: []Identity{{1, []byte("a@b.c")}},
-			Attrs: []AttrValue{{ID: 1, Remove: true}, {ID: 2, Value: Value{Kind: KindInt, Num: 5}},
-				{ID: 3, Value: Value{Kind: KindString, Bytes: []byte("小雨")}}},
+			Attrs: []AttrValue{
+				{ID: 1, Remove: true},
+				{ID: 2, Value: Value{Kind: KindInt, Num: 5}},
+				{ID: 3, Value: Value{Kind: KindString, Bytes: []byte("小雨")}},
+			},
 			TagsReplace: true, TagsRemove: []Name{9}, TagsAdd: []TagValue{{1, 2, 3}},
 			SegmentsAdd: []Name{4}, SegmentsRemove: []Name{5},
 			Consents: []Consent{{1, 2, true, 3, 4}}, Blacklist: &blacklist,

@@ -39,13 +39,15 @@ func (c *capScript) reserve(minute int, id uint64, life, grace int) {
 	c.t.Helper()
 	c.apply(minute, &Effect{Kind: EffectReserve, Reserve: ReserveEffect{
 		ID: ReservationID{1, id}, Granted: c.at(minute), Expires: c.at(minute + life),
-		Grace: uint32(grace * 60), Keys: c.keys()}})
+		Grace: uint32(grace * 60), Keys: c.keys(),
+	}})
 }
 
 func (c *capScript) confirm(minute int, id uint64, used int) {
 	c.t.Helper()
 	c.apply(minute, &Effect{Kind: EffectConfirm, Resolve: ResolveEffect{
-		ID: ReservationID{1, id}, CountOn: 1, At: c.at(used)}})
+		ID: ReservationID{1, id}, CountOn: 1, At: c.at(used),
+	}})
 }
 
 func (c *capScript) release(minute int, id uint64) {
@@ -188,7 +190,8 @@ func TestConfirmByContact(t *testing.T) {
 		{Key: CounterKey{2, 0}, CountOn: 3, Limit: 2},
 	}
 	c.apply(0, &Effect{Kind: EffectReserve, Reserve: ReserveEffect{
-		ID: ReservationID{1, 1}, Granted: c.at(0), Expires: c.at(10), Keys: keys}})
+		ID: ReservationID{1, 1}, Granted: c.at(0), Expires: c.at(10), Keys: keys,
+	}})
 	usage := func(cap Name, n, pending int) {
 		t.Helper()
 		u := c.s.contact(0).Count(CounterKey{cap, 0}, 0, Instant{Now: c.at(5)})
@@ -247,7 +250,8 @@ func TestRequestsOfAPerson(t *testing.T) {
 		t.Helper()
 		c.apply(minute, &Effect{Kind: EffectDecision, Decision: DecisionEffect{
 			ID: DecisionID{byte(request)}, Request: request, Body: uint32(request) + 7,
-			Until: c.at(minute + life)}})
+			Until: c.at(minute + life),
+		}})
 	}
 	f := func(minute int, request uint64, want bool) {
 		t.Helper()
@@ -277,7 +281,8 @@ func TestTooManyReservations(t *testing.T) {
 		c.reserve(0, uint64(i+1), 10, 0)
 	}
 	e := Effect{Kind: EffectReserve, Time: UnixMsec(c.at(0)) * 1000, Reserve: ReserveEffect{
-		ID: ReservationID{1, 999}, Granted: c.at(0), Expires: c.at(10)}}
+		ID: ReservationID{1, 999}, Granted: c.at(0), Expires: c.at(10),
+	}}
 	if err := c.s.apply(2, &e); err == nil {
 		t.Fatal("was taken")
 	}
@@ -295,7 +300,8 @@ func TestExpiredHolds(t *testing.T) {
 		ledger.Take(total.Key, 0, 5)
 		c.apply(0, &Effect{Kind: EffectReserve, Reserve: ReserveEffect{
 			ID: ReservationID{1, id + 1}, Granted: c.at(0), Expires: c.at(10 * (int(id) + 1)),
-			Keys: []HeldKey{total}}})
+			Keys: []HeldKey{total},
+		}})
 	}
 	var due []uint64
 	at := func(minute int) []uint64 {

@@ -100,7 +100,8 @@ func (s *Store) ScanDocsBack(prefix string, f func(key string, value []byte) boo
 }
 
 func (s *Store) scanDocs(prefix string, moves func(*pebble.Iterator) (first, next func() bool),
-	f func(key string, value []byte) bool) error {
+	f func(key string, value []byte) bool,
+) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}

@@ -118,7 +118,8 @@ type flushPassInfo struct {
 
 // encodePass fills b.
 func (s *Store) encodePass(g *Group, f *flushGroup, b *pebble.Batch, max int) (
-	pass flushPassInfo, err error) {
+	pass flushPassInfo, err error,
+) {
 	for {
 		g.mu.Lock()
 		pass.frame = g.sealLocked()
@@ -200,7 +201,8 @@ func (s *Store) encodeRow(g *Group, b *pebble.Batch, o Ord) error {
 //
 //	format u8 | watermark u64 | state's meta | CRC32C u32
 func (s *Store) encodeMeta(g *Group, f *flushGroup, b *pebble.Batch, pass *flushPassInfo) (
-	int, error) {
+	int, error,
+) {
 	st := g.mu.state
 	s.flush.value = appsealRecord(s.flush.value[:0], pass.watermark)
 	s.flush.value = st.appendMeta(s.flush.value, pass.frame)

@@ -214,7 +214,8 @@ func frameHash(value []byte) uint64 { return xxh3.Hash(value) }
 // Personal parts are sealed with the key that precedes them and nonces from
 // random. created is called for every person the frame creates.
 func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
-	created func(c *CreateEffect)) ([]byte, error) {
+	created func(c *CreateEffect),
+) ([]byte, error) {
 	start := len(dst)
 	le := binary.LittleEndian
 	dst = le.AppendUint16(dst, frameMagic)

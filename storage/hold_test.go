@@ -18,11 +18,13 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 	}
 	g.Lock()
 	now := g.Floor() + 100
-	e := Effect{Kind: EffectReserve, Ord: o, Time: UnixMsec(now) * 1000,
+	e := Effect{
+		Kind: EffectReserve, Ord: o, Time: UnixMsec(now) * 1000,
 		Reserve: ReserveEffect{
 			ID:      ReservationID{s.Epoch(), g.NextReservation().Number},
 			Granted: now, Expires: now + 60, Grace: 10, Keys: []HeldKey{key},
-		}}
+		},
+	}
 	if _, err := g.Append(&e); err != nil {
 		t.Fatal(err)
 	}

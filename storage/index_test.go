@@ -85,8 +85,10 @@ func TestDedupDays(t *testing.T) {
 	var blocks [][]byte
 	for day := range 12 {
 		for i := range 2000 {
-			err := s.apply(uint64(day+1), &Effect{Kind: EffectTime, Ord: NoOrd,
-				Time: start + UnixMsec(day)*dayMsec, DedupKey: key(day, i), DedupBody: uint32(i)})
+			err := s.apply(uint64(day+1), &Effect{
+				Kind: EffectTime, Ord: NoOrd,
+				Time: start + UnixMsec(day)*dayMsec, DedupKey: key(day, i), DedupBody: uint32(i),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

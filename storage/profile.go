@@ -260,14 +260,6 @@ func (p Profile) longID() []byte {
 	return b[1 : 1+int(b[0])]
 }
 
-// clear returns the part that is not sealed.
-func (p Profile) clear() []byte {
-	if len(p.b) == 0 {
-		return nil
-	}
-	return p.b[:le32(p.b)]
-}
-
 // personal returns the personal part behind the id.
 func (p Profile) personal() []byte {
 	b := p.b[le32(p.b):]

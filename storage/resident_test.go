@@ -305,22 +305,27 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	f(&Effect{Kind: EffectPatch, Ord: o, Patch: &Patch{Attrs: []AttrValue{long}}})
 	f(&Effect{Kind: EffectPatch, Ord: o, Patch: &Patch{Attrs: []AttrValue{{ID: 1 << 24}}}})
 	f(&Effect{Kind: EffectPatch, Ord: o, Patch: &Patch{
-		Consents: []Consent{{Purpose: 1, Channel: 16}}}})
+		Consents: []Consent{{Purpose: 1, Channel: 16}},
+	}})
 	f(&Effect{Kind: EffectPatch, Ord: o, Patch: &Patch{Addresses: []Address{{Channel: 16}}}})
 	f(&Effect{Kind: EffectPatch, Ord: Ord(s.len()), Patch: &Patch{}})
 	f(&Effect{Kind: EffectEvent, Ord: o, Time: g.now, Event: EventEffect{Occurred: g.now * 2}})
 	f(&Effect{Kind: EffectEvent, Ord: o, Time: g.now, Event: EventEffect{Indexed: []AttrValue{long}}})
 	f(&Effect{Kind: EffectReserve, Ord: o})
 	f(&Effect{Kind: EffectReserve, Ord: o, Reserve: ReserveEffect{
-		ID: ReservationID{1, 9e6}, Granted: 9, Expires: 8}})
+		ID: ReservationID{1, 9e6}, Granted: 9, Expires: 8,
+	}})
 	f(&Effect{Kind: EffectReserve, Ord: o, Reserve: ReserveEffect{
-		ID: ReservationID{1, 9e6}, Granted: 9, Expires: 9, Keys: make([]HeldKey, 256)}})
+		ID: ReservationID{1, 9e6}, Granted: 9, Expires: 9, Keys: make([]HeldKey, 256),
+	}})
 	f(&Effect{Kind: EffectUse, Ord: o})
 	f(&Effect{Kind: EffectConfirm, Ord: o})
 	f(&Effect{Kind: EffectCreate, Ord: o, Create: CreateEffect{Person: 1, ID: []byte("x")}})
 	f(&Effect{Kind: EffectCreate, Ord: Ord(s.len()), Create: CreateEffect{Person: 1}})
-	f(&Effect{Kind: EffectCreate, Ord: Ord(s.len()) + 1,
-		Create: CreateEffect{Person: 1, ID: []byte("x")}})
+	f(&Effect{
+		Kind: EffectCreate, Ord: Ord(s.len()) + 1,
+		Create: CreateEffect{Person: 1, ID: []byte("x")},
+	})
 	f(&Effect{Kind: EffectClaim, Ord: NoOrd, Claim: ClaimEffect{Slot: Slots}})
 	f(&Effect{Kind: 0, Ord: o})
 	f(&Effect{Kind: EffectTime + 1, Ord: o})
@@ -331,7 +336,8 @@ func onePerson(t testing.TB) *state {
 	t.Helper()
 	s := newState(3, stateOptions{})
 	err := s.apply(1, &Effect{Kind: EffectCreate, Time: 1_000_000, Create: CreateEffect{
-		Workspace: 1, Person: 1, ID: []byte("ann"), IDHash: 77, Key: [16]byte{1}}})
+		Workspace: 1, Person: 1, ID: []byte("ann"), IDHash: 77, Key: [16]byte{1},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,20 +369,24 @@ func TestHotPathAllocates(t *testing.T) {
 		number++
 		at := secondOf(now)
 		*e = Effect{Kind: EffectReserve, Time: now, Reserve: ReserveEffect{
-			ID: ReservationID{1, number}, Granted: at, Expires: at + 600, Grace: 60, Keys: keys}}
+			ID: ReservationID{1, number}, Granted: at, Expires: at + 600, Grace: 60, Keys: keys,
+		}}
 		apply(e)
 		*e = Effect{Kind: EffectDecision, Time: now, Decision: DecisionEffect{
-			Request: number, Until: at + 120}}
+			Request: number, Until: at + 120,
+		}}
 		apply(e)
 		*e = Effect{Kind: EffectConfirm, Time: now, Resolve: ResolveEffect{
-			ID: ReservationID{1, number}, CountOn: 1, At: at}}
+			ID: ReservationID{1, number}, CountOn: 1, At: at,
+		}}
 		apply(e)
 		*e = Effect{Kind: EffectRelease, Time: now, Resolve: ResolveEffect{ID: ReservationID{1, number}}}
 		apply(e)
 		*e = Effect{Kind: EffectUse, Time: now, Use: UseEffect{At: at, Keys: keys[:1]}}
 		apply(e)
 		*e = Effect{Kind: EffectOutcome, Time: now, Outcome: OutcomeEffect{
-			Outcome: 1, Offer: 2, Event: 3, Occurred: now}}
+			Outcome: 1, Offer: 2, Event: 3, Occurred: now,
+		}}
 		apply(e)
 	}
 	for range 200 {
@@ -454,7 +464,8 @@ func TestForgetTakesVisitorsOnly(t *testing.T) {
 			}
 		}
 		apply(&Effect{Kind: EffectCreate, Create: CreateEffect{
-			Workspace: 1, Person: 1, ID: []byte("v"), IDHash: 5, Visitor: true}})
+			Workspace: 1, Person: 1, ID: []byte("v"), IDHash: 5, Visitor: true,
+		}})
 		if between != nil {
 			apply(between)
 		}

@@ -67,7 +67,8 @@ func (s *state) markAllDirty() {
 // from random. A part that was never opened is written as it was loaded.
 // Cost: one AES-GCM for a profile or tail that is open.
 func (s *state) appendRow(dst []byte, o Ord, kind RowKind, random io.Reader) (
-	[]byte, rowPart, error) {
+	[]byte, rowPart, error,
+) {
 	r := s.rows.at(o)
 	if r == nil {
 		return dst, rowPartKept, nil
@@ -123,7 +124,8 @@ func appendRowHeader(dst []byte, r *Row, o Ord, kind RowKind) []byte {
 }
 
 func (s *state) appendSealedProfile(dst []byte, r *Row, part []byte, random io.Reader) (
-	[]byte, error) {
+	[]byte, error,
+) {
 	if len(part) == 0 {
 		// An empty profile in full, so that what follows has one shape.
 		part = (&profileDraft{}).appendPersonal((&profileDraft{}).appendClear(s.scratch[:0]))

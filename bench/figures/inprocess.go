@@ -103,7 +103,7 @@ func (o *options) inProcess(t *table) (err error) {
 		})
 		t.add(figure{
 			Name: "Decide, " + kind.name + ", allocations", Value: allocations, Unit: "a decision",
-			Conditions: "whole process, background work included",
+			Conditions: "whole process, background work included", count: true,
 		})
 	}
 	return nil

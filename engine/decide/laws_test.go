@@ -273,9 +273,13 @@ func TestNoAllocation(t *testing.T) {
 	}
 	words := make([]uint64, w.plan.Program.RequestWords)
 	check(&Request{Slots: []SlotRequest{{Placement: 3, Policy: -1}}, Words: words})
-	check(&Request{Slots: []SlotRequest{{Placement: 3, Policy: -1, Count: 9},
-		{Placement: 4, Policy: -1}},
-		Words: words, Explain: true})
+	check(&Request{
+		Slots: []SlotRequest{
+			{Placement: 3, Policy: -1, Count: 9},
+			{Placement: 4, Policy: -1},
+		},
+		Words: words, Explain: true,
+	})
 	check(&Request{Slots: []SlotRequest{{Placement: 2, Policy: -1, Allow: []int32{}}}, Words: words})
 }
 

@@ -144,8 +144,10 @@ func (r *run) slot(i int32) {
 		if ask.Placement >= 0 && int(ask.Placement) < len(r.p.Placements) && ask.Policy == -1 {
 			reason = Inactive // a placement without a policy
 		}
-		out.Slots = append(out.Slots, SlotResult{First: int32(len(out.Items)), Reason: reason,
-			Policy: -1})
+		out.Slots = append(out.Slots, SlotResult{
+			First: int32(len(out.Items)), Reason: reason,
+			Policy: -1,
+		})
 		return
 	}
 	r.report(s, ask)
