@@ -45,7 +45,6 @@ type decideWork struct {
 	counts    []storage.StatsCount
 
 	failures []storage.StatsCount // of tries that did not come about
-	names    []storage.Name       // variants
 	takes    []take
 	stock    []storage.HeldKey       // counters of stock looked at
 	held     []storage.ReservationID // by item; Number 0 = none
