@@ -344,3 +344,38 @@ func TestNoPackageWithoutASubject(t *testing.T) {
 		}
 	})
 }
+
+// Each dependency has its reason in docs/dependencies.md, and nothing is named
+// there that no code imports.
+func TestDependenciesAreNamed(t *testing.T) {
+	text, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{} // module -> imported
+	for line := range strings.Lines(string(text)) {
+		if module, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` |"); ok {
+			named[module] = false
+		}
+	}
+	for _, s := range readHouse(t).files {
+		s.imports(func(name string, _ *ast.ImportSpec) {
+			first, _, _ := strings.Cut(name, "/")
+			if !strings.Contains(first, ".") {
+				return // the standard library, or the module itself
+			}
+			for module := range named {
+				if name == module || strings.HasPrefix(name, module+"/") {
+					named[module] = true
+					return
+				}
+			}
+			t.Errorf("%s: %s has no row in docs/dependencies.md", s.name, name)
+		})
+	}
+	for module, imported := range named {
+		if !imported {
+			t.Errorf("docs/dependencies.md names %s, which nothing imports", module)
+		}
+	}
+}

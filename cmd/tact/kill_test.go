@@ -41,6 +41,12 @@ group: shown
 message_class: marketing
 treatments: [{id: web, channel: web, placements: [shown], content: {type: text, body: "s"}}]
 ---
+kind: offer
+id: stock
+group: stock
+message_class: marketing
+treatments: [{id: web, channel: web, placements: [stock], content: {type: text, body: "t"}}]
+---
 kind: decision_policy
 id: all
 ranking: {by: product}
@@ -54,6 +60,20 @@ kind: placement
 id: shown
 channel: web
 policy: all
+---
+kind: placement
+id: stock
+channel: web
+policy: all
+---
+kind: cap
+id: forty_in_stock
+scope: total
+per: offer
+applies_to: {offers: {groups: [stock]}}
+count_on: accept
+window: lifetime
+limit: 40
 ---
 kind: cap
 id: decided_three_times
@@ -79,6 +99,7 @@ hold: 24h
 // takes another: fewer events than a tail holds.
 const (
 	killLimit   = 3
+	killStock   = 40 // accepts of one offer, by everybody together
 	killSteps   = 12
 	killWorkers = 8
 	killShared  = 40 // people whom all workers decide for
@@ -132,8 +153,9 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d kills; acknowledged: %d users, %d events, %d grants, %d outcomes; in doubt and "+
 		"sent again: %d", rounds, l.users.Load(), l.events.Load(), l.grants.Load(),
-		l.impressions.Load()+l.clicks.Load(), l.doubts.Load())
-	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 {
+		l.impressions.Load()+l.clicks.Load()+l.accepts.Load(), l.doubts.Load())
+	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 ||
+		l.accepts.Load() == 0 {
 		t.Error("the load did nothing")
 	}
 }
@@ -147,7 +169,7 @@ type load struct {
 	stop    atomic.Bool
 	shared  [killShared]struct{ decided, shown atomic.Int32 }
 
-	users, events, grants, impressions, clicks, doubts atomic.Int64
+	users, events, grants, impressions, clicks, accepts, doubts atomic.Int64
 }
 
 // run lets the workers work until pause is over, ends the server while they do,
@@ -185,7 +207,10 @@ type killPerson struct {
 	decided, shown int // grants acknowledged
 }
 
-var errNoAnswer = errors.New("no answer")
+var (
+	errNoAnswer = errors.New("no answer")
+	errNoStock  = errors.New("the stock is used up")
+)
 
 func (l *load) send(path, body string) (string, error) {
 	req, err := http.NewRequest("POST", l.base+path, strings.NewReader(body))
@@ -205,6 +230,9 @@ func (l *load) send(path, body string) (string, error) {
 	}
 	if res.StatusCode/100 == 5 {
 		return "", errNoAnswer // in doubt, as the body says
+	}
+	if res.StatusCode == http.StatusConflict && strings.Contains(string(text), "capped_total") {
+		return "", errNoStock
 	}
 	if res.StatusCode/100 != 2 {
 		l.t.Errorf("%s %s: status %d: %s", path, body, res.StatusCode, text)
@@ -245,7 +273,8 @@ func (w *killWorker) finish() {
 }
 
 // one sends the next request. A step is: user, event, two decisions, an
-// impression and a click for what was shown, and a decision for a shared person.
+// impression and a click for what was shown, a decision and an accept of what is
+// in stock, and a decision for a shared person.
 func (w *killWorker) one() bool {
 	p := w.current()
 	var ok bool
@@ -271,6 +300,10 @@ func (w *killWorker) one() bool {
 		ok = w.outcome(p, "impression", &w.load.impressions)
 	case 5:
 		ok = w.outcome(p, "click", &w.load.clicks)
+	case 6:
+		w.token, ok = w.decide(p.id, "stock", new(int))
+	case 7:
+		ok = w.outcome(p, "accept", &w.load.accepts)
 	default:
 		ok = w.decideShared()
 	}
@@ -278,7 +311,7 @@ func (w *killWorker) one() bool {
 		w.load.doubts.Add(1)
 		return false
 	}
-	if w.next++; w.next > 6 {
+	if w.next++; w.next > 8 {
 		w.next = 0
 		w.step++
 	}
@@ -288,7 +321,7 @@ func (w *killWorker) one() bool {
 func (w *killWorker) sent(path, body string, acknowledged *atomic.Int64) (string, bool) {
 	text, err := w.load.send(path, body)
 	if err != nil {
-		return "", false
+		return "", errors.Is(err, errNoStock) // an answer, but no unit
 	}
 	if acknowledged != nil {
 		acknowledged.Add(1)
@@ -376,9 +409,16 @@ func (l *load) check() {
 			got[row.What] += row.N
 		}
 	}
-	if got["impression"] != l.impressions.Load() || got["click"] != l.clicks.Load() {
-		l.t.Errorf("stats: %d impressions and %d clicks, acknowledged were %d and %d",
-			got["impression"], got["click"], l.impressions.Load(), l.clicks.Load())
+	f := func(what string, acknowledged int64) {
+		if got[what] != acknowledged {
+			l.t.Errorf("stats: %s %d times, acknowledged were %d", what, got[what], acknowledged)
+		}
+	}
+	f("impression", l.impressions.Load())
+	f("click", l.clicks.Load())
+	f("accept", l.accepts.Load())
+	if n := l.accepts.Load(); n > killStock {
+		l.t.Errorf("%d accepts of a stock of %d", n, killStock)
 	}
 }
 
