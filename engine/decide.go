@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tact/engine/content"
@@ -44,6 +45,7 @@ type decideWork struct {
 	kept      []byte // personal values the text used
 	counts    []storage.StatsCount
 
+	served   int                  // rows of counts that say what this try gives
 	failures []storage.StatsCount // of tries that did not come about
 	takes    []take
 	stock    []storage.HeldKey       // counters of stock looked at
@@ -58,11 +60,12 @@ type decideWork struct {
 	token   tokenScratch
 }
 
-// take is one unit taken from the ledger of totals, to be given back when the
-// decision does not come about.
+// take is one unit taken from the ledger of totals by key index of the result,
+// to be given back when the effect that carries it is not appended.
 type take struct {
 	key    storage.CounterKey
 	window uint32
+	index  int32 // into Result.Keys
 }
 
 // usedValue is a value copied under the lock: its bytes are text[lo:hi].
@@ -145,6 +148,9 @@ func (e *Engine) snapshotFor(req *DecideRequest) (*Snapshot, error) {
 // prepare resolves the names of a request against the snapshot: placements,
 // policies, offers, context. It reads no person.
 func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error {
+	if req.Mode == ModePreview && req.Revision == 0 {
+		return invalid("missing_field", "revision", "a preview names a revision")
+	}
 	if req.Inline != nil {
 		return invalid("not_supported", "inline_profile", "inline_profile is not supported yet")
 	}
@@ -295,8 +301,8 @@ func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
 	if err := e.identify(req, out); err != nil {
 		return err
 	}
-	for range maxPicks {
-		replay, err := e.pickLocked(req, out)
+	for try := range maxPicks {
+		replay, err := e.pickLocked(req, out, try == 0)
 		if err != nil {
 			return err
 		}
@@ -362,8 +368,10 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 
 // pickLocked decides under the lock of the person's group, and appends what was
 // decided. It returns the decision to replay when the request was answered
-// before.
-func (e *Engine) pickLocked(req *DecideRequest, out *Decision) (storage.DecisionID, error) {
+// before, which only the first try asks: later ones would find their own.
+func (e *Engine) pickLocked(
+	req *DecideRequest, out *Decision, first bool,
+) (storage.DecisionID, error) {
 	w := &out.work
 	hash := e.store.IndexHash(workspaceID, w.id)
 	slot := e.store.SlotOf(workspaceID, w.id)
@@ -375,7 +383,7 @@ func (e *Engine) pickLocked(req *DecideRequest, out *Decision) (storage.Decision
 	if len(w.id) > 0 {
 		w.ord, w.known = g.Find(workspaceID, hash, w.id)
 	}
-	if req.Mode == ModeLive && len(req.RequestID) > 0 && w.known {
+	if first && req.Mode == ModeLive && len(req.RequestID) > 0 && w.known {
 		id, err := e.answered(req, w)
 		if err != nil || id != (storage.DecisionID{}) {
 			return id, err
@@ -417,7 +425,7 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	w.who = rule.Who{ID: w.id, Zone: w.snap.Plan.Workspace.Zone, Now: w.now}
 	if !w.known {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
-			w.person.HasID = false // no room for a row: offers with person caps refuse
+			w.person.Full = true
 		}
 		w.bits = [8]uint64{}
 		program.EvalUser(&w.who, 0, &w.bits)
@@ -497,7 +505,7 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 			return false
 		}
 		if live {
-			w.takes = append(w.takes, take{k.Key, k.Window})
+			w.takes = append(w.takes, take{k.Key, k.Window, int32(i)})
 		}
 	}
 	if full, ok := e.soldOut(w); ok {
@@ -534,6 +542,14 @@ func (w *decideWork) giveBack(totals *storage.Totals) {
 		totals.Give(t.key, t.window)
 	}
 	w.takes = w.takes[:0]
+}
+
+// carried notes that the keys [from, from+n) are in the frame: their units are
+// given back by what becomes of the effect, and no longer by us.
+func (w *decideWork) carried(from, n int32) {
+	w.takes = slices.DeleteFunc(w.takes, func(t take) bool {
+		return t.index >= from && t.index < from+n
+	})
 }
 
 // totalLimit is the limit of a total cap of this snapshot.
@@ -596,11 +612,11 @@ func (w *decideWork) keep(v storage.Value, ok bool) usedValue {
 	}
 }
 
-// shownID is a canonical id as replies show it: people known by one identity
-// only have a leading zero byte inside.
+// shownID is a canonical id as replies show it. People known by one identity
+// only have no user_id: they are reached by that identity.
 func shownID(id []byte) []byte {
 	if len(id) > 0 && id[0] == 0 {
-		return id[1:]
+		return nil
 	}
 	return id
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"tact/engine/decide"
+	"tact/engine/definition"
 	"tact/storage"
 )
 
@@ -34,15 +35,22 @@ func (e *Engine) commitPick(
 	}
 	err := e.appendPick(req, w, out, slot, hash)
 	if err == nil {
-		w.takes = w.takes[:0] // they are in the frame now
 		return nil
 	}
 	w.giveBack(e.store.Totals())
-	if !errors.Is(err, storage.ErrDiskFull) && !errors.Is(err, storage.ErrFenced) &&
-		!errors.Is(err, storage.ErrMemoryCap) {
+	switch {
+	case errors.Is(err, storage.ErrTooLarge):
+		out.Degraded = append(out.Degraded, "too_many_reservations")
+	case errors.Is(err, storage.ErrDiskFull), errors.Is(err, storage.ErrFenced),
+		errors.Is(err, storage.ErrMemoryCap):
+		out.Degraded = append(out.Degraded, "not_recorded")
+	default:
 		return storeProblem(err)
 	}
-	out.Degraded = append(out.Degraded, "not_recorded")
+	e.releaseLocked(w)
+	if w.known {
+		w.person.Contact = w.group.Contact(w.ord)
+	}
 	w.over.NoReserve = true
 	w.waits, w.frame, out.HasID = false, 0, false
 	w.held = w.held[:0]
@@ -58,6 +66,7 @@ func (e *Engine) commitPick(
 func (e *Engine) appendPick(
 	req *DecideRequest, w *decideWork, out *Decision, slot storage.Slot, hash uint64,
 ) error {
+	e.countKeys(w)
 	if !w.known && w.needsRow() {
 		if err := e.makeVisitor(w, slot, hash); err != nil {
 			return err
@@ -71,12 +80,26 @@ func (e *Engine) appendPick(
 	return e.appendDecision(req, w, out)
 }
 
-// needsRow tells whether a pick uses a cap of the person.
+// countKeys notes the uses that are known of the winners' counters, before this
+// decision adds its own.
+func (e *Engine) countKeys(w *decideWork) {
+	w.record.Counts = w.record.Counts[:0]
+	for i := range w.result.Keys {
+		if k := &w.result.Keys[i]; !k.Total {
+			n := w.person.Contact.Count(k.Key, 0, e.instant(w.group, w.now)).N
+			w.record.Counts = append(w.record.Counts, recordCount{k.Key, n})
+		}
+	}
+}
+
+// needsRow tells whether a pick uses a cap of the person, or may when the person
+// reacts to it.
 func (w *decideWork) needsRow() bool {
 	for i := range w.result.Items {
 		it := &w.result.Items[i]
-		if it.KeyCount > 0 || it.DecisionKeyCount > 0 {
-			return len(w.id) > 0
+		if it.KeyCount > 0 || it.DecisionKeyCount > 0 ||
+			(w.snap.reactive[it.Offer] && !it.Fallback) {
+			return len(w.id) > 0 && !w.person.Full
 		}
 	}
 	return false
@@ -134,6 +157,7 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			return err
 		}
 		w.held[i], w.waits = id, true
+		w.carried(it.FirstKey, it.KeyCount)
 	}
 	if it.DecisionKeyCount > 0 {
 		from := it.FirstDecisionKey
@@ -144,6 +168,7 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			return err
 		}
 		w.waits = true
+		w.carried(from, it.DecisionKeyCount)
 	}
 	return nil
 }
@@ -172,9 +197,6 @@ func (e *Engine) appendDecision(req *DecideRequest, w *decideWork, out *Decision
 	return nil
 }
 
-// dedupRequest is the kind of a request_id's hash.
-const dedupRequest uint8 = 4
-
 // requestLife is the life of the longest reservation, at least two minutes.
 func (w *decideWork) requestLife() storage.UnixSec {
 	life := storage.UnixSec(requestLife)
@@ -186,19 +208,27 @@ func (w *decideWork) requestLife() storage.UnixSec {
 	return life
 }
 
-// appendKept encodes the personal values the text used: kind u8, then a uvarint
-// number, or a uvarint length and bytes, in the order of the items' sources;
-// kind 0 is a missing one.
+// appendKept encodes the personal side of a record: the canonical id of the
+// person (what an exposure belongs to), then the values the text used in the
+// order of the items' sources:
+//
+//	id uvarint length, bytes | n × value
+//	value = kind u8 (0 = missing) | uvarint length, bytes of a string, list or
+//	        semver; else the number as uvarint
 func (w *decideWork) appendKept(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(w.id)))
+	dst = append(dst, w.id...)
 	for _, u := range w.used {
+		if !u.value.Set {
+			dst = append(dst, 0)
+			continue
+		}
 		dst = append(dst, byte(u.value.Kind))
-		switch {
-		case !u.value.Set:
-		case u.hi > u.lo || u.value.Num == 0:
+		switch u.value.Kind {
+		case definition.TypeString, definition.TypeList, definition.TypeSemver:
 			dst = binary.AppendUvarint(dst, uint64(u.hi-u.lo))
 			dst = append(dst, w.text[u.lo:u.hi]...)
 		default:
-			dst = binary.AppendUvarint(dst, 0)
 			dst = binary.AppendUvarint(dst, u.value.Num)
 		}
 	}
@@ -212,7 +242,7 @@ func (e *Engine) fillRecord(req *DecideRequest, w *decideWork) {
 	*r = record{
 		Revision: w.snap.Revision, BodyHash: req.BodyHash, BitsRev: plan.Program.Rev,
 		UserWords: *w.person.Bits, Request: w.words, Variants: r.Variants[:0],
-		Capped: r.Capped[:0], Slots: r.Slots[:0], Items: r.Items[:0],
+		Capped: r.Capped[:0], Counts: r.Counts, Slots: r.Slots[:0], Items: r.Items[:0],
 	}
 	if w.known {
 		r.StateFrame = w.group.Row(w.ord).LastFrame
@@ -279,7 +309,9 @@ func (e *Engine) countDecision(w *decideWork) []storage.StatsCount {
 			})
 		}
 	}
-	w.failures, w.counts = w.failures[:0], append(w.counts, w.failures...)
+	w.served = len(w.counts)
+	w.counts = append(w.counts, w.failures...)
+	w.failures = w.failures[:0]
 	return w.counts
 }
 
@@ -291,24 +323,22 @@ func (w *decideWork) count(key storage.StatsKey) {
 	}
 }
 
-// renderItems writes every item's content into w.buf, outside the lock. A
-// message that does not render is taken out of its slot, its reservations are
+// renderItems writes every item's content into w.buf, outside the lock. Messages
+// that do not render are taken out of their slots, what the try reserved is
 // released, and false asks for another try.
 func (e *Engine) renderItems(w *decideWork) bool {
-	bad := e.render(w)
-	if bad < 0 {
+	excluded := len(w.over.Excluded)
+	e.render(w)
+	if len(w.over.Excluded) == excluded {
 		return true
 	}
-	it := &w.result.Items[bad]
 	e.counters.renderErrors.Inc()
-	w.over.Excluded = append(w.over.Excluded, decide.Exclusion{Slot: it.Slot, Offer: it.Offer})
 	e.release(w, e.words.renderError)
 	return false
 }
 
-// render writes the items' contents and returns the item that does not render,
-// or -1.
-func (e *Engine) render(w *decideWork) int {
+// render writes the items' contents; those that do not render join the excluded.
+func (e *Engine) render(w *decideWork) {
 	w.buf, w.spans = w.buf[:0], w.spans[:0]
 	next := 0
 	for i := range w.result.Items {
@@ -324,12 +354,12 @@ func (e *Engine) render(w *decideWork) int {
 		lo := len(w.buf)
 		buf, err := msg.template.Append(w.buf, w.args, &w.scratch)
 		if err != nil {
-			return i
+			bad := decide.Exclusion{Slot: it.Slot, Offer: it.Offer}
+			w.over.Excluded = append(w.over.Excluded, bad)
 		}
 		w.buf = buf
 		w.spans = append(w.spans, span{contentLo: lo, contentHi: len(buf)})
 	}
-	return -1
 }
 
 // release gives back what this try reserved. A reservation that cannot be
@@ -341,6 +371,10 @@ func (e *Engine) release(w *decideWork, why storage.Name) {
 	w.fail(why)
 	w.group.Lock()
 	defer w.group.Unlock()
+	e.releaseLocked(w)
+}
+
+func (e *Engine) releaseLocked(w *decideWork) {
 	for i := range w.held {
 		if w.held[i].Number == 0 {
 			continue
@@ -349,6 +383,7 @@ func (e *Engine) release(w *decideWork, why storage.Name) {
 		if err := w.append(); err != nil {
 			e.log.Debug("reservation left to expire", "err", err)
 		}
+		w.held[i] = storage.ReservationID{}
 	}
 }
 
@@ -356,7 +391,7 @@ func (e *Engine) release(w *decideWork, why storage.Name) {
 // same decision counts each of them once more under why, so that what was
 // served is "decision" less "render_error" and "deadline".
 func (w *decideWork) fail(why storage.Name) {
-	for _, c := range w.counts {
+	for _, c := range w.counts[:w.served] {
 		c.Key.What = why
 		w.failures = append(w.failures, c)
 	}

@@ -89,12 +89,15 @@ func (e *Engine) tokens(w *decideWork, out *Decision) {
 			Decision: out.ID, Person: ref, Offer: item.Offer, Treatment: item.Treatment,
 			Placement: w.snap.Plan.Placements[w.slots[w.result.Items[i].Slot].Placement].Name,
 			Channel:   item.Channel, Class: item.Class, Life: item.Life, Reservation: item.Reservation,
+			Fallback: w.result.Items[i].Fallback,
 		}
 		for _, a := range w.result.Assignments {
-			if t.NVariants < tokenMaxVariants {
-				t.Variants[t.NVariants] = a.Name
-				t.NVariants++
+			if t.NVariants == tokenMaxVariants {
+				out.Degraded = append(out.Degraded, "assignments_cut")
+				break
 			}
+			t.Variants[t.NVariants] = a.Name
+			t.NVariants++
 		}
 		lo := len(w.buf)
 		w.buf = e.sealer.Append(w.buf, &t, &w.token)
@@ -158,7 +161,7 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	w := &out.work
 	rec, ord, err := e.store.ReadDecision(id)
 	if err != nil {
-		return fmt.Errorf("replay of a decision: %w", err)
+		return storeProblem(fmt.Errorf("replay of a decision: %w", err))
 	}
 	if err := w.record.decode(rec.Record); err != nil {
 		return err
@@ -176,10 +179,15 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	w.group.Lock()
 	w.ord, w.known = ord, true
 	w.person.Profile = w.group.Profile(ord)
-	w.refPerson = w.group.Row(ord).Person
+	row := w.group.Row(ord)
+	w.refPerson = row.Person
+	w.who.Zone = w.snap.Plan.Workspace.Zone
+	if zone := e.zone(row.Zone); zone != nil {
+		w.who.Zone = zone
+	}
 	e.collect(w)
 	w.group.Unlock()
-	if e.render(w) >= 0 {
+	if e.render(w); len(w.over.Excluded) > 0 {
 		return &Problem{
 			Class: ProblemBusy, Code: "render_error", Detail: "the decision's message does not render now",
 		}

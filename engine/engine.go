@@ -26,7 +26,7 @@ type Options struct {
 const (
 	defaultTimeout = 20 * time.Millisecond // of a decision's wait for durability
 	maxTimeout     = time.Second
-	maxPicks       = 8  // tries of one decision: render errors, a late disk
+	maxPicks       = 64 // tries of one decision: render errors, a late disk
 	maxTotalPicks  = 64 // looks for a pick whose totals are not full
 	tickEvery      = time.Second
 	startWait      = 10 * time.Second // for the first frames of an epoch
@@ -175,7 +175,9 @@ func toSec(ms storage.UnixMsec) storage.UnixSec { return storage.UnixSec(ms / 10
 
 // toSecUp rounds up to seconds: the time of a use, so that a rolling window
 // errs by less than a second towards less contact.
-func toSecUp(ms storage.UnixMsec) storage.UnixSec { return storage.UnixSec((ms + 999) / 1000) }
+func toSecUp(ms storage.UnixMsec) storage.UnixSec {
+	return storage.UnixSec((max(ms, 1) + 999) / 1000)
+}
 
 // Close stops the loops and closes the store. Calls under way must have
 // returned before.

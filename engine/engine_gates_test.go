@@ -236,3 +236,111 @@ func TestHeldStockComesBack(t *testing.T) {
 	b.reopen()
 	b.want(b.decideReq("d", "hero"), "fallback: story")
 }
+
+// A retry inside one request does not replay its own failed try.
+func TestLateDiskWithRequestID(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.user(UserDoc{UserID: []byte("u1")})
+	req := b.decideReq("u1", "hero")
+	req.Timeout, req.RequestID, req.BodyHash = time.Nanosecond, []byte("r"), 9
+	b.want(req, "fallback: story")
+	if b.out.Replayed {
+		t.Fatal("the failed try was replayed")
+	}
+	id := b.out.ID
+	req.Timeout = time.Second
+	b.want(req, "fallback: story") // the request was answered: the answer stays
+	if !b.out.Replayed || b.out.ID != id {
+		t.Fatalf("replayed %v", b.out.Replayed)
+	}
+	req.RequestID = nil
+	b.want(req, "coupon") // nothing was left held
+}
+
+// Stock is gated for people without an id and for visitors who were forgotten.
+func TestStockIsGatedForStrangers(t *testing.T) {
+	yaml := strings.Replace(testDefinitions, "applies_to: {offers: {groups: [growth]}}", "applies_to: {offers: {ids: [points]}}", 1)
+	b := newBed(t, yaml)
+	accept := func(want string) {
+		t.Helper()
+		req := b.decideReq("", "hero")
+		req.UserID = nil
+		b.want(req, "coupon")
+		r := b.outcome(b.out.Items[0].Token, "accept", "")
+		if got := fmt.Sprint(r.Err); !strings.HasPrefix(got, want) {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	accept("<nil>")
+	b.want(b.decideReq("stranger", "hero"), "coupon")
+	token := slices.Clone(b.out.Items[0].Token)
+	b.want(b.decideReq("other", "hero"), "coupon")
+	other := slices.Clone(b.out.Items[0].Token)
+	b.m.pass(25 * time.Hour)
+	b.e.tick()
+	b.e.tick()
+	if r := b.outcome(token, "accept", ""); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if r := b.outcome(other, "accept", ""); r.Status != LineRejected {
+		t.Fatalf("a third unit of two: %+v", r)
+	}
+	b.reopen()
+	if r := b.outcome(other, "accept", ""); r.Status != LineRejected {
+		t.Fatalf("a third unit after a restart: %+v", r)
+	}
+}
+
+// A line that is refused half-way leaves nobody behind.
+func TestRefusedLineMakesNobody(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	doc := UserDoc{UserID: []byte("big"), Identities: []IdentityRef{{[]byte("device"), []byte("d")}}}
+	for i := range 300 {
+		doc.Attributes = append(doc.Attributes, NamedValue{
+			fmt.Appendf(nil, "undeclared_%d", i), text(strings.Repeat("x", 1000)),
+		})
+	}
+	r := b.apply(func(x *Batch) LineResult { return x.User(&doc) })
+	if p, ok := r.Err.(*Problem); !ok || p.Code != "limit" {
+		t.Fatalf("%+v", r)
+	}
+	if _, err := b.e.User([]byte("big")); err == nil {
+		t.Fatal("a refused line made a person")
+	}
+	doc.Attributes = nil
+	doc.UserID = []byte("small") // the identity is free
+	b.user(doc)
+	if err := b.e.CheckStore(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A contact whose reservation has gone counts once, whatever ids report it.
+func TestLateContactCountsOnce(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.user(UserDoc{UserID: []byte("u1")})
+	b.want(b.decideReq("u1", "hero"), "coupon")
+	token := slices.Clone(b.out.Items[0].Token)
+	b.m.pass(30 * time.Minute)
+	b.want(b.decideReq("u1", "hero"), "coupon") // sweeps the first reservation
+	if r := b.outcome(token, "impression", "a"); r.Flags&FlagLate == 0 {
+		t.Fatalf("%+v", r)
+	}
+	if r := b.outcome(token, "impression", "b"); r.Flags&FlagRepeat == 0 || r.Flags&FlagLate != 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// With no room for visitors only offers with caps of the person are refused:
+// experiments and holdouts go on.
+func TestFullOfVisitors(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.e.opts.MaxVisitors = 1
+	b.want(b.decideReq("v1", "hero"), "coupon")
+	b.want(b.decideReq("v2", "hero"), "fallback: story")
+	if string(b.out.UserID) != "v2" {
+		t.Fatalf("user %s", b.out.UserID)
+	}
+	b.user(UserDoc{UserID: []byte("v1")})
+	b.want(b.decideReq("v2", "hero"), "coupon")
+}

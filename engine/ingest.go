@@ -33,6 +33,7 @@ type Batch struct {
 
 // claim is one identity of a line, on its way to the identity index.
 type claim struct {
+	line     int // its index in the line
 	identity storage.Identity
 	hash     [16]byte
 	slot     storage.Slot
@@ -92,7 +93,7 @@ func storeProblem(err error) error {
 	case errors.Is(err, storage.ErrMemoryCap):
 		return &Problem{Class: ProblemFull, Code: "memory_cap", Detail: "no room for new people"}
 	case errors.Is(err, storage.ErrLimit), errors.Is(err, storage.ErrStateFull),
-		errors.Is(err, storage.ErrInvalid):
+		errors.Is(err, storage.ErrInvalid), errors.Is(err, storage.ErrTooLarge):
 		return &Problem{Class: ProblemInvalid, Code: "limit", Detail: err.Error()}
 	case errors.Is(err, storage.ErrFenced), errors.Is(err, storage.ErrUnknown),
 		errors.Is(err, storage.ErrClosed):
@@ -136,10 +137,12 @@ const (
 	dedupUser uint8 = iota + 1
 	dedupEvent
 	dedupOutcome
+	dedupRequest // of request_id
+	dedupContact // of a contact that was counted
 )
 
 // applyUser finds or makes the person, refuses identities of others, appends
-// the patch and the claims. The claims' stripes are held. Effects of several
+// the claims and the patch. The claims' stripes are held. Effects of several
 // groups are appended inside one Together, so they become durable together.
 func (b *Batch) applyUser(id []byte, key uint64, body uint32) LineResult {
 	self, known := b.e.find(id)
@@ -148,7 +151,7 @@ func (b *Batch) applyUser(id []byte, key uint64, body uint32) LineResult {
 		if taken && (!known || owner != self) {
 			return rejected(&Problem{
 				Class: ProblemConflict, Code: "identity_conflict",
-				Field:  fmt.Sprintf("identities[%d]", i),
+				Field:  fmt.Sprintf("identities[%d]", b.claims[i].line),
 				Detail: "the identity belongs to another person",
 			})
 		}
@@ -160,42 +163,81 @@ func (b *Batch) applyUser(id []byte, key uint64, body uint32) LineResult {
 	return result
 }
 
+// appendUser appends claims first and the patch, which carries the key, last: a
+// claim whose person does not list the identity is void, so a line that is
+// refused half-way has changed nothing.
 func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
-	g, ord, seen, err := b.person(id, key, body)
-	if err != nil {
-		return rejected(err)
-	}
-	defer func() {
-		if g != nil {
-			g.Unlock()
-		}
-	}()
-	if seen != nil {
-		return *seen
-	}
-	b.settled(g.Row(ord))
-	ref := storage.PersonRef{Group: g.GroupID(), Ord: ord, Person: g.Row(ord).Person}
-	b.stamp(storage.EffectPatch, ord)
-	b.effect.DedupKey, b.effect.DedupBody = key, body
-	b.effect.Patch = &b.patch
-	if err := b.append(g); err != nil {
-		return rejected(err)
-	}
-	g.Unlock()
-	g = nil
-	for i := range b.claims {
-		if err := b.appendClaim(&b.claims[i], ref); err != nil {
+	made := false
+	if len(b.claims) > 0 {
+		var err error
+		if made, err = b.appendClaims(id, key); err != nil {
 			return rejected(err)
 		}
 	}
-	return LineResult{}
+	p, err := b.person(id, key, body)
+	if err != nil {
+		return rejected(err)
+	}
+	defer p.group.Unlock()
+	p.made = p.made || made
+	if p.seen != nil {
+		return *p.seen
+	}
+	b.stamp(storage.EffectPatch, p.ord)
+	b.effect.DedupKey, b.effect.DedupBody = key, body
+	b.effect.Patch = &b.patch
+	return b.finish(&p)
 }
 
-// settled notes that a visitor row is about to become a person's.
-func (b *Batch) settled(row *storage.Row) {
-	if row.Flags&storage.RowVisitor != 0 {
-		b.e.visitors.Add(-1)
+// appendClaims points the line's identities at its person, making the person
+// when unknown, which it reports. A line that was seen before appends none.
+func (b *Batch) appendClaims(id []byte, key uint64) (made bool, err error) {
+	p, err := b.person(id, key, 0)
+	if err != nil {
+		return false, err
 	}
+	if p.seen != nil {
+		p.group.Unlock()
+		return false, nil
+	}
+	ref := storage.PersonRef{
+		Group: p.group.GroupID(), Ord: p.ord, Person: p.group.Row(p.ord).Person,
+	}
+	p.group.Unlock()
+	for i := range b.claims {
+		if err := b.appendClaim(&b.claims[i], ref); err != nil {
+			return p.made, err
+		}
+	}
+	return p.made, nil
+}
+
+// found is the person of a line, with the group locked.
+type found struct {
+	group *storage.Group
+	ord   storage.Ord
+	made  bool        // by this line: undone when the line is refused
+	seen  *LineResult // the line's key was seen before: nothing is to be done
+}
+
+// finish appends the line's last effect. When it is refused, a person that the
+// line made is taken out again.
+func (b *Batch) finish(p *found) LineResult {
+	visitor := p.group.Row(p.ord).Flags&storage.RowVisitor != 0
+	err := b.append(p.group)
+	if err == nil {
+		if visitor && !p.made && p.group.Row(p.ord).Flags&storage.RowVisitor == 0 {
+			b.e.visitors.Add(-1)
+		}
+		return LineResult{}
+	}
+	if p.made && p.group.Contact(p.ord).Empty() {
+		b.stamp(storage.EffectForget, p.ord)
+		if err := b.append(p.group); err != nil {
+			b.e.log.Debug("a person without content is left to expire", "err", err)
+		}
+	}
+	return rejected(err)
 }
 
 // stamp readies b.effect for an effect of a kind on a person.
@@ -205,36 +247,40 @@ func (b *Batch) stamp(kind storage.EffectKind, ord storage.Ord) {
 	}
 }
 
-// person locks the group of id and returns the person's ordinal, making the
-// person when unknown. With a key that was seen before, seen is the line's
-// result and nothing was made. On success the group stays locked.
-func (b *Batch) person(id []byte, key uint64, body uint32) (
-	g *storage.Group, ord storage.Ord, seen *LineResult, err error,
-) {
+// person locks the group of id and finds the person, making one when unknown: as
+// a visitor, whom the line's own effect then settles. On success the group stays
+// locked.
+func (b *Batch) person(id []byte, key uint64, body uint32) (p found, err error) {
 	s := b.e.store
 	slot := s.SlotOf(workspaceID, id)
 	hash := s.IndexHash(workspaceID, id)
-	g = s.GroupOf(slot)
+	g := s.GroupOf(slot)
+	p.group = g
 	g.Lock()
 	if key != 0 {
 		if old, ok := g.SeenDedup(key); ok {
-			return g, 0, duplicate(old == body), nil
+			p.seen = b.duplicate(g, old == body)
+			return p, nil
 		}
 	}
 	ord, ok := g.Find(workspaceID, hash, id)
 	if ok {
-		return g, ord, nil, nil
+		p.ord = ord
+		return p, nil
 	}
-	ord, err = b.create(g, slot, hash, id)
-	if err != nil {
+	p.made = true
+	if p.ord, err = b.create(g, slot, hash, id); err != nil {
 		g.Unlock()
-		return nil, 0, nil, err
 	}
-	return g, ord, nil, nil
+	return p, err
 }
 
-// duplicate is the result of a line whose idempotency key was seen before.
-func duplicate(sameBody bool) *LineResult {
+// duplicate is the result of a line whose idempotency key was seen before. What
+// it repeats may not be durable yet, so the batch waits for it.
+func (b *Batch) duplicate(g *storage.Group, sameBody bool) *LineResult {
+	if frame := g.LastFrame(); frame > 0 {
+		b.frames[g.GroupID()] = max(b.frames[g.GroupID()], frame)
+	}
 	if sameBody {
 		return &LineResult{Status: LineDuplicate}
 	}
@@ -252,6 +298,7 @@ func (b *Batch) create(
 	b.stamp(storage.EffectCreate, ord)
 	b.effect.Create = storage.CreateEffect{
 		Workspace: workspaceID, Slot: slot, Person: person, ID: id, IDHash: hash, Key: g.NewKey(),
+		Visitor: true,
 	}
 	return ord, b.append(g)
 }
@@ -271,40 +318,38 @@ func (b *Batch) Event(doc *EventDoc) LineResult {
 	}
 	b.text = append(append(append(b.text[:0], id...), 0), doc.EventID...)
 	key := b.e.store.DedupHash(dedupEvent, b.text)
-	g, ord, seen, err := b.person(id, key, doc.BodyHash)
+	p, err := b.person(id, key, doc.BodyHash)
 	if err != nil {
 		return rejected(err)
 	}
-	defer g.Unlock()
-	if seen != nil {
-		return *seen
+	defer p.group.Unlock()
+	if p.seen != nil {
+		return *p.seen
 	}
-	b.settled(g.Row(ord))
-	b.stamp(storage.EffectEvent, ord)
+	b.stamp(storage.EffectEvent, p.ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash
 	at, clamped := clampEventTime(doc.OccurredAt, b.effect.Time)
 	b.effect.Event = storage.EventEffect{
 		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
 		Indexed: indexed, Raw: doc.Raw,
 	}
-	if err := b.append(g); err != nil {
-		return rejected(err)
+	r := b.finish(&p)
+	if r.Err == nil && clamped {
+		r.Flags |= FlagClockClamped
 	}
-	if clamped {
-		return LineResult{Flags: FlagClockClamped}
-	}
-	return LineResult{}
+	return r
 }
 
-// futureTolerance is how far a caller's clock may lie ahead of ours.
+// futureTolerance is how far, in milliseconds, a caller's clock may lie ahead of ours.
 const futureTolerance = 5 * 60 * 1000
 
-// clampEventTime replaces a missing time, and one beyond now + 5 minutes, by now.
+// clampEventTime replaces a missing time by now, and one before 1970 or beyond
+// now + 5 minutes too: those it reports.
 func clampEventTime(at, now storage.UnixMsec) (storage.UnixMsec, bool) {
 	switch {
 	case at == 0:
 		return now, false
-	case at > now+futureTolerance:
+	case at < 0, at > now+futureTolerance:
 		return now, true
 	}
 	return at, false
@@ -355,17 +400,16 @@ func checkUserID(id []byte, field string) error {
 	return nil
 }
 
-// anonymousID appends the canonical id of a person known by one identity only.
-// It begins with a zero byte, which no caller's user_id can hold.
+// anonymousID appends the canonical id of a person known by one identity only:
+// a zero byte, the type, a zero byte, the value. No caller's user_id holds one.
 func anonymousID(dst []byte, ref *IdentityRef) ([]byte, error) {
-	if len(ref.Type)+len(ref.Value)+2 > maxUserID || len(ref.Value) == 0 || len(ref.Type) == 0 {
+	value := normalised(ref)
+	if len(ref.Type)+len(value)+2 > maxUserID || len(value) == 0 || len(ref.Type) == 0 {
 		return nil, invalid("bad_id", "identities[0]",
 			"type and value together hold 2 to 126 bytes when there is no user_id")
 	}
-	dst = append(dst, 0)
-	dst = append(dst, ref.Type...)
-	dst = append(dst, ':')
-	return append(dst, normalised(ref)...), nil
+	dst = append(append(dst, 0), ref.Type...)
+	return append(append(dst, 0), value...), nil
 }
 
 // normalised returns an identity's value as it is compared: e-mail addresses

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tact/engine/decide"
 	"tact/engine/definition"
@@ -45,6 +47,10 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 	if err := checkName(doc.Outcome, "outcome"); err != nil {
 		return rejected(err)
 	}
+	if outcomeOf(doc.Outcome) == 0 && b.snap.Set.Workspace.UndeclaredReject {
+		return rejected(invalid("undeclared", "outcome",
+			fmt.Sprintf("%q is not a known outcome, and this workspace rejects others", doc.Outcome)))
+	}
 	var t token
 	if err := b.locate(doc, &t); err != nil {
 		return rejected(err)
@@ -68,7 +74,7 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 	g.Lock()
 	defer g.Unlock()
 	if old, ok := g.SeenDedup(key); ok {
-		return *duplicate(old == doc.BodyHash)
+		return *b.duplicate(g, old == doc.BodyHash)
 	}
 	return b.applyOutcome(g, doc, &t, names, key)
 }
@@ -85,16 +91,31 @@ func (b *Batch) outcomeNames(doc *OutcomeDoc) (n outcomeWords, err error) {
 	return n, err
 }
 
-// outcomeKey is the idempotency key of an outcome; never 0.
+// outcomeKey is the idempotency key of an outcome: its event_id, or else the
+// item and the outcome's name; never 0.
 func (b *Batch) outcomeKey(doc *OutcomeDoc, t *token) uint64 {
-	b.text = append(b.text[:0], t.Decision[:]...)
-	b.text = append(b.text, byte(t.Offer), byte(t.Offer>>8), byte(t.Offer>>16), byte(t.Offer>>24))
 	if len(doc.EventID) > 0 {
 		b.text = append(append(b.text[:0], 1), doc.EventID...)
 	} else {
-		b.text = append(append(b.text, 0), doc.Outcome...)
+		b.text = append(b.text[:0], 0)
+		b.text = append(b.appendItem(b.text, t), doc.Outcome...)
 	}
 	return b.e.store.DedupHash(dedupOutcome, b.text)
+}
+
+// appendItem appends what names one item of one decision.
+func (b *Batch) appendItem(dst []byte, t *token) []byte {
+	dst = append(dst, t.Decision[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(t.Offer))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(t.Placement))
+	return binary.BigEndian.AppendUint64(dst, t.Reservation.Number)
+}
+
+// onceKey marks that a contact of an item was counted, so that another report
+// of it under another event_id is a repeat. Known for seven days; never 0.
+func (b *Batch) onceKey(t *token, on definition.CountOn) uint64 {
+	b.text = append(b.appendItem(b.text[:0], t), byte(on))
+	return b.e.store.DedupHash(dedupContact, b.text)
 }
 
 func errUnknownDecision(doc *OutcomeDoc) *Problem {
@@ -181,12 +202,16 @@ func (b *Batch) applyOutcome(
 	countOn := outcomeOf(doc.Outcome)
 	var flags LineFlags
 	var err error
-	if ord != storage.NoOrd && t.Offer != 0 {
+	if t.Offer != 0 && !t.Fallback {
+		now := b.e.clock.Now()
+		f := fact{group: g, ord: ord, token: t, on: countOn}
+		f.at, _ = clampEventTime(doc.OccurredAt, now)
+		f.at = min(max(f.at, decidedAt(&t.Decision)), now)
 		switch {
-		case countOn&definition.CountContacts != 0:
-			flags, err = b.contact(g, ord, doc, t, countOn)
+		case countOn&definition.CountContacts != 0 && ord != storage.NoOrd:
+			flags, err = b.contact(&f)
 		case countOn&definition.CountReactions != 0:
-			err = b.reaction(g, ord, t, countOn)
+			err = b.reaction(&f)
 		}
 	}
 	if err != nil {
@@ -215,6 +240,27 @@ func (b *Batch) applyOutcome(
 	return LineResult{Flags: flags}
 }
 
+// fact is something that happened to one item, on its way to the caps.
+type fact struct {
+	group *storage.Group // locked
+	ord   storage.Ord    // NoOrd: a person without a row
+	token *token
+	on    definition.CountOn
+	at    storage.UnixMsec // between the decision and now
+}
+
+// confirm appends the confirm of the fact's reservation. once, when not 0, is
+// remembered with it.
+func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
+	b.stamp(storage.EffectConfirm, f.ord)
+	b.effect.DedupKey = once
+	b.effect.Resolve = storage.ResolveEffect{
+		ID: f.token.Reservation, CountOn: uint16(f.on),
+		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()),
+	}
+	return b.append(f.group)
+}
+
 // personOf returns the ordinal of the token's person, or NoOrd when the person
 // had no row or has been forgotten: the outcome then counts in statistics only.
 func (b *Batch) personOf(g *storage.Group, t *token) storage.Ord {
@@ -231,37 +277,32 @@ func (b *Batch) personOf(g *storage.Group, t *token) storage.Ord {
 
 // contact applies an impression, send or delivery: it confirms the reservation,
 // or, when that has gone, counts the use as ungranted.
-func (b *Batch) contact(
-	g *storage.Group, ord storage.Ord, doc *OutcomeDoc, t *token, on definition.CountOn,
-) (LineFlags, error) {
-	if t.Reservation.Number == 0 {
+func (b *Batch) contact(f *fact) (LineFlags, error) {
+	if f.token.Reservation.Number == 0 {
 		return 0, nil // no cap counted it at the decision
 	}
-	now := b.e.clock.Now()
-	at, _ := clampEventTime(doc.OccurredAt, now)
-	held, state := g.Contact(ord).Reservation(t.Reservation)
-	switch state {
-	case storage.ReservationOpen:
-		if !holdsContact(held, on) {
-			return FlagRepeat, nil
-		}
-		b.stamp(storage.EffectConfirm, ord)
-		b.effect.Resolve = storage.ResolveEffect{
-			ID: t.Reservation, CountOn: uint16(on),
-			At: min(max(toSecUp(at), held.Granted()), held.Expires()),
-		}
-		if !held.Live(b.e.instant(g, now)) {
-			// Its use was given back already, if only in the counting.
-			b.e.counters.late.Inc()
-			return FlagLate, b.append(g)
-		}
-		return 0, b.append(g)
-	case storage.ReservationConfirmed:
+	once := b.onceKey(f.token, f.on)
+	if _, ok := f.group.SeenDedup(once); ok {
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
 	}
+	held, state := f.group.Contact(f.ord).Reservation(f.token.Reservation)
+	switch {
+	case state == storage.ReservationConfirmed && f.on == definition.CountImpression:
+		b.e.counters.repeats.Inc()
+		return FlagRepeat, nil
+	case state == storage.ReservationConfirmed,
+		state == storage.ReservationOpen && !holdsContact(held, f.on):
+		return 0, nil // no cap counts this contact
+	case state == storage.ReservationOpen && held.Live(b.e.instant(f.group, b.e.clock.Now())):
+		return 0, b.confirm(f, held, once)
+	case state == storage.ReservationOpen:
+		// Its use was given back already, if only in the counting.
+		b.e.counters.late.Inc()
+		return FlagLate, b.confirm(f, held, once)
+	}
 	b.e.counters.late.Inc()
-	return FlagLate, b.ungranted(g, ord, t, on, at)
+	return FlagLate, b.ungranted(f, once)
 }
 
 // holdsContact tells whether an open reservation still holds a key that this
@@ -277,25 +318,21 @@ func holdsContact(held storage.Held, on definition.CountOn) bool {
 
 // ungranted counts a contact whose reservation has gone: it happened, so it is
 // a use, whatever the caps say (PRODUCT "Caps": facts are counted).
-func (b *Batch) ungranted(
-	g *storage.Group, ord storage.Ord, t *token, on definition.CountOn, at storage.UnixMsec,
-) error {
-	offer, placement, ok := b.placeOf(t)
+func (b *Batch) ungranted(f *fact, once uint64) error {
+	offer, placement, ok := b.placeOf(f.token)
 	if !ok {
 		return nil
 	}
-	now := b.e.clock.Now()
 	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], decide.Fact{
-		Offer: offer, Placement: placement, Channel: definition.Channel(t.Channel), CountOn: on,
-		At: at, Late: true,
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, At: f.at, Late: true,
 	})
-	totals := b.e.store.Totals()
 	for i := range b.keys {
 		if k := &b.keys[i]; k.Total {
-			totals.Force(k.Key, k.Window)
+			b.e.store.Totals().Force(k.Key, k.Window)
 		}
 	}
-	return b.use(g, ord, min(at, now))
+	return b.use(f, once)
 }
 
 // placeOf maps a token's names to indices of the snapshot.
@@ -312,55 +349,75 @@ func (b *Batch) placeOf(t *token) (offer, placement int32, ok bool) {
 }
 
 // reaction counts a click, accept, convert … The accept of an offer with stock
-// takes a unit, or is refused.
-func (b *Batch) reaction(
-	g *storage.Group, ord storage.Ord, t *token, on definition.CountOn,
-) error {
-	offer, placement, ok := b.placeOf(t)
+// takes a unit, or is refused. Of a person without a row only totals count.
+func (b *Batch) reaction(f *fact) error {
+	offer, placement, ok := b.placeOf(f.token)
 	if !ok {
 		return nil
 	}
-	now := b.e.clock.Now()
-	held, state := g.Contact(ord).Reservation(t.Reservation)
-	if state == storage.ReservationOpen && holdsContact(held, on) {
-		// A unit of stock that the decision holds (`hold` of a total cap).
-		at := min(max(toSecUp(now), held.Granted()), held.Expires())
-		b.stamp(storage.EffectConfirm, ord)
-		b.effect.Resolve = storage.ResolveEffect{ID: t.Reservation, CountOn: uint16(on), At: at}
-		if err := b.append(g); err != nil {
-			return err
-		}
+	var held storage.Held
+	state := storage.ReservationUnknown
+	if f.ord != storage.NoOrd {
+		held, state = f.group.Contact(f.ord).Reservation(f.token.Reservation)
 	}
 	gone := state != storage.ReservationOpen && state != storage.ReservationConfirmed
 	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], decide.Fact{
-		Offer: offer, Placement: placement, Channel: definition.Channel(t.Channel), CountOn: on,
-		At: now, Late: gone,
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, At: f.at, Late: gone,
 	})
-	totals := b.e.store.Totals()
+	if f.ord == storage.NoOrd {
+		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
+	}
+	if err := b.takeStock(); err != nil {
+		return err
+	}
+	var err error
+	if state == storage.ReservationOpen && holdsContact(held, f.on) {
+		err = b.confirm(f, held, 0) // a unit that the decision holds (`hold` of a total cap)
+	}
+	if err == nil {
+		err = b.use(f, 0)
+	}
+	if err != nil {
+		b.giveStock(len(b.keys))
+	}
+	return err
+}
+
+// takeStock takes a unit of every total among b.keys, all or none.
+func (b *Batch) takeStock() error {
 	for i := range b.keys {
 		k := &b.keys[i]
-		if !k.Total || totals.Take(k.Key, k.Window, b.snap.totalLimit(k.Key.Cap)) {
+		limit := b.snap.totalLimit(k.Key.Cap)
+		if !k.Total || b.e.store.Totals().Take(k.Key, k.Window, limit) {
 			continue
 		}
-		for _, t := range b.keys[:i] {
-			if t.Total {
-				totals.Give(t.Key, t.Window)
-			}
-		}
+		b.giveStock(i)
 		return &Problem{
 			Class: ProblemConflict, Code: "capped_total", Field: "outcome",
 			Detail: "the stock of cap " + b.e.store.NameOf(storage.DictCap, k.Key.Cap) + " is used up",
 		}
 	}
-	return b.use(g, ord, now)
+	return nil
+}
+
+// giveStock gives the totals among the first n keys back.
+func (b *Batch) giveStock(n int) {
+	for _, k := range b.keys[:n] {
+		if k.Total {
+			b.e.store.Totals().Give(k.Key, k.Window)
+		}
+	}
 }
 
 // use counts b.keys at once. Totals among them have been taken by the caller.
-func (b *Batch) use(g *storage.Group, ord storage.Ord, at storage.UnixMsec) error {
+// once, when not 0, is remembered with the effect.
+func (b *Batch) use(f *fact, once uint64) error {
 	if len(b.keys) == 0 {
 		return nil
 	}
-	b.stamp(storage.EffectUse, ord)
-	b.effect.Use = storage.UseEffect{At: toSecUp(at), Keys: b.keys}
-	return b.append(g)
+	b.stamp(storage.EffectUse, f.ord)
+	b.effect.DedupKey = once
+	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys}
+	return b.append(f.group)
 }

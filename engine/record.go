@@ -9,14 +9,19 @@ import (
 	"tact/storage"
 )
 
-// recordVersion is the format of a decision record; it is stored.
-const recordVersion = 1
+// recordVersion is the format of a decision record, engineVersion that of the
+// decision's meaning: equal inputs give equal bytes under one engineVersion. Both
+// are stored.
+const (
+	recordVersion = 1
+	engineVersion = 1
+)
 
 // Bounds of a record: a decoder refuses more.
 const (
 	maxRecordSlots = 64
 	maxRecordItems = 64 * 20
-	maxRecordWords = 64
+	maxRecordWords = 1 << 12
 )
 
 // errRecord reports bytes that are not a decision record.
@@ -27,10 +32,11 @@ var errRecord = errors.New("broken decision record")
 // (storage.DecisionEffect.Personal). Its bytes, integers as uvarints unless a
 // width is given:
 //
-//	version u8 | flags u8 | revision | state frame | body hash u32 | state revision of the bits |
+//	version u8 | flags u8 | engine version | revision | state frame | seed | body hash u32 |
+//	layout of the bits |
 //	n used user words: mask u8, then 8 bytes each | n request words, then 8 bytes each |
 //	n assignments: variant… |
-//	n capped: cap, offer, until u32 … |
+//	n capped: cap, offer, until u32 … | n counts: cap, dimension, uses known … |
 //	n slots: key hash u32, placement, policy, kind u8, reason u8, items |
 //	per item: offer, treatment, rank, channel u8, class u8, score f64, propensity f64,
 //	          probability f64, life, reservation epoch, reservation number
@@ -42,7 +48,9 @@ type record struct {
 	UserWords  [8]uint64 // predicate bits that were read; zero where unused
 	Request    []uint64  // request words
 	Variants   []storage.Name
+	Seed       uint64 // of random draws; 0 = none were made
 	Capped     []recordCapped
+	Counts     []recordCount
 	Slots      []recordSlot
 	Items      []recordItem
 }
@@ -50,6 +58,13 @@ type record struct {
 type recordCapped struct {
 	Cap, Offer storage.Name
 	Until      storage.UnixSec
+}
+
+// recordCount is how many uses of a winner's counter were known, confirmed and
+// pending, when the decision was made.
+type recordCount struct {
+	Key storage.CounterKey
+	N   int
 }
 
 type recordSlot struct {
@@ -74,8 +89,10 @@ type recordItem struct {
 func (r *record) append(dst []byte) []byte {
 	u := binary.AppendUvarint
 	dst = append(dst, recordVersion, 0)
+	dst = u(dst, engineVersion)
 	dst = u(dst, uint64(r.Revision))
 	dst = u(dst, r.StateFrame)
+	dst = u(dst, r.Seed)
 	dst = binary.BigEndian.AppendUint32(dst, r.BodyHash)
 	dst = u(dst, uint64(r.BitsRev))
 	var mask uint8
@@ -102,6 +119,10 @@ func (r *record) append(dst []byte) []byte {
 	for _, c := range r.Capped {
 		dst = u(u(dst, uint64(c.Cap)), uint64(c.Offer))
 		dst = binary.BigEndian.AppendUint32(dst, uint32(c.Until))
+	}
+	dst = u(dst, uint64(len(r.Counts)))
+	for _, c := range r.Counts {
+		dst = u(u(u(dst, uint64(c.Key.Cap)), uint64(c.Key.Dim)), uint64(c.N))
 	}
 	return r.appendSlots(dst)
 }
@@ -185,10 +206,14 @@ func (r *record) decode(b []byte) error {
 	}
 	*r = record{
 		Request: r.Request[:0], Variants: r.Variants[:0], Capped: r.Capped[:0],
-		Slots: r.Slots[:0], Items: r.Items[:0],
+		Counts: r.Counts[:0], Slots: r.Slots[:0], Items: r.Items[:0],
+	}
+	if rd.uvarint() != engineVersion {
+		return errRecord
 	}
 	r.Revision = rd.u32v()
 	r.StateFrame = rd.uvarint()
+	r.Seed = rd.uvarint()
 	r.BodyHash = rd.u32()
 	r.BitsRev = rd.u32v()
 	for mask := rd.u8(); mask != 0; mask &= mask - 1 {
@@ -205,6 +230,10 @@ func (r *record) decode(b []byte) error {
 			Cap: storage.Name(rd.u32v()), Offer: storage.Name(rd.u32v()),
 			Until: storage.UnixSec(rd.u32()),
 		})
+	}
+	for range rd.count(maxRecordItems) {
+		key := storage.CounterKey{Cap: storage.Name(rd.u32v()), Dim: rd.u32v()}
+		r.Counts = append(r.Counts, recordCount{key, int(rd.u32v())})
 	}
 	for range rd.count(maxRecordSlots) {
 		r.decodeSlot(rd)

@@ -23,6 +23,7 @@ func randomRecord(rng *rand.Rand) *record {
 	for range rng.IntN(3) {
 		r.Request = append(r.Request, rng.Uint64())
 		r.Variants = append(r.Variants, name())
+		r.Counts = append(r.Counts, recordCount{storage.CounterKey{Cap: name(), Dim: 7}, rng.IntN(9)})
 		r.Capped = append(r.Capped, recordCapped{name(), name(), storage.UnixSec(rng.Uint32())})
 	}
 	for range 1 + rng.IntN(3) {

@@ -12,9 +12,8 @@ import (
 
 // Bounds of one line.
 const (
-	maxNameRunes  = 64  // names of attributes, tags, events, properties
-	maxIdentities = 16  // of one line
-	maxLineItems  = 512 // attributes, tags or consents of one line
+	maxNameRunes  = 64 // names of attributes, tags, events, properties
+	maxIdentities = 16 // of one line
 )
 
 // checkName enforces the shape of data names: UTF-8, 1–64 characters, no
@@ -262,7 +261,7 @@ func (b *Batch) resolveClaims(doc *UserDoc) error {
 		value := normalised(ref)
 		hash := b.e.store.IdentityHash(workspaceID, typ, value)
 		b.claims = append(b.claims, claim{
-			identity: storage.Identity{Type: typ, Value: value}, hash: hash,
+			line: i, identity: storage.Identity{Type: typ, Value: value}, hash: hash,
 			slot: storage.IdentitySlot(hash), stripe: int(hash[0]) % len(b.e.stripes.locks),
 		})
 		b.patch.Identities = append(b.patch.Identities, b.claims[i].identity)
@@ -317,6 +316,9 @@ func (b *Batch) appendClaim(c *claim, ref storage.PersonRef) error {
 	g.Lock()
 	defer g.Unlock()
 	if old, ok := g.FindIdentity(c.hash); ok && old == ref {
+		if frame := g.LastFrame(); frame > 0 { // it may not be durable yet
+			b.frames[g.GroupID()] = max(b.frames[g.GroupID()], frame)
+		}
 		return nil
 	}
 	b.stamp(storage.EffectClaim, storage.NoOrd)

@@ -62,8 +62,8 @@ func (b *Batch) member(segment storage.Name, user []byte, in bool) error {
 	} else {
 		b.patch.SegmentsRemove = []storage.Name{segment}
 	}
-	b.settled(g.Row(ord))
 	b.stamp(storage.EffectPatch, ord)
 	b.effect.Patch = &b.patch
-	return b.append(g)
+	r := b.finish(&found{group: g, ord: ord})
+	return r.Err
 }

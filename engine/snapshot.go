@@ -25,6 +25,7 @@ type Snapshot struct {
 	context    map[string]contextSchema
 	mint       intern // as compile was given it
 	stocked    []bool // by offer of the plan: some total cap counts its reactions
+	reactive   []bool // by offer: some cap of either scope counts its reactions
 }
 
 // message is one treatment's content, ready to render.
@@ -198,18 +199,18 @@ func (s *Snapshot) resolve(path string) (content.Source, bool) {
 	return content.Source{}, false
 }
 
-// findStock marks the offers whose reactions a total cap counts: their stock is
-// looked at before they are offered. Cost: offers × placements × caps, and
-// nothing where no such cap exists.
+// findStock marks the offers whose reactions a cap counts: their stock is looked
+// at before they are offered, and a stranger gets a row with them. Cost: offers ×
+// placements × caps, and nothing where no such cap exists.
 func (s *Snapshot) findStock() {
 	plan := s.Plan
 	s.stocked = make([]bool, len(plan.Offers))
-	any := false
+	s.reactive = make([]bool, len(plan.Offers))
+	some := false
 	for i := range plan.Caps {
-		c := &plan.Caps[i]
-		any = any || (c.Scope == definition.ScopeTotal && c.CountOn&definition.CountReactions != 0)
+		some = some || plan.Caps[i].CountOn&definition.CountReactions != 0
 	}
-	if !any {
+	if !some {
 		return
 	}
 	var keys []storage.HeldKey
@@ -217,10 +218,11 @@ func (s *Snapshot) findStock() {
 		for p := range plan.Placements {
 			keys = plan.AppendReactionKeys(keys[:0], decide.Fact{
 				Offer: int32(o), Placement: int32(p), Channel: plan.Placements[p].Channel,
-				CountOn: definition.CountReactions,
+				CountOn: definition.CountReactions, Late: true,
 			})
 			for _, k := range keys {
 				s.stocked[o] = s.stocked[o] || k.Total
+				s.reactive[o] = true
 			}
 		}
 	}

@@ -11,12 +11,13 @@ import (
 	"tact/storage"
 )
 
-// Sizes of a tracking token. The longest is 94 bytes, 126 characters.
+// Sizes of a tracking token. The longest is 118 bytes, 158 characters.
 const (
 	tokenVersion     = 1
 	tokenFixed       = 66 // bytes before the variants
 	tokenMACSize     = 12
-	tokenMaxVariants = 4
+	tokenFallback    = 1 // flag
+	tokenMaxVariants = 10
 	tokenMaxBytes    = tokenFixed + 4*tokenMaxVariants + tokenMACSize
 )
 
@@ -30,7 +31,9 @@ var errToken = errors.New("not a tracking token of this server")
 //	offer u32 | treatment u32 | placement u32 | channel u8 | class u8 |
 //	life u32 (seconds from the decision to expires_at) |
 //	reservation epoch u32, number u64 (0 = nothing held) | variants n u8 |
-//	reserved u32 | n × variant u32 | AES-CMAC 12        all big-endian
+//	flags u8 (1 = a fallback) | reserved 3 | n × variant u32 | AES-CMAC 12
+//
+// all big-endian.
 type token struct {
 	Decision    storage.DecisionID
 	Person      storage.PersonRef
@@ -41,6 +44,7 @@ type token struct {
 	Class       uint8
 	Life        uint32
 	Reservation storage.ReservationID
+	Fallback    bool // counts nothing
 	Variants    [tokenMaxVariants]storage.Name
 	NVariants   int
 }
@@ -123,7 +127,11 @@ func (s *sealer) Append(dst []byte, t *token, w *tokenScratch) []byte {
 	b = binary.BigEndian.AppendUint32(b, t.Life)
 	b = binary.BigEndian.AppendUint32(b, t.Reservation.Epoch)
 	b = binary.BigEndian.AppendUint64(b, t.Reservation.Number)
-	b = append(b, byte(t.NVariants), 0, 0, 0, 0)
+	var flags byte
+	if t.Fallback {
+		flags = tokenFallback
+	}
+	b = append(b, byte(t.NVariants), flags, 0, 0, 0)
 	for _, v := range t.Variants[:t.NVariants] {
 		b = binary.BigEndian.AppendUint32(b, uint32(v))
 	}
@@ -164,7 +172,7 @@ func (s *sealer) Open(text []byte, t *token, w *tokenScratch) error {
 		Reservation: storage.ReservationID{
 			Epoch: u32(49), Number: binary.BigEndian.Uint64(b[53:]),
 		},
-		NVariants: variants,
+		Fallback: b[62]&tokenFallback != 0, NVariants: variants,
 	}
 	copy(t.Decision[:], b[1:17])
 	for i := range variants {

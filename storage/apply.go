@@ -47,8 +47,11 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 		if e.Ord == NoOrd {
 			return nil
 		}
-	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectUse,
-		EffectForget:
+	case EffectUse:
+		if e.Ord == NoOrd {
+			return s.useTotals(e)
+		}
+	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectForget:
 	default:
 		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
 	}
@@ -88,6 +91,21 @@ func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
 		}
 	}
 	return s.applyContact(frame, r, e)
+}
+
+// useTotals counts uses of totals that belong to nobody: a unit of stock taken by
+// a person without a row. Keys of people are refused.
+func (s *state) useTotals(e *Effect) error {
+	if err := checkContactEffect(e); err != nil {
+		return err
+	}
+	for _, k := range e.Use.Keys {
+		if !k.Total {
+			return fmt.Errorf("%w: use of a person's cap without a person", ErrInvalid)
+		}
+	}
+	s.edit.confirmed = append(s.edit.confirmed, e.Use.Keys...)
+	return nil
 }
 
 // applyGroup changes what belongs to the group. It cannot go wrong.

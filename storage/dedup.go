@@ -8,7 +8,9 @@ import (
 
 const (
 	// dedupDays is how long an idempotency key is known.
-	dedupDays   = 7
+	// Whole days go at once, so a key of the last minute of a day needs an eighth
+	// to be known for seven.
+	dedupDays   = 8
 	dedupMin    = 1024
 	dedupHeader = 8
 	dedupPair   = 12

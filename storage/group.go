@@ -44,15 +44,18 @@ type Group struct {
 
 	mu struct {
 		sync.Mutex
-		state   *state
-		open    *frame
-		last    uint64   // the last sealed frame; numbers of dropped frames are left out
-		sealed  []*frame // oldest first
-		spare   []*frame // empty, for the next seals
-		fenced  error    // nil while appends are taken
-		random  [512]byte
-		left    int // unread bytes at the end of random
-		visitor Ord // where the next scan for expired visitors begins
+		state  *state
+		open   *frame
+		last   uint64   // the last sealed frame; numbers of dropped frames are left out
+		sealed []*frame // oldest first
+		spare  []*frame // empty, for the next seals
+		fenced error    // nil while appends are taken
+		random [512]byte
+		left   int // unread bytes at the end of random
+		// admitted: this lock section has appended, so what it appends next is not
+		// refused half-way for want of disk.
+		admitted bool
+		visitor  Ord // where the next scan for expired visitors begins
 	}
 }
 
@@ -60,6 +63,7 @@ type Group struct {
 // lock another group.
 func (g *Group) Lock() {
 	g.mu.Lock()
+	g.mu.admitted = false
 	if f := g.mu.open; len(f.buf) >= frameSealBytes || f.decisions >= frameSealDecisions {
 		g.sealLocked()
 	}
@@ -216,6 +220,7 @@ func (g *Group) Append(e *Effect) (frame uint64, err error) {
 		f.rewind(mark)
 		return 0, err
 	}
+	g.mu.admitted = true
 	g.high.Store(int64(e.Time))
 	if !g.dirty.Load() {
 		g.dirty.Store(true)
@@ -231,9 +236,9 @@ func (g *Group) admit(e *Effect) error {
 	switch {
 	case g.mu.fenced != nil:
 		return g.mu.fenced
-	case g.store.dead.why.Load() != nil:
+	case g.store.dead.why.Load() != nil && !g.mu.admitted:
 		return fmt.Errorf("%w: %w", ErrFenced, g.store.dead.err())
-	case g.store.guard.full.Load():
+	case g.store.guard.full.Load() && !g.mu.admitted:
 		return ErrDiskFull
 	case e.Kind == EffectCreate && g.store.o.MemoryCap > 0:
 		return g.store.admitPerson()

@@ -19,5 +19,14 @@ func IdentitySlot(hash [16]byte) Slot {
 	return Slot(binary.BigEndian.Uint16(hash[:]) >> 4)
 }
 
+// LastFrame returns the newest frame that holds anything: who answers for what
+// is in memory, without appending, waits for it. The group must be locked.
+func (g *Group) LastFrame() uint64 {
+	if f := g.mu.open; f.count == 0 {
+		return f.number - 1
+	}
+	return g.mu.open.number
+}
+
 // Floor returns the group's floor, for Instant. The group must be locked.
 func (g *Group) Floor() UnixSec { return g.mu.state.floor() }

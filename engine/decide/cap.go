@@ -229,7 +229,7 @@ func (r *run) dropOutranked(s *slab, at int, win *winner) {
 // id gets no offer that would read or write a counter of a person, nor one that
 // must hold a unit of a total, which a person's reservation carries.
 func (r *run) needsPerson(uses []capUse) bool {
-	if r.who.HasID {
+	if r.who.HasID && !r.who.Full {
 		return false
 	}
 	for i := range uses {

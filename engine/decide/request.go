@@ -46,6 +46,7 @@ type SlotRequest struct {
 // Person is the person asked about. Slices are borrowed until Pick returns.
 type Person struct {
 	HasID    bool       // the request named somebody
+	Full     bool       // no row can be made for a stranger: no caps of the person
 	Known    bool       // a row exists: Contact and Profile mean something
 	ID       []byte     // canonical id; the unit of experiments and holdouts
 	Identity []byte     // the identifier the request came by: experiments of unit identity
