@@ -125,8 +125,10 @@ func (d *Decision) reset(snap *Snapshot) {
 	w.slots, w.offers = w.slots[:0], w.offers[:0]
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
 	w.over = decide.Overlay{
-		FullTotals: w.over.FullTotals[:0], Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0],
+		FullTotals: w.over.FullTotals[:0], Scarce: w.over.Scarce[:0],
+		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0],
 	}
+	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
 	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
 }
 
@@ -204,6 +206,9 @@ func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
 	if ask.Allow != nil {
 		if slot.Allow, err = w.offerList(ask.Allow, i, "allow"); err != nil {
 			return err
+		}
+		if slot.Allow == nil { // an empty list of no memory: still a list
+			slot.Allow = []int32{}
 		}
 	}
 	if slot.Block, err = w.offerList(ask.Block, i, "block"); err != nil {
@@ -307,7 +312,17 @@ func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
 			return err
 		}
 		if replay != (storage.DecisionID{}) {
-			return e.replay(req, replay, out)
+			err := e.replay(req, replay, out)
+			if err == errReleased {
+				out.reset(w.snap)
+				if err = e.prepare(req, w, out); err == nil {
+					err = e.identify(req, out)
+				}
+				if err == nil {
+					continue
+				}
+			}
+			return err
 		}
 		if e.renderItems(w) && e.settle(w, out) {
 			e.tokens(w, out)
@@ -500,8 +515,8 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 			ok = totals.Used(k.Key, k.Window) < limit
 		}
 		if !ok {
+			w.scarce(k.Key)
 			w.giveBack(totals)
-			w.over.FullTotals = append(w.over.FullTotals, k.Key)
 			return false
 		}
 		if live {
@@ -535,6 +550,27 @@ func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
 		}
 	}
 	return storage.CounterKey{}, false
+}
+
+// scarce notes that a total has no more units than this try has taken.
+func (w *decideWork) scarce(key storage.CounterKey) {
+	left := 0
+	for _, t := range w.takes {
+		if t.key == key {
+			left++
+		}
+	}
+	if left == 0 {
+		w.over.FullTotals = append(w.over.FullTotals, key)
+		return
+	}
+	for i := range w.over.Scarce {
+		if s := &w.over.Scarce[i]; s.Key == key {
+			s.Left = left
+			return
+		}
+	}
+	w.over.Scarce = append(w.over.Scarce, decide.ScarceTotal{Key: key, Left: left})
 }
 
 func (w *decideWork) giveBack(totals *storage.Totals) {

@@ -362,16 +362,22 @@ func (e *Engine) render(w *decideWork) {
 	}
 }
 
-// release gives back what this try reserved. A reservation that cannot be
-// released now is released by its expiry.
-func (e *Engine) release(w *decideWork, why storage.Name) {
+// release gives back what this try reserved, and reports that it did. A late
+// grant that has become durable meanwhile is kept: a retry of the request may
+// have been answered with it. A reservation that cannot be released now is
+// released by its expiry.
+func (e *Engine) release(w *decideWork, why storage.Name) bool {
 	if w.frame == 0 {
-		return
+		return true // a dry run, or nothing that could be recorded
 	}
-	w.fail(why)
 	w.group.Lock()
 	defer w.group.Unlock()
+	if why == e.words.deadline && e.store.Durable(w.group.GroupID()) >= w.frame {
+		return false
+	}
+	w.fail(why)
 	e.releaseLocked(w)
+	return true
 }
 
 func (e *Engine) releaseLocked(w *decideWork) {
@@ -410,8 +416,10 @@ func (e *Engine) settle(w *decideWork, out *Decision) bool {
 	if err == nil {
 		return true
 	}
+	if !e.release(w, e.words.deadline) {
+		return true // durable after all, a moment late
+	}
 	e.counters.lateGrants.Inc()
-	e.release(w, e.words.deadline)
 	w.over.NoReserve = true
 	out.Durability = durabilityBounded
 	out.Degraded = append(out.Degraded, "deadline")

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -180,6 +181,10 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	w.ord, w.known = ord, true
 	w.person.Profile = w.group.Profile(ord)
 	row := w.group.Row(ord)
+	if row == nil || !w.stillHeld(ord) {
+		w.group.Unlock()
+		return errReleased
+	}
 	w.refPerson = row.Person
 	w.who.Zone = w.snap.Plan.Workspace.Zone
 	if zone := e.zone(row.Zone); zone != nil {
@@ -198,6 +203,24 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	e.tokens(w, out)
 	e.reply(req, out)
 	return nil
+}
+
+// errReleased: the decision to replay was not given; its uses were released.
+var errReleased = errors.New("the decision was released")
+
+// stillHeld tells whether no reservation of a replayed decision was released
+// before it was answered. The group is locked.
+func (w *decideWork) stillHeld(ord storage.Ord) bool {
+	for _, id := range w.held {
+		if id.Number == 0 {
+			continue
+		}
+		_, state := w.group.Contact(ord).Reservation(id)
+		if state == storage.ReservationReleased {
+			return false
+		}
+	}
+	return true
 }
 
 // resultOf rebuilds the picks of a record under its own revision.

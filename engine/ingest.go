@@ -186,7 +186,11 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 	b.stamp(storage.EffectPatch, p.ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, body
 	b.effect.Patch = &b.patch
-	return b.finish(&p)
+	r := b.finish(&p)
+	if r.Err == nil && b.clamped {
+		r.Flags |= FlagClockClamped
+	}
+	return r
 }
 
 // appendClaims points the line's identities at its person, making the person
@@ -309,8 +313,8 @@ func (b *Batch) Event(doc *EventDoc) LineResult {
 	if err != nil {
 		return rejected(err)
 	}
-	if len(doc.EventID) == 0 || len(doc.EventID) > maxUserID {
-		return rejected(invalid("bad_id", "event_id", "want 1 to 128 bytes"))
+	if err := checkUserID(doc.EventID, "event_id"); err != nil {
+		return rejected(err)
 	}
 	event, indexed, err := b.resolveEvent(doc)
 	if err != nil {
@@ -392,10 +396,8 @@ func checkUserID(id []byte, field string) error {
 	if len(id) == 0 || len(id) > maxUserID {
 		return invalid("bad_id", field, "want 1 to 128 bytes")
 	}
-	for _, c := range id {
-		if c < 0x20 || c == 0x7f {
-			return invalid("bad_id", field, "control characters are not allowed")
-		}
+	if control(id) {
+		return invalid("bad_id", field, "control characters are not allowed")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"tact/engine/decide"
@@ -51,9 +52,15 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 		return rejected(invalid("undeclared", "outcome",
 			fmt.Sprintf("%q is not a known outcome, and this workspace rejects others", doc.Outcome)))
 	}
+	if err := checkOutcome(doc); err != nil {
+		return rejected(err)
+	}
 	var t token
 	if err := b.locate(doc, &t); err != nil {
 		return rejected(err)
+	}
+	if len(doc.OfferID) > 0 && b.e.store.NameOf(storage.DictOffer, t.Offer) != string(doc.OfferID) {
+		return rejected(invalid("unknown_item", "offer_id", "the token is of another offer"))
 	}
 	now := b.e.clock.Now()
 	if decidedAt(&t.Decision)+tokenLife < now {
@@ -74,9 +81,22 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 	g.Lock()
 	defer g.Unlock()
 	if old, ok := g.SeenDedup(key); ok {
-		return *b.duplicate(g, old == doc.BodyHash)
+		return *b.duplicate(g, old == doc.BodyHash || len(doc.EventID) == 0)
 	}
 	return b.applyOutcome(g, doc, &t, names, key)
+}
+
+// maxWorth bounds the value of one outcome, so that sums stay finite.
+const maxWorth = 1e12
+
+func checkOutcome(doc *OutcomeDoc) error {
+	if math.Abs(doc.Value) > maxWorth {
+		return invalid("out_of_range", "value", "want at most 1e12 either side of 0")
+	}
+	if len(doc.EventID) > 0 {
+		return checkUserID(doc.EventID, "event_id")
+	}
+	return nil
 }
 
 // outcomeWords are the dictionary ids of one outcome.
@@ -91,14 +111,14 @@ func (b *Batch) outcomeNames(doc *OutcomeDoc) (n outcomeWords, err error) {
 	return n, err
 }
 
-// outcomeKey is the idempotency key of an outcome: its event_id, or else the
-// item and the outcome's name; never 0.
+// outcomeKey is the idempotency key of an outcome: the item with its event_id,
+// or else with the outcome's name; never 0.
 func (b *Batch) outcomeKey(doc *OutcomeDoc, t *token) uint64 {
+	b.text = b.appendItem(b.text[:0], t)
 	if len(doc.EventID) > 0 {
-		b.text = append(append(b.text[:0], 1), doc.EventID...)
+		b.text = append(append(b.text, 1), doc.EventID...)
 	} else {
-		b.text = append(b.text[:0], 0)
-		b.text = append(b.appendItem(b.text, t), doc.Outcome...)
+		b.text = append(append(b.text, 0), doc.Outcome...)
 	}
 	return b.e.store.DedupHash(dedupOutcome, b.text)
 }
@@ -360,10 +380,14 @@ func (b *Batch) reaction(f *fact) error {
 	if f.ord != storage.NoOrd {
 		held, state = f.group.Contact(f.ord).Reservation(f.token.Reservation)
 	}
-	gone := state != storage.ReservationOpen && state != storage.ReservationConfirmed
+	// A total with `hold` is confirmed once; a unit that was given back, or never
+	// held, is taken now.
+	once := b.onceKey(f.token, f.on)
+	_, counted := f.group.SeenDedup(once)
+	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
 	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], decide.Fact{
 		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
-		CountOn: f.on, At: f.at, Late: gone,
+		CountOn: f.on, At: f.at, Late: !holds && !counted,
 	})
 	if f.ord == storage.NoOrd {
 		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
@@ -372,11 +396,11 @@ func (b *Batch) reaction(f *fact) error {
 		return err
 	}
 	var err error
-	if state == storage.ReservationOpen && holdsContact(held, f.on) {
-		err = b.confirm(f, held, 0) // a unit that the decision holds (`hold` of a total cap)
+	if holds {
+		err = b.confirm(f, held, once) // a unit that the decision holds (`hold` of a total cap)
 	}
 	if err == nil {
-		err = b.use(f, 0)
+		err = b.use(f, once)
 	}
 	if err != nil {
 		b.giveStock(len(b.keys))

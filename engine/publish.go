@@ -113,8 +113,8 @@ func (e *Engine) Publish(files []definition.File, author, note string, ifMatch u
 	for _, f := range files {
 		rev.Files = append(rev.Files, docs.File{Name: f.Name, Content: f.Content})
 	}
-	view, err := e.publishLocked(rev, ifMatch)
-	return view, nil, tests, err
+	view, faults, err := e.publishLocked(rev, ifMatch)
+	return view, faults, tests, err
 }
 
 // Rollback publishes the content of revision n as a new revision.
@@ -125,22 +125,28 @@ func (e *Engine) Rollback(n uint32, author string, ifMatch uint32) (RevisionView
 	if err != nil {
 		return RevisionView{}, err
 	}
-	return e.publishLocked(docs.Revision{
+	view, faults, err := e.publishLocked(docs.Revision{
 		Author: author, Note: fmt.Sprintf("back to revision %d", n), Content: n, Files: old.Files,
 	}, ifMatch)
+	if len(faults) > 0 {
+		return view, invalid("faults", "revision", faults[0].String())
+	}
+	return view, err
 }
 
-func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (RevisionView, error) {
+func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
+	RevisionView, []definition.Fault, error,
+) {
 	current := e.snap.Load()
 	if ifMatch != 0 && ifMatch != current.Revision {
-		return RevisionView{}, &Problem{
+		return RevisionView{}, nil, &Problem{
 			Class: ProblemStale, Code: "stale_revision", Field: "If-Match",
 			Detail: fmt.Sprintf("the current revision is %d", current.Revision),
 		}
 	}
 	snap, faults := compile(filesOf(rev), e.store.Intern, current, e.clock.Now())
 	if len(faults) > 0 {
-		return RevisionView{}, fmt.Errorf("compile: %s", faults[0])
+		return RevisionView{}, faults, nil
 	}
 	rev.Time = e.clock.Now()
 	if rev.Content != 0 {
@@ -148,17 +154,17 @@ func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (RevisionView,
 	}
 	n, err := e.docs.Publish(rev)
 	if err != nil {
-		return RevisionView{}, storeProblem(err)
+		return RevisionView{}, nil, storeProblem(err)
 	}
 	snap.Revision = n
 	if err := e.swap(snap); err != nil {
-		return RevisionView{}, err
+		return RevisionView{}, nil, err
 	}
 	stored, err := e.revision(n)
 	if err != nil {
-		return RevisionView{}, err
+		return RevisionView{}, nil, err
 	}
-	return viewOf(stored), nil
+	return viewOf(stored), nil, nil
 }
 
 // revision reads one revision.

@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"tact/engine/definition"
 	"tact/storage"
@@ -22,12 +26,18 @@ func checkName(name []byte, field string) error {
 	if n := utf8.RuneCount(name); n == 0 || n > maxNameRunes || !utf8.Valid(name) {
 		return invalid("bad_name", field, "want 1 to 64 characters of UTF-8")
 	}
-	for _, c := range name {
-		if c < 0x20 || c == 0x7f {
-			return invalid("bad_name", field, "control characters are not allowed")
-		}
+	if control(name) {
+		return invalid("bad_name", field, "control characters are not allowed")
+	}
+	if !norm.NFC.IsNormal(name) {
+		return invalid("bad_name", field, "want Unicode normal form C")
 	}
 	return nil
+}
+
+// control tells whether text holds a control character (C0, DEL, C1).
+func control(text []byte) bool {
+	return bytes.ContainsFunc(text, unicode.IsControl)
 }
 
 // nameSource gives names their dictionary ids: the store's, or those of a check
@@ -46,6 +56,8 @@ type resolver struct {
 	snap   *Snapshot
 	patch  storage.Patch
 	values values
+
+	clamped bool // a time of the line lay in the future and was replaced
 }
 
 // undeclared mints the id of a name that no document declares, or refuses it.
@@ -77,7 +89,7 @@ func (r *resolver) resolvePatch(doc *UserDoc) error {
 		Identities: p.Identities[:0], Attrs: p.Attrs[:0], TagsRemove: p.TagsRemove[:0],
 		TagsAdd: p.TagsAdd[:0], Consents: p.Consents[:0], Addresses: p.Addresses[:0],
 	}
-	r.values.buf = r.values.buf[:0]
+	r.values.buf, r.clamped = r.values.buf[:0], false
 	steps := [...]func(*UserDoc) error{
 		r.resolveAttributes, r.resolveTags, r.resolveConsents, r.resolveChannels, r.resolvePlace,
 	}
@@ -178,7 +190,9 @@ func (r *resolver) resolveConsents(doc *UserDoc) error {
 			return err
 		}
 		out := storage.Consent{Purpose: purpose, Channel: uint8(ch), Granted: c.Granted}
-		out.At, _ = clampEventTime(c.At, now)
+		var clamped bool
+		out.At, clamped = clampEventTime(c.At, now)
+		r.clamped = r.clamped || clamped
 		if len(c.Source) > 0 {
 			if out.Source, err = r.mint(storage.DictSource, c.Source, field+".source"); err != nil {
 				return err

@@ -72,11 +72,14 @@ func compile(
 ) (*Snapshot, []definition.Fault) {
 	set, faults := definition.Load(files)
 	if len(faults) > 0 {
-		return nil, faults
+		return nil, append(faults, moreFaults(set, faults)...)
 	}
 	s := &Snapshot{Set: set, mint: mint}
 	env := decide.Env{Intern: mint, NowMs: now}
 	if previous != nil {
+		if faults = changedTypes(previous, set); len(faults) > 0 {
+			return nil, faults
+		}
 		env.Previous = previous.Plan
 		env.Revision = previous.Revision + 1
 	}
@@ -94,6 +97,39 @@ func compile(
 		return nil, faults
 	}
 	return s, nil
+}
+
+// moreFaults reports the faults of rules and messages in a set that has others:
+// all are shown at once. When some document could not be read at all, names may
+// be missing without fault, and nothing more is said. It mints no lasting ids.
+func moreFaults(set *definition.Set, seen []definition.Fault) []definition.Fault {
+	for _, f := range seen {
+		if f.Doc == "" {
+			return nil
+		}
+	}
+	mint := throwAway()
+	faults := decide.CheckRules(set, mint)
+	s := &Snapshot{Set: set, mint: mint}
+	if s.index(mint) != nil {
+		return faults
+	}
+	for _, o := range set.Offers {
+		for i, t := range o.Treatments {
+			_, bad := content.Compile(t.Content, s.resolve)
+			faults = append(faults, messageFaults(bad, o.ID, i)...)
+		}
+	}
+	return faults
+}
+
+// messageFaults says where the faults of a treatment's message are.
+func messageFaults(bad []definition.Fault, offer string, treatment int) []definition.Fault {
+	for i := range bad {
+		bad[i].Doc = "offer/" + offer
+		bad[i].Field = fmt.Sprintf("treatments[%d].content.%s", treatment, bad[i].Field)
+	}
+	return bad
 }
 
 // index builds the name tables that ingest reads.
@@ -160,12 +196,8 @@ func (s *Snapshot) compileMessages() []definition.Fault {
 		tmpl, bad := content.Compile(def.Content, s.resolve)
 		if len(bad) > 0 {
 			offer := &s.Plan.Offers[s.Plan.Treatments[i].Offer]
-			for j := range bad {
-				bad[j].Doc = "offer/" + offer.ID
-				bad[j].Field = fmt.Sprintf("treatments[%d].content.%s",
-					int32(i)-offer.FirstTreatment, bad[j].Field)
-			}
-			faults = append(faults, bad...)
+			place := i - int(offer.FirstTreatment)
+			faults = append(faults, messageFaults(bad, offer.ID, place)...)
 			continue
 		}
 		s.messages[i] = message{def.Content.Type, tmpl, tmpl.Sources()}

@@ -121,7 +121,7 @@ func TestDecideAllocations(t *testing.T) {
 			t.Fatalf("%d %s", ctx.Response.StatusCode(), ctx.Response.Body())
 		}
 	})
-	if whole > alone {
+	if whole > alone && !raceEnabled {
 		t.Errorf("%v allocations, %v of them in the engine", whole, alone)
 	}
 }

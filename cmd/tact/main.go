@@ -111,7 +111,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		return wrongUse(cmd, err)
 	})
 	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newDoctor(),
-		newVersion())
+		newLoadtest(), newVersion())
 	return root
 }
 

@@ -279,19 +279,30 @@ func (r *run) full(u *capUse, in []inUse) bool {
 				return true
 			}
 		}
+		for i := range r.over.Scarce {
+			if s := &r.over.Scarce[i]; s.Key == u.key {
+				return count(in, u.key) >= s.Left
+			}
+		}
 		return false
 	}
-	n := 0
-	for i := range in {
-		if in[i].key == u.key {
-			n++
-		}
-	}
+	n := count(in, u.key)
 	if n >= c.Limit || r.emptyContact() {
 		return n >= c.Limit
 	}
 	usage := r.who.Contact.Count(u.key, r.since(u.cap), r.at.Instant)
 	return usage.Unknown || usage.N+n >= c.Limit
+}
+
+// count counts the uses of a counter.
+func count(in []inUse, key storage.CounterKey) int {
+	n := 0
+	for i := range in {
+		if in[i].key == key {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *run) emptyContact() bool { return !r.who.Known || r.who.Contact.Empty() }
@@ -396,7 +407,7 @@ func (r *run) kthLatest(u *capUse, k int, in []inUse) storage.UnixSec {
 }
 
 // keys appends the counters of a winner: those to hold, then those used at the
-// grant, and notes the person's ones for the slots that follow.
+// grant, and notes them for the slots that follow.
 func (r *run) keys(s *slab, index int, it *Item) {
 	it.Hold, it.Grace = holdOther, graceDefault
 	if pageChannel(s.channel) {
@@ -424,9 +435,7 @@ func (r *run) keys(s *slab, index int, it *Item) {
 }
 
 func (r *run) use(u *capUse, at storage.UnixSec) {
-	if !u.total {
-		r.out.work.uses = append(r.out.work.uses, inUse{u.key, at})
-	}
+	r.out.work.uses = append(r.out.work.uses, inUse{u.key, at})
 }
 
 // life sets the life of the item's one reservation: the shortest `hold` and the

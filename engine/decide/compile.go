@@ -67,6 +67,25 @@ func Compile(set *definition.Set, env Env) (*Plan, []definition.Fault) {
 	return c.plan, nil
 }
 
+// CheckRules reports the faults of the rules of a set that has other faults, so
+// that all are seen at once. It builds no plan.
+func CheckRules(set *definition.Set, mint func(storage.DictKind, string) (storage.Name, error),
+) []definition.Fault {
+	c := newCompiler(set, Env{Intern: mint}, rule.NewBuilder(nil))
+	c.names()
+	for _, o := range set.Offers {
+		names := *c.plan.Names
+		names.Offer = o.Attributes
+		for k, n := range [...]*definition.Node{o.Eligibility, o.Applicability, o.Suitability} {
+			c.parse(&o.Meta, n, &names, Stage(k+1).String())
+		}
+	}
+	for _, x := range set.Experiments {
+		c.parse(&x.Meta, x.Targeting, c.plan.Names, "targeting")
+	}
+	return c.faults
+}
+
 // compiler is one run of Compile.
 type compiler struct {
 	set             *definition.Set

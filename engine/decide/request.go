@@ -69,12 +69,19 @@ type Moment struct {
 // decision, and what tests force. nil = nothing.
 type Overlay struct {
 	FullTotals []storage.CounterKey // counters of total caps that are full now
+	Scarce     []ScarceTotal        // counters with fewer units than the picks wanted
 	Excluded   []Exclusion          // picks that could not be rendered
 	Stopped    []int32              // offers stopped by hand, outside publishing: inactive
 	NoReserve  bool                 // after a durability timeout: no candidate with caps
 	// NoExperiments: nobody is in an experiment or a holdout but through Assign.
 	NoExperiments bool
 	Assign        []Assign // forced variants: no targeting, range or coverage is asked
+}
+
+// ScarceTotal is a counter of a total cap that has Left units for this request.
+type ScarceTotal struct {
+	Key  storage.CounterKey
+	Left int
 }
 
 // Exclusion takes an offer out of one slot.

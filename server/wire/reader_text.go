@@ -40,6 +40,9 @@ func (r *reader) texts() [][]byte {
 	for r.element() {
 		r.lists = append(r.lists, r.text())
 	}
+	if len(r.lists) == 0 { // no memory yet: an empty list is still a list
+		return [][]byte{}
+	}
 	return r.lists[base:len(r.lists):len(r.lists)]
 }
 
@@ -400,6 +403,9 @@ func (r *reader) time() int64 {
 	ms, ok := ParseTime(s)
 	if !ok {
 		r.fail(CodeInvalidValue, "must be an RFC 3339 time with zone, as 2026-11-22T09:30:00+08:00")
+	}
+	if ms == 0 {
+		ms = 1 // 0 says "absent" to the engine; the epoch itself is a real time
 	}
 	return ms
 }
