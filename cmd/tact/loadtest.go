@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tact/loadtest"
+)
+
+// loadFlags are what `tact loadtest` is told beside the options of the test.
+type loadFlags struct {
+	o                      loadtest.Options
+	remote                 remote
+	mode, arrivals         string
+	context, properties    string
+	rate, slo, share, when string
+	mix, burst             string
+	floor, json            bool
+	out, html              string
+}
+
+func newLoadtest() *cobra.Command {
+	l := loadFlags{}
+	cmd := &cobra.Command{
+		Use:   "loadtest",
+		Short: "Load a server from outside, and say how far the figures can be believed",
+		Long: "loadtest sends requests when they are due, whatever the server does, and counts latency\n" +
+			"from that moment. It prints its own health with every result and calls a result void\n" +
+			"that must not be believed (exit code 1).\n\n" +
+			"  tact loadtest --rate 5000 --duration 30s --html report.html\n" +
+			"  tact loadtest --mode search --slo 'p99.9<1ms'\n" +
+			"  tact loadtest --rate 70% --floor          # of its own saturation, beside a bare server",
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return l.run(cmd)
+		},
+	}
+	l.remote.flags(cmd)
+	l.flags(cmd)
+	cmd.AddCommand(newLoadtestMerge(), newLoadtestFloor())
+	return cmd
+}
+
+// options reads what flags cannot say by themselves.
+func (l *loadFlags) options(cmd *cobra.Command) (err error) {
+	o := &l.o
+	o.Address = cmp.Or(l.remote.address, os.Getenv("TACT_ADDRESS"), defaultAddress)
+	o.Key = cmp.Or(l.remote.key, os.Getenv(keyVariable))
+	if o.Key == "" && l.remote.data != "" {
+		if o.Key, err = readKey(l.remote.data); err != nil {
+			return err
+		}
+	}
+	o.Mode, o.Arrivals = loadtest.Mode(l.mode), loadtest.Arrivals(l.arrivals)
+	o.Scenario.Context = json.RawMessage(l.context)
+	o.Scenario.Properties = json.RawMessage(l.properties)
+	if o.Scenario.Log != "" {
+		o.Scenario.Name = loadtest.Recorded
+	}
+	o.Flags = shownFlags(cmd)
+	v := buildVersion()
+	o.Commit = v.Version + " " + v.Revision
+	if l.floor {
+		o.Floor = startFloor
+	}
+	read := func(text string, parse func(string) error) {
+		if text == "" {
+			return
+		}
+		if fault := parse(text); fault != nil {
+			err = errors.Join(err, fault)
+		}
+	}
+	read(l.rate, func(s string) (err error) { o.Rate, o.Load, err = loadtest.ParseRate(s); return err })
+	read(l.slo, func(s string) (err error) { o.SLO, err = loadtest.ParseSLO(s); return err })
+	read(l.share, func(s string) (err error) { o.Share, err = loadtest.ParseShare(s); return err })
+	read(l.burst, func(s string) (err error) { o.Burst, err = loadtest.ParseBurst(s); return err })
+	read(l.mix, func(s string) (err error) { o.Scenario.Mix, err = loadtest.ParseMix(s); return err })
+	read(l.when, func(s string) (err error) { o.StartAt, err = time.Parse(time.RFC3339, s); return err })
+	if err != nil {
+		return wrongUse(cmd, err)
+	}
+	return nil
+}
+
+func (l *loadFlags) run(cmd *cobra.Command) error {
+	if err := l.options(cmd); err != nil {
+		return err
+	}
+	stderr := cmd.ErrOrStderr()
+	var bar *progress
+	end := func() {
+		if bar != nil {
+			bar.end()
+			bar = nil
+		}
+	}
+	l.o.Say = func(line string) {
+		end()
+		fmt.Fprintln(stderr, line)
+	}
+	l.o.Progress = func(elapsed, whole time.Duration) {
+		if bar == nil || bar.total != whole.Milliseconds() {
+			end()
+			bar = newProgress(stderr, "ms of load", whole.Milliseconds())
+		}
+		bar.at(elapsed.Milliseconds())
+	}
+	r, err := loadtest.Perform(cmd.Context(), l.o)
+	end()
+	if err != nil {
+		return loadError(cmd, err)
+	}
+	return writeResult(cmd, r, l.json, l.out, l.html)
+}
+
+// shownFlags are the flags that were given, without the key.
+func shownFlags(cmd *cobra.Command) []string {
+	shown := []string{}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name == "key" || f.Name == "data" {
+			return
+		}
+		shown = append(shown, "--"+f.Name+"="+f.Value.String())
+	})
+	return shown
+}
+
+// loadError gives an error of a test its exit code.
+func loadError(cmd *cobra.Command, err error) error {
+	switch {
+	case errors.Is(err, loadtest.ErrOptions):
+		return wrongUse(cmd, err)
+	case errors.Is(err, loadtest.ErrRemote):
+		return wrongUse(cmd, fmt.Errorf("%w; --allow-remote loads it all the same", err))
+	case errors.Is(err, loadtest.ErrUnreachable):
+		return &exitError{exitUnreachable, err}
+	}
+	return err
+}
+
+// writeResult prints a result and writes the files that were asked for. A void
+// result is a failure.
+func writeResult(cmd *cobra.Command, r *loadtest.Result, asJSON bool, out, html string) error {
+	print := r.WriteText
+	if asJSON {
+		print = r.WriteJSON
+	}
+	if err := print(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	if err := errors.Join(writeFile(out, r.WriteJSON), writeFile(html, r.WriteHTML)); err != nil {
+		return err
+	}
+	if len(r.Void) > 0 {
+		return &exitError{exitFailure, errors.New("the result is void: " + strings.Join(r.Void, "; "))}
+	}
+	return nil
+}
+
+// writeFile writes a file, if it has a name.
+func writeFile(name string, write func(io.Writer) error) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+func newLoadtestMerge() *cobra.Command {
+	var asJSON bool
+	var out, html string
+	cmd := &cobra.Command{
+		Use:   "merge A.json B.json ...",
+		Short: "Add up the results of processes that shared one test",
+		Args:  usage(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			results := make([]*loadtest.Result, len(names))
+			for i, name := range names {
+				f, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				results[i], err = loadtest.ReadResult(f)
+				if err = errors.Join(err, f.Close()); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			r, err := loadtest.Merge(results)
+			if err != nil {
+				return err
+			}
+			return writeResult(cmd, r, asJSON, out, html)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().StringVar(&out, "out", "", "write the result as JSON to this file")
+	cmd.Flags().StringVar(&html, "html", "", "write a report to this file")
+	return cmd
+}
+
+// newLoadtestFloor is the bare server that --floor starts: it says its address
+// and ends with its standard input.
+func newLoadtestFloor() *cobra.Command {
+	size := 0
+	cmd := &cobra.Command{
+		Use: "floor", Hidden: true, Args: usage(cobra.NoArgs),
+		Short: "Serve one reply for everything, for --floor",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), l.Addr()); err != nil {
+				return errors.Join(err, l.Close())
+			}
+			return loadtest.ServeFloor(l, size, cmd.InOrStdin())
+		},
+	}
+	cmd.Flags().IntVar(&size, "bytes", 300, "of the reply")
+	return cmd
+}
+
+// startFloor starts the bare server in a process of its own.
+func startFloor(ctx context.Context, replyBytes int) (loadtest.FloorServer, error) {
+	var s loadtest.FloorServer
+	self, err := os.Executable()
+	if err != nil {
+		return s, err
+	}
+	cmd := exec.CommandContext(ctx, self, "loadtest", "floor", "--bytes", strconv.Itoa(replyBytes))
+	cmd.Stderr = os.Stderr
+	life, err := cmd.StdinPipe()
+	if err != nil {
+		return s, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return s, err
+	}
+	if err := cmd.Start(); err != nil {
+		return s, err
+	}
+	stop := func() error {
+		err := errors.Join(life.Close(), cmd.Wait())
+		if ctx.Err() != nil {
+			return nil // it was ended with this process
+		}
+		return err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return s, errors.Join(fmt.Errorf("the bare server: %w", err), stop())
+	}
+	return loadtest.FloorServer{
+		Address: "http://" + strings.TrimSpace(line), PID: cmd.Process.Pid, Stop: stop,
+	}, nil
+}

@@ -1,0 +1,176 @@
+package loadtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// FloorServer is a bare server that runs in a process of its own.
+type FloorServer struct {
+	Address string
+	PID     int
+	Stop    func() error
+}
+
+// FloorStarter starts a bare server whose replies have so many bytes.
+type FloorStarter func(ctx context.Context, replyBytes int) (FloorServer, error)
+
+// ServeFloor answers every request on l with the same reply of so many bytes:
+// the least that a server built on fasthttp can do. It returns when l is closed
+// or when life ends, so that the process does not outlive the one that holds
+// the other end.
+func ServeFloor(l net.Listener, replyBytes int, life io.Reader) error {
+	body := []byte(strings.Repeat("x", replyBytes))
+	s := &fasthttp.Server{
+		NoDefaultDate: true, NoDefaultServerHeader: true, MaxRequestBodySize: maxReplyBytes,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.SetContentType("application/json")
+			ctx.Response.SetBodyRaw(body)
+		},
+	}
+	go func() {
+		// Whatever ends the reading, the other side is gone.
+		_, _ = io.Copy(io.Discard, life)
+		_ = l.Close()
+	}()
+	err := s.Serve(l)
+	if err != nil && strings.Contains(err.Error(), "use of closed network connection") {
+		return nil
+	}
+	return err
+}
+
+// sampleReplies is how many replies tell the size of the bare server's.
+const sampleReplies = 20
+
+// withFloor measures in turns the server and a bare one whose replies have the
+// same size, at the same rate or both in a closed loop.
+func (r *runner) withFloor(ctx context.Context, rate float64) error {
+	sample := r.phase(r.pool, rate, r.o.Step)
+	sample.closed, sample.limit = true, sampleReplies
+	t, err := r.run(ctx, sample)
+	if err != nil {
+		return err
+	}
+	if t.good2xx() == 0 {
+		return fmt.Errorf("%w: no 2xx reply tells the size of the floor's", ErrUnreachable)
+	}
+	size := int(t.replyBytes / t.answered)
+	bare, err := r.o.Floor(ctx, size)
+	if err != nil {
+		return fmt.Errorf("floor: %w", err)
+	}
+	err = r.interleave(ctx, rate, bare, size)
+	if stop := bare.Stop(); err == nil {
+		err = stop
+	}
+	return err
+}
+
+func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer, size int) error {
+	a, err := resolve(ctx, bare.Address, false)
+	if err != nil {
+		return err
+	}
+	pool := newPool(ctx, r.target, a, &r.o)
+	defer pool.close()
+	if err := pool.connect(); err != nil {
+		return err
+	}
+	// The bare server gets the warm-up that the other had.
+	if _, err := r.run(ctx, r.side(pool, rate, warmUpWindow, bare.PID)); err != nil {
+		return err
+	}
+	own, floor := newTally(), newTally()
+	pairs := make([][2]*tally, r.o.Rounds)
+	length := r.o.Duration / time.Duration(r.o.Rounds)
+	for i := range pairs {
+		first := r.next
+		for turn := range 2 {
+			r.next = first // both are asked the same
+			which := (i + turn) % 2
+			ph := r.side(r.pool, rate, length, r.o.ServerPID)
+			if which == 1 {
+				ph = r.side(pool, rate, length, bare.PID)
+			}
+			if pairs[i][which], err = r.run(ctx, ph); err != nil {
+				return err
+			}
+		}
+		own.merge(pairs[i][0], false)
+		floor.merge(pairs[i][1], false)
+		r.say("round %d: p99 %s, floor %s", i+1, short(pairs[i][0].latency.ValueAtQuantile(99)),
+			short(pairs[i][1].latency.ValueAtQuantile(99)))
+		if ctx.Err() != nil {
+			pairs = pairs[:i+1]
+			break
+		}
+	}
+	r.doc.add("measured", rate, own)
+	run := r.doc.add("floor", rate, floor)
+	r.doc.Floor = &FloorResult{ReplyBytes: size, Rows: floorRows(pairs, own, floor), Void: run.Void}
+	return nil
+}
+
+func (r *runner) side(p *pool, rate float64, length time.Duration, pid int) *phase {
+	ph := r.phase(p, rate, length)
+	ph.closed, ph.pid = r.o.Mode == Saturate, pid
+	if p != r.pool {
+		ph.expect = nil
+	}
+	return ph
+}
+
+// floorRows compares the two sides: ratios of all rounds together and of each
+// pair.
+func floorRows(pairs [][2]*tally, own, floor *tally) []FloorRow {
+	row := func(name string, value func(t *tally) float64) (FloorRow, bool) {
+		f := FloorRow{Name: name, Own: value(own), Floor: value(floor)}
+		if !(f.Own > 0 && f.Floor > 0) {
+			return f, false
+		}
+		f.Ratio = f.Own / f.Floor
+		for _, p := range pairs {
+			if a, b := value(p[0]), value(p[1]); a > 0 && b > 0 {
+				f.Pairs = append(f.Pairs, a/b)
+			}
+		}
+		if len(f.Pairs) > 0 {
+			sorted := slices.Sorted(slices.Values(f.Pairs))
+			f.Min, f.Median, f.Max = sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1]
+		}
+		return f, true
+	}
+	var rows []FloorRow
+	for _, p := range percentiles() {
+		if f, ok := row(p.name+" ns", func(t *tally) float64 {
+			return float64(t.latency.ValueAtQuantile(p.percent))
+		}); ok {
+			rows = append(rows, f)
+		}
+	}
+	if f, ok := row("answered/s", func(t *tally) float64 { return t.perSecond(t.answered) }); ok {
+		rows = append(rows, f)
+	}
+	if f, ok := row("server CPU ns a request", func(t *tally) float64 {
+		return t.serverCPUPerRequest()
+	}); ok {
+		rows = append(rows, f)
+	}
+	return rows
+}
+
+// serverCPUPerRequest is in nanoseconds; 0 where it is not known.
+func (t *tally) serverCPUPerRequest() float64 {
+	if t.serverCPU <= 0 || t.answered == 0 {
+		return 0
+	}
+	return float64(t.serverCPU) / float64(t.answered)
+}
