@@ -279,7 +279,7 @@ const (
 	ProblemMissing                      // 404
 	ProblemConflict                     // 409
 	ProblemGone                         // 410
-	ProblemStale                        // 412
+	ProblemStale                        // 409: If-Match names another revision
 	ProblemFull                         // 507: disk or memory cap
 	ProblemBusy                         // 503 with Retry-After: not durable in time, in doubt
 )

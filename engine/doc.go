@@ -4,8 +4,8 @@
 //
 // It owns the Snapshot (everything published, compiled, swapped as one
 // pointer), server time, tracking tokens, decision records, idempotency of
-// requests and lines, visitors, and the two tries a decision may need: a
-// message that does not render and a disk that is late.
+// requests and lines, visitors, and the further tries a decision may need: a
+// total that is full, a message that does not render, a disk that is late.
 //
 // Laws, each with a test:
 //  1. Read your writes: a line answered as durable is seen by the person's very
@@ -26,8 +26,9 @@
 // predicate bits, decide.Pick, totals, effects into the open frame, unlock,
 // render, wait when a cap was used, reply. ARCHITECTURE.md has the others.
 //
-// Costs: Decide allocates nothing once its Decision's buffers have grown, reads
-// no disk, and waits for it only when a cap was used (one group commit). A line
+// Costs: Decide allocates nothing once its Decision's buffers have grown, and
+// waits for the disk only when a cap was used (one group commit). A replayed
+// request_id and an outcome that comes by decision_id read the decision's frame. A line
 // of a batch costs one or two lock sections; a batch waits once. A publish
 // compiles everything; people's bits follow at their next decision.
 package engine

@@ -15,10 +15,10 @@ import (
 
 // Options says how to open an engine. The zero value works; immutable after Open.
 type Options struct {
-	Storage     storage.Options
-	Read        Reading // the machine's clocks; nil = the real ones
-	AcceptClock bool    // adopt a wall clock that is more than 30 days ahead of the store
-	MaxVisitors int     // rows of unknown people kept at a time; default 10 % of capacity
+	Storage     storage.Options // MemoryCap 0 = three quarters of the machine's memory
+	Read        Reading         // the machine's clocks; nil = the real ones
+	AcceptClock bool            // adopt a wall clock that is more than 30 days ahead of the store
+	MaxVisitors int             // rows of unknown people kept at a time; default 10 % of capacity
 	Logger      *slog.Logger
 }
 
@@ -83,6 +83,9 @@ func Open(dir string, o Options) (*Engine, error) {
 			wall, _ := o.Read()
 			return storage.UnixMsec(wall)
 		}
+	}
+	if o.Storage.MemoryCap == 0 {
+		o.Storage.MemoryCap = memoryTotal() / 4 * 3
 	}
 	if o.MaxVisitors == 0 {
 		o.MaxVisitors = defaultMaxVisitors

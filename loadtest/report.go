@@ -238,8 +238,8 @@ func latenessText(run *Run) string {
 		return "in a closed loop"
 	}
 	l, priority := &run.Health.Lateness, "ordinary"
-	if run.Health.RealTime {
-		priority = "real-time"
+	if run.Health.Raised {
+		priority = "raised"
 	}
 	return fmt.Sprintf("lateness p50 %s p99 %s max %s (%s priority)", short(l.P50), short(l.P99),
 		short(l.Max), priority)

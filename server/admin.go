@@ -97,6 +97,15 @@ func (s *Server) stats(r *request) {
 	reply(r.ctx, r.work.reply)
 }
 
+// nodes answers GET /v1/nodes.
+func (s *Server) nodes(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	r.work.reply = wire.AppendNodes(r.work.reply[:0], s.engine.Nodes())
+	reply(r.ctx, r.work.reply)
+}
+
 // query refuses parameters that the route does not know.
 func (s *Server) query(r *request, known ...string) (*fasthttp.Args, bool) {
 	args := r.ctx.QueryArgs()

@@ -24,7 +24,7 @@ func statusOf(c engine.ProblemClass) int {
 	case engine.ProblemGone:
 		return fasthttp.StatusGone
 	case engine.ProblemStale:
-		return fasthttp.StatusPreconditionFailed
+		return fasthttp.StatusConflict
 	case engine.ProblemFull:
 		return fasthttp.StatusInsufficientStorage
 	case engine.ProblemBusy:

@@ -59,6 +59,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/definitions:check", class: classBulk, handle: (*Server).check},
 		{Method: "PUT", Path: "/v1/definitions", class: classBulk, handle: (*Server).publish},
 		{Method: "GET", Path: "/v1/definitions", class: classQuick, handle: (*Server).definitions},
+		{Method: "GET", Path: "/v1/nodes", class: classQuick, handle: (*Server).nodes},
 		{Method: "GET", Path: "/v1/revisions", class: classQuick, handle: (*Server).revisions},
 		{
 			Method: "POST", Path: "/v1/revisions/{n}:restore", class: classQuick,

@@ -319,6 +319,7 @@ func TestStory(t *testing.T) {
 	want(200, `"what":"click"`, get("/v1/stats?offer=hello", ""))
 	want(200, `"rows":[]`, get("/v1/stats?offer=other", ""))
 	want(400, `"unknown_parameter"`, get("/v1/stats?of=other", ""))
+	want(200, `"first_slot":0`, get("/v1/nodes", ""))
 	members := post("/v1/segments/vips/members", `{"add":["ü/1"]}`)
 	members.template = "/v1/segments/{id}/members"
 	want(200, `"applied"`, members)
@@ -353,7 +354,7 @@ func TestDefinitions(t *testing.T) {
 	if tag := put(good, "", 200, `"revision":1`).Get("ETag"); tag != `"1"` {
 		t.Errorf("ETag %s", tag)
 	}
-	put(good, `"7"`, 412, `"stale_revision"`)
+	put(good, `"7"`, 409, `"stale_revision"`)
 	put(good, `W/"1"`, 400, `If-Match`)
 	put(good, `"1"`, 200, `"revision":2`)
 	put(`{"files":[{"name":"a.yaml","content":"kind: offr\nid: x\n"}]}`, "", 422, `"line":1`)

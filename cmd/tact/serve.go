@@ -93,10 +93,18 @@ func (o *serveFlags) first(s *service, stdout io.Writer) error {
 		return err
 	}
 	if !r.OK {
+		if s.made && !o.json {
+			o.sayKey(s, stdout)
+		}
 		return r.print(stdout, o.json)
 	}
 	s.log.Info("definitions published", "files", r.Files, "tests", len(r.Tests))
 	return nil
+}
+
+// sayKey shows a new key, once.
+func (o *serveFlags) sayKey(s *service, stdout io.Writer) {
+	fmt.Fprintf(stdout, "admin key  %s\n           kept in %s, not shown again\n", s.key, keyFile)
 }
 
 // ready says where the server is, and the key when it is new.
@@ -109,8 +117,7 @@ func (o *serveFlags) ready(s *service, stdout io.Writer) error {
 		return writeJSON(stdout, out)
 	}
 	if s.made {
-		fmt.Fprintf(stdout, "admin key  %s\n           kept in %s, not shown again\n",
-			s.key, keyFile)
+		o.sayKey(s, stdout)
 	}
 	_, err := fmt.Fprintf(stdout, "serving at %s\n", s.address())
 	return err

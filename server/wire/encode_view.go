@@ -300,3 +300,37 @@ func (w *writer) tests(tests []engine.TestOutcome) {
 	}
 	w.close(']')
 }
+
+// AppendNodes appends {"nodes": […]}.
+func AppendNodes(dst []byte, nodes []engine.NodeView) []byte {
+	w := append(writer(dst), '{')
+	w.name("nodes")
+	w.open('[')
+	for i := range nodes {
+		n := &nodes[i]
+		w.comma()
+		w = append(w, '{')
+		w.text("id", n.ID)
+		w.int("epoch", int64(n.Epoch))
+		w.time("server_time", int64(n.ServerTime))
+		w.name("groups")
+		w.open('[')
+		for j := range n.Groups {
+			g := &n.Groups[j]
+			w.comma()
+			w = append(w, '{')
+			w.int("group", int64(g.ID))
+			w.int("first_slot", int64(g.FirstSlot))
+			w.int("last_slot", int64(g.LastSlot))
+			w.int("users", int64(g.Users))
+			w.int("position", int64(g.Frame))
+			w.int("durable", int64(g.Durable))
+			w.close('}')
+		}
+		w.close(']')
+		w.close('}')
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
