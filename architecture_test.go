@@ -19,7 +19,7 @@ import (
 	"unicode/utf8"
 )
 
-// Sizes of STYLE: what is longer has more than one subject.
+// Sizes: what is longer has more than one subject.
 const (
 	maxFunctionLines = 70
 	maxFileLines     = 800

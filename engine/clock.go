@@ -7,7 +7,7 @@ import (
 	"tact/storage"
 )
 
-// Bounds of what a wall clock may do (DESIGN "Decided now" 3).
+// Bounds of what a wall clock may do.
 const (
 	maxForwardStep = 10 * time.Minute    // a larger step of the wall clock is not adopted
 	maxStartStep   = 30 * 24 * time.Hour // at start, against the store's high-water time

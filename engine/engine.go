@@ -31,7 +31,7 @@ const (
 	tickEvery      = time.Second
 	startWait      = 10 * time.Second // for the first frames of an epoch
 
-	// bytesPerUser sizes the capacity that MemoryCap allows (GOALS P9).
+	// bytesPerUser sizes the capacity that MemoryCap allows.
 	bytesPerUser       = 1100
 	defaultMaxVisitors = 100_000 // without a MemoryCap
 )

@@ -337,7 +337,7 @@ func holdsContact(held storage.Held, on definition.CountOn) bool {
 }
 
 // ungranted counts a contact whose reservation has gone: it happened, so it is
-// a use, whatever the caps say (PRODUCT "Caps": facts are counted).
+// a use, whatever the caps say (facts are counted).
 func (b *Batch) ungranted(f *fact, once uint64) error {
 	offer, placement, ok := b.placeOf(f.token)
 	if !ok {

@@ -27,7 +27,7 @@ const (
 // errRecord reports bytes that are not a decision record.
 var errRecord = errors.New("broken decision record")
 
-// record is what a decision read and what it chose (DESIGN "Decided now" 10).
+// record is what a decision read and what it chose.
 // It holds numbers only; the values that the text used stand beside it, sealed
 // (storage.DecisionEffect.Personal). Its bytes, integers as uvarints unless a
 // width is given:

@@ -21,7 +21,7 @@ const (
 )
 
 // checkName enforces the shape of data names: UTF-8, 1–64 characters, no
-// control characters (DEFINITIONS "Ids").
+// control characters.
 func checkName(name []byte, field string) error {
 	if n := utf8.RuneCount(name); n == 0 || n > maxNameRunes || !utf8.Valid(name) {
 		return invalid("bad_name", field, "want 1 to 64 characters of UTF-8")

@@ -11,25 +11,19 @@ import (
 // longestNap bounds one sleep, so that a cancelled run ends soon.
 const longestNap = 20 * time.Millisecond
 
-// pacerNice is the niceness of pacers. Real time would be on time more often
-// still, but the Go runtime spins where it expects another thread to go on, and
-// a real-time thread then keeps that thread from its processor for 50 to 100 ms
-// (measured).
-const pacerNice = -15
-
 // bindPacer ties the goroutine to a thread of its own, which ends with it, and
 // asks the kernel to wake that thread on time: threads are otherwise woken up to
-// 50 µs late on purpose, and wait for a slice of 3 ms when the processors are
-// busy. Priority needs a privilege; without it raised is false, and the lateness
-// says what that costs.
+// 50 µs late on purpose. The thread keeps its ordinary priority: real time or a
+// negative niceness made the generator's other threads wait, and the measured
+// p99 ten times worse (measured on two busy processors).
 //
-// Source: prctl(2), PR_SET_TIMERSLACK; sched(7).
-func bindPacer() (raised bool, err error) {
+// Source: prctl(2), PR_SET_TIMERSLACK.
+func bindPacer() error {
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
-		return false, fmt.Errorf("timer slack: %w", err)
+		return fmt.Errorf("timer slack: %w", err)
 	}
-	return unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), pacerNice) == nil, nil
+	return nil
 }
 
 // nap sleeps until due, or for longestNap if that is sooner. It is the system

@@ -31,7 +31,6 @@ type phase struct {
 
 	began       time.Time
 	until       atomic.Bool // the closed loop has ended
-	ordinary    atomic.Bool // a pacer has no raised priority
 	issued      atomic.Int64
 	sent        atomic.Int64
 	dropped     atomic.Int64
@@ -82,7 +81,6 @@ func (ph *phase) run(ctx context.Context) (*tally, error) {
 	}
 	t := ph.sum()
 	t.lateness, t.took, t.cut = lateness, took, ctx.Err() != nil
-	t.raised = !ph.closed && !ph.ordinary.Load()
 	if ph.closed {
 		t.span, t.intended = took, t.issued
 	} else if t.cut {
@@ -162,12 +160,8 @@ func (ph *phase) pace(ctx context.Context) (*hdr.Histogram, time.Duration, error
 func (ph *phase) pacer(
 	ctx context.Context, c *cursor, late *hdr.Histogram, watch bool,
 ) (last time.Duration, err error) {
-	raised, err := bindPacer()
-	if err != nil {
+	if err := bindPacer(); err != nil {
 		return 0, err
-	}
-	if !raised {
-		ph.ordinary.Store(true)
 	}
 	window := -1
 	for {

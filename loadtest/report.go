@@ -237,12 +237,8 @@ func latenessText(run *Run) string {
 	if run.Closed {
 		return "in a closed loop"
 	}
-	l, priority := &run.Health.Lateness, "ordinary"
-	if run.Health.Raised {
-		priority = "raised"
-	}
-	return fmt.Sprintf("lateness p50 %s p99 %s max %s (%s priority)", short(l.P50), short(l.P99),
-		short(l.Max), priority)
+	l := &run.Health.Lateness
+	return fmt.Sprintf("lateness p50 %s p99 %s max %s", short(l.P50), short(l.P99), short(l.Max))
 }
 
 func stolenText(share float64) string {

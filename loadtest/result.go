@@ -114,8 +114,7 @@ type Run struct {
 
 // Health is what the generator says of itself.
 type Health struct {
-	Raised   bool         `json:"raised_priority"` // of the pacers
-	Achieved float64      `json:"achieved"`        // issued over intended rate
+	Achieved float64      `json:"achieved"` // issued over intended rate
 	PerSec   float64      `json:"issued_a_second"`
 	Lateness Distribution `json:"lateness"`
 	Stolen   float64      `json:"stolen"` // share of CPU time; -1: unknown
@@ -260,7 +259,7 @@ func (r *Result) add(label string, rate float64, t *tally) *Run {
 		Parts: map[string]Distribution{}, OwnCPU: int64(t.ownCPU), Server: int64(t.serverCPU),
 		PerReply: t.serverCPUPerRequest(), Void: t.faults(),
 		Health: Health{
-			Raised: t.raised, Achieved: t.achieved(), PerSec: t.perSecond(t.issued),
+			Achieved: t.achieved(), PerSec: t.perSecond(t.issued),
 			Stolen: t.stolen,
 		},
 	}
@@ -310,7 +309,7 @@ func (r *Result) add(label string, rate float64, t *tally) *Run {
 // tally is the inverse of add.
 func (run *Run) tally() (*tally, error) {
 	t := newTally()
-	t.closed, t.cut, t.raised = run.Closed, run.Cut, run.Health.Raised
+	t.closed, t.cut = run.Closed, run.Cut
 	t.span, t.took = time.Duration(run.Span), time.Duration(run.Took)
 	t.intended, t.issued, t.dropped = run.Intended, run.Issued, run.Dropped
 	t.waited, t.sent, t.answered, t.good = run.Waited, run.Sent, run.Answered, run.Good

@@ -26,7 +26,6 @@ type tally struct {
 	span time.Duration // length of the schedule
 	took time.Duration // until its last arrival was issued, at least span unless cut short
 
-	raised   bool  // every pacer had a raised priority
 	closed   bool  // closed loop: arrivals follow replies
 	cut      bool  // ended before its time
 	intended int64 // arrivals that were due
@@ -127,7 +126,6 @@ func (t *tally) merge(o *tally, together bool) {
 	} else {
 		t.span, t.took = t.span+o.span, t.took+o.took
 	}
-	t.raised = o.raised && (t.raised || t.intended == 0)
 	t.closed = t.closed || o.closed
 	t.cut = t.cut || o.cut
 	t.intended += o.intended

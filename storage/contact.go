@@ -121,7 +121,7 @@ func (h Held) Key(i int) HeldKey {
 // Live reports whether the reservation still holds its uses at t: until its
 // expiry and grace have passed, on the clock and since t.Floor.
 //
-// Source: rule T3 (two clocks) of the caps' rules in DESIGN.
+// Source: expiry runs on two clocks, docs/decision.md, Caps.
 func (h Held) Live(t Instant) bool {
 	return uint64(t.Now) < h.releaseAt(t.Floor)
 }

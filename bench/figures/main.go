@@ -1,4 +1,4 @@
-// Command figures measures the first figures of GOALS on the machine it runs on
+// Command figures measures the first figures on the machine it runs on
 // and prints them with their conditions:
 //
 //   - Decide in process: nanoseconds and allocations, hot and cold;

@@ -6,7 +6,7 @@ import (
 	"tact/engine"
 )
 
-// What a row of the Bench shape holds: the conditions of GOALS P9.
+// What a row of the Bench shape holds: the conditions of the memory figure.
 const (
 	BenchTags       = 200 // tags defined
 	benchHeld       = 20  // tags held by each

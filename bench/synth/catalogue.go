@@ -8,7 +8,7 @@ import (
 )
 
 // CatalogueOptions size the definitions of the Bench shape. The zero value is
-// that of GOALS P1 to P5.
+// the shape the speed figures ask for.
 type CatalogueOptions struct {
 	Offers     int  // live offers, default 1,000
 	Placements int  // default 16; offer i stands on placement i mod Placements

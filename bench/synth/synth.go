@@ -11,7 +11,7 @@
 //
 // Path: New builds the tables; each goroutine takes a Reader; Load feeds an
 // engine. Two shapes exist: Story, the people of `tact demo`, and Bench, rows
-// of the size that GOALS P9 names.
+// of the size that the memory figure asks for.
 //
 // Cost: about 2 µs a person and 0.5 µs an event, a few small allocations each.
 package synth

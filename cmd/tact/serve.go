@@ -45,7 +45,7 @@ func newServe() *cobra.Command {
 		"definitions folder, published when the data folder is empty")
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to listen on; port 0 takes a free one")
 	f.Int64Var(&o.memoryCap, "memory-cap", 0,
-		"MiB of resident data from which new users are refused (default no cap)")
+		"MiB of resident data from which new users are refused (default three quarters of the memory)")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")

@@ -205,7 +205,7 @@ func (r *modelRun) slot(i int) {
 	r.out.reasons = append(r.out.reasons, reason)
 }
 
-// modelDepth is the order in which PRODUCT lists the gates.
+// modelDepth is the order of the gates in docs/decision.md.
 func modelDepth(reason string) int {
 	order := []string{
 		"inactive", "not_started", "expired", "channel_mismatch", "placement_mismatch",

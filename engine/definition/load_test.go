@@ -178,7 +178,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// Without a workspace document the defaults of DEFINITIONS hold.
+// Without a workspace document the documented defaults hold.
 func TestDefaultWorkspace(t *testing.T) {
 	set, faults := Load(nil)
 	w := set.Workspace

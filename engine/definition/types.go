@@ -16,7 +16,7 @@ const (
 // Channel is a way to a person. The number is stored; it never changes.
 type Channel uint8
 
-// MessageClass says which gates bind a message (PRODUCT: "Which gate binds
+// MessageClass says which gates bind a message (docs/decision.md: which gate binds
 // which message class").
 type MessageClass uint8
 
@@ -47,7 +47,7 @@ type Meta struct {
 
 // Set is a whole definitions folder: typed, checked in itself, not compiled.
 // Slices are in the order of (file, position). Optional fields that were
-// absent hold the default that DEFINITIONS gives.
+// absent hold the documented default.
 type Set struct {
 	Workspace   Workspace // the default workspace when no document says otherwise
 	Attributes  []*Attribute
@@ -218,7 +218,7 @@ type Selector struct {
 	Not    *Selector
 }
 
-// Cap: see PRODUCT "Caps".
+// Cap: see docs/decision.md, Caps.
 type Cap struct {
 	Meta
 	Scope         CapScope

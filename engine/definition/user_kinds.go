@@ -157,7 +157,7 @@ func (o *object) attribute(m Meta) *Attribute {
 	return a
 }
 
-// conflict takes newest and refuses the other rules of DEFINITIONS by name.
+// conflict takes newest and refuses the other rules by name.
 func (f field) conflict() {
 	text := f.text()
 	rules := []string{"newest", "oldest", "min", "max", "union"}
