@@ -33,7 +33,7 @@ func machineReading() Reading {
 //
 // A forward step above stepTolerance is not taken by Now: it is left for the
 // conductor's loop, which first makes every open reservation outlive the step
-// (rule T3: expiry runs on two clocks) and then calls adopt.
+// (expiry runs on two clocks) and then calls adopt.
 type clock struct {
 	read   Reading
 	offset atomic.Int64 // server time = monotonic + offset, ms

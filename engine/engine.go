@@ -147,7 +147,7 @@ func (e *Engine) internWords() error {
 }
 
 // raiseFloor makes every reservation that is open now outlive what just
-// happened to the clock (a start, an adopted step): rule T3. It returns when
+// happened to the clock (a start, an adopted step). It returns when
 // that is durable.
 func (e *Engine) raiseFloor() error {
 	now := e.clock.Now()

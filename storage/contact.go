@@ -154,8 +154,8 @@ func (c Contact) Empty() bool { return len(c.b) == 0 }
 // live pending ones dated at their expiry, the latest moment they can happen.
 // Total keys are not counted here, see Totals.
 //
-// Source: rules U1 and U2 (a pending use is dated at its latest possible time
-// and takes no room in the ring).
+// Rules (docs/decision.md, Caps): a pending use is dated at its latest possible time
+// and takes no room in the ring.
 // Cost: linear in the person's rings and open reservations, no allocation.
 func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
 	var u Usage

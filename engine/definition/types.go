@@ -16,8 +16,7 @@ const (
 // Channel is a way to a person. The number is stored; it never changes.
 type Channel uint8
 
-// MessageClass says which gates bind a message (docs/decision.md: which gate binds
-// which message class").
+// MessageClass says which gates bind a message (docs/decision.md).
 type MessageClass uint8
 
 // The message classes. The number is stored; it never changes.
