@@ -144,3 +144,25 @@ func TestEmptyAllowList(t *testing.T) {
 func counterKey(name, dim storage.Name) storage.CounterKey {
 	return storage.CounterKey{Cap: name, Dim: uint32(dim)}
 }
+
+// A limit that grows is exact from what the ring remembers: where an older use
+// of the new window has been forgotten, the cap counts as full.
+func TestGrownLimitErrsToLess(t *testing.T) {
+	short := strings.Replace(testDefinitions, "window: {rolling: 1h}", "window: {rolling: 10s}", 1)
+	short = strings.Replace(short, "groups: [growth]", "ids: [coupon]", 1)
+	short = strings.Replace(short, "ids: [coupon]}}\nscope: total", "ids: [points]}}\nscope: total", 1)
+	b := newBed(t, short)
+	b.user(UserDoc{UserID: []byte("u1")})
+	for i := range 5 {
+		b.want(b.decideReq("u1", "hero"), "coupon")
+		token := slices.Clone(b.out.Items[0].Token)
+		if r := b.outcome(token, "impression", fmt.Sprint(i)); r.Err != nil || r.Flags != 0 {
+			t.Fatalf("%+v", r)
+		}
+		b.m.pass(12 * time.Second)
+	}
+	b.publish(strings.Replace(short, "{rolling: 10s}\nlimit: 1", "{rolling: 1h}\nlimit: 5", 1))
+	b.want(b.decideReq("u1", "hero"), "fallback: story")
+	b.m.pass(59*time.Minute + 30*time.Second)
+	b.want(b.decideReq("u1", "hero"), "coupon")
+}
