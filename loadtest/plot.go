@@ -157,7 +157,7 @@ func percentileAxis(nines float64) axis {
 		{99.999, "99.999 %"},
 		{99.9999, "99.9999 %"},
 	} {
-		if a.place(m.at) <= 1 {
+		if a.place(m.at) <= 1+1e-9 {
 			a.marks = append(a.marks, m)
 		}
 	}
