@@ -131,8 +131,8 @@ func (r *runner) side(p *pool, rate float64, length time.Duration, pid int) *pha
 // floorRows compares the two sides: ratios of all rounds together and of each
 // pair.
 func floorRows(pairs [][2]*tally, own, floor *tally) []FloorRow {
-	row := func(name string, value func(t *tally) float64) (FloorRow, bool) {
-		f := FloorRow{Name: name, Own: value(own), Floor: value(floor)}
+	row := func(name, unit string, value func(t *tally) float64) (FloorRow, bool) {
+		f := FloorRow{Name: name, Unit: unit, Own: value(own), Floor: value(floor)}
 		if !(f.Own > 0 && f.Floor > 0) {
 			return f, false
 		}
@@ -150,16 +150,18 @@ func floorRows(pairs [][2]*tally, own, floor *tally) []FloorRow {
 	}
 	var rows []FloorRow
 	for _, p := range percentiles() {
-		if f, ok := row(p.name+" ns", func(t *tally) float64 {
+		if f, ok := row(p.name, "ns", func(t *tally) float64 {
 			return float64(t.latency.ValueAtQuantile(p.percent))
 		}); ok {
 			rows = append(rows, f)
 		}
 	}
-	if f, ok := row("answered/s", func(t *tally) float64 { return t.perSecond(t.answered) }); ok {
+	if f, ok := row("answered", "/s", func(t *tally) float64 {
+		return t.perSecond(t.answered)
+	}); ok {
 		rows = append(rows, f)
 	}
-	if f, ok := row("server CPU ns a request", func(t *tally) float64 {
+	if f, ok := row("server CPU a reply", "ns", func(t *tally) float64 {
 		return t.serverCPUPerRequest()
 	}); ok {
 		rows = append(rows, f)

@@ -70,11 +70,15 @@ func (ph *phase) run(ctx context.Context) (*tally, error) {
 	var lateness *hdr.Histogram
 	var took time.Duration
 	if ph.closed {
-		lateness, took = newHistogram(), ph.loop(ctx)
+		lateness = newHistogram()
+		ph.loop(ctx)
 	} else if lateness, took, err = ph.pace(ctx); err != nil {
 		return nil, err
 	}
 	ph.drain()
+	if ph.closed {
+		took = ph.since() // the replies that were still to come are counted too
+	}
 	after, err := ph.sample()
 	if err != nil {
 		return nil, err
@@ -201,7 +205,7 @@ func (ph *phase) window(due time.Duration) int {
 
 // loop makes every connection ask as fast as it is answered, until the end of
 // the phase or its limit of requests.
-func (ph *phase) loop(ctx context.Context) time.Duration {
+func (ph *phase) loop(ctx context.Context) {
 	p := ph.pool
 	p.mu.Lock()
 	idle := p.idle
@@ -224,7 +228,6 @@ func (ph *phase) loop(ctx context.Context) time.Duration {
 		break
 	}
 	ph.until.Store(true)
-	return ph.since()
 }
 
 // follow gives the next job of a closed loop.

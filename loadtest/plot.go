@@ -231,15 +231,22 @@ func windowPlot(title string, run *Run) template.HTML {
 	return plot(title, linearAxis("seconds", float64(run.Span)/1e9), latencyAxis(curves), curves)
 }
 
-// stepPlot shows percentiles over rate; the runs must be in order of rate.
+// stepPlot shows percentiles over rate; the runs must be in order of rate. Void
+// steps are left out; without two others there is nothing to show.
 func stepPlot(title string, runs []*Run) template.HTML {
 	curves := []curve{{name: "p50"}, {name: "p99"}, {name: "p99.9"}}
 	hi := 1.0
 	for _, run := range runs {
+		if run.Verdict == string(voided) {
+			continue
+		}
 		hi = max(hi, run.Rate)
 		for c, v := range []int64{run.Latency.P50, run.Latency.P99, run.Latency.P999} {
 			curves[c].points = append(curves[c].points, point{run.Rate, float64(v)})
 		}
+	}
+	if len(curves[0].points) < 2 {
+		return ""
 	}
 	return plot(title, linearAxis("arrivals a second", hi), latencyAxis(curves), curves)
 }

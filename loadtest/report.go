@@ -35,7 +35,7 @@ func (r *Result) WriteHTML(w io.Writer) error {
 		"count":   grouped,
 		"rate":    func(x float64) string { return grouped(int64(math.Round(x))) + "/s" },
 		"percent": func(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + " %" },
-		"thin":    thinMark,
+		"thin":    thinMark, "figure": figure,
 	}).Parse(reportPage)
 	if err != nil {
 		return err
@@ -170,8 +170,9 @@ func (r *Result) WriteText(w io.Writer) error {
 	if f := r.Floor; f != nil {
 		fmt.Fprintf(&b, "\nratio to a bare server with replies of %d bytes, in turns\n", f.ReplyBytes)
 		for _, row := range f.Rows {
-			fmt.Fprintf(&b, "  %-24s %12.0f / %12.0f = %5.2f  (pairs %.2f … %.2f … %.2f)\n", row.Name,
-				row.Own, row.Floor, row.Ratio, row.Min, row.Median, row.Max)
+			fmt.Fprintf(&b, "  %-20s %10s / %10s = %5.2f  (pairs %.2f … %.2f … %.2f)\n", row.Name,
+				figure(row.Own, row.Unit), figure(row.Floor, row.Unit), row.Ratio, row.Min,
+				row.Median, row.Max)
 		}
 	}
 	if s := r.Search; s != nil {
@@ -239,6 +240,14 @@ func latenessText(run *Run) string {
 	}
 	l := &run.Health.Lateness
 	return fmt.Sprintf("lateness p50 %s p99 %s max %s", short(l.P50), short(l.P99), short(l.Max))
+}
+
+// figure writes a value with its unit.
+func figure(x float64, unit string) string {
+	if unit == "ns" {
+		return short(int64(x))
+	}
+	return grouped(int64(math.Round(x))) + unit
 }
 
 func stolenText(share float64) string {

@@ -154,6 +154,7 @@ type SearchResult struct {
 	End          string  `json:"end"`  // why the search ended
 	Saturation   float64 `json:"saturation"`
 	OfSaturation float64 `json:"best_of_saturation"`
+	Void         bool    `json:"void"` // steps could not be measured: Best is a lower bound
 	Knee         float64 `json:"knee"` // rate where p99 doubles; 0: not reached
 }
 
@@ -186,6 +187,7 @@ type FloorResult struct {
 // least, the middle and the greatest of the pairs.
 type FloorRow struct {
 	Name   string    `json:"name"`
+	Unit   string    `json:"unit"` // ns or /s
 	Own    float64   `json:"own"`
 	Floor  float64   `json:"floor"`
 	Ratio  float64   `json:"ratio"`
@@ -353,6 +355,9 @@ func (run *Run) tally() (*tally, error) {
 // way to a rate voids only itself.
 func (r *Result) conclude() {
 	r.Void = []string{}
+	if r.Search != nil && r.Search.Void {
+		r.Void = append(r.Void, "search: "+r.Search.End)
+	}
 	for _, run := range r.Runs {
 		alone := run.Verdict != "" || run.Label == "saturation"
 		for _, why := range run.Void {

@@ -25,8 +25,8 @@ type runner struct {
 //
 // Errors: faults of o, ErrRemote, ErrUnreachable, and what the machine refuses.
 // Cost: memory of a few MB and one goroutine a connection; while it runs,
-// GOMAXPROCS is raised by the number of pacers, so that a pacer that wakes
-// finds a processor.
+// GOMAXPROCS is raised by the number of pacers, at least by two, so that a pacer
+// that wakes finds a processor.
 func Perform(ctx context.Context, o Options) (*Result, error) {
 	if err := o.withDefaults(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
@@ -50,7 +50,8 @@ func Perform(ctx context.Context, o Options) (*Result, error) {
 	slow := startSlow(ctx, r.pool, o.Slow, o.SlowOver)
 	err = r.mode(ctx)
 	r.doc.Slow = slow.end()
-	if err != nil {
+	// What was measured before an interruption is worth showing.
+	if err != nil && (ctx.Err() == nil || len(r.doc.Runs) == 0) {
 		return nil, err
 	}
 	r.doc.conclude()

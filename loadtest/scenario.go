@@ -411,6 +411,9 @@ func (t *target) recorded(line []byte, a address, key string) (recordedRequest, 
 		!clean(doc.Path) || strings.ContainsAny(doc.ContentType, "\r\n") {
 		return recordedRequest{}, errors.New("method, path or content_type cannot be sent")
 	}
+	if doc.Method == "HEAD" || doc.Method == "CONNECT" {
+		return recordedRequest{}, fmt.Errorf("method %s has no whole reply to wait for", doc.Method)
+	}
 	body := []byte(doc.Body)
 	if len(body) > 0 && body[0] == '"' {
 		var text string

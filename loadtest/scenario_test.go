@@ -154,6 +154,7 @@ func FuzzRecordedLine(f *testing.F) {
 	f.Add([]byte(`{"method":"POST","path":"/b","body":{"k":1},"content_type":"x/y"}`))
 	f.Add([]byte(`{"method":"PUT","path":"/c","body":"\u00e9"}`))
 	f.Add([]byte(`{"method":"G T","path":"c"}`))
+	f.Add([]byte(`{"method":"HEAD","path":"/c"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		target := &target{}
 		r, err := target.recorded(line, address{host: "h"}, "")

@@ -65,11 +65,20 @@ type climb struct {
 	bisect                bool
 }
 
-// run probes rates and gives the highest that passed, 0 for none, and how far
-// that can be trusted. probe gives ok = false when there is no room for a step.
+// found is what a climb came to: the highest rate that passed, 0 for none, and
+// why it ended. void says that steps could not be measured, so that best is no
+// more than a lower bound.
+type found struct {
+	best float64
+	end  string
+	void bool
+}
+
+// run probes rates. probe gives ok = false when there is no room for a step.
 func (c climb) run(
 	probe func(rate float64) (v verdict, ok bool, err error),
-) (best float64, end string, err error) {
+) (f found, err error) {
+	best := 0.0
 	lowest := math.Inf(1) // that failed
 	rate := c.start
 	voids := 0
@@ -77,12 +86,12 @@ func (c climb) run(
 		v, ok, err := probe(rate)
 		switch {
 		case err != nil:
-			return best, "", err
+			return found{best, "cut short: a lower bound", true}, err
 		case !ok:
-			return best, "the hard maximum of time or requests was reached: a lower bound", nil
+			return found{best, "the hard maximum of time or requests was reached: a lower bound", false}, nil
 		case v == voided:
 			if voids++; voids == voidsInARow {
-				return best, fmt.Sprintf("steps at %.0f/s were void: a lower bound", rate), nil
+				return found{best, fmt.Sprintf("steps at %.0f/s were void: a lower bound", rate), true}, nil
 			}
 			continue
 		case v == passed:
@@ -95,18 +104,18 @@ func (c climb) run(
 		case math.IsInf(lowest, 1):
 			rate *= c.growth
 		case !c.bisect && best > 0:
-			return best, "the next step failed", nil
+			return found{best, "the next step failed", false}, nil
 		case best == 0:
 			if rate /= c.growth * c.growth; rate < c.start/1000 || rate < 1 {
-				return 0, "no rate passed", nil
+				return found{0, "no rate passed", false}, nil
 			}
 		case lowest/best <= 1+c.within:
-			return best, fmt.Sprintf("%.0f/s failed", lowest), nil
+			return found{best, fmt.Sprintf("%.0f/s failed", lowest), false}, nil
 		default:
 			rate = math.Sqrt(best * lowest)
 		}
 	}
-	return best, fmt.Sprintf("%d steps were made: a lower bound", mostSteps), nil
+	return found{best, fmt.Sprintf("%d steps were made: a lower bound", mostSteps), false}, nil
 }
 
 // search finds the curve of latency over rate, and for mode search the highest
@@ -125,7 +134,7 @@ func (r *runner) search(ctx context.Context) error {
 	if c.start == 0 {
 		c.start = max(startOfSearch*s.Saturation, 1)
 	}
-	s.Best, s.End, err = c.run(func(rate float64) (verdict, bool, error) {
+	f, err := c.run(func(rate float64) (verdict, bool, error) {
 		if !r.room(rate, r.o.Step) {
 			return "", false, nil
 		}
@@ -145,16 +154,14 @@ func (r *runner) search(ctx context.Context) error {
 			short(run.Latency.P99), short(run.Latency.P999), v, why)
 		return v, true, nil
 	})
-	if err != nil {
-		return err
-	}
+	s.Best, s.End, s.Void = f.best, f.end, f.void
 	s.Knee = knee(r.doc.Runs, s.Saturation)
 	if s.Saturation > 0 {
 		s.OfSaturation = s.Best / s.Saturation
 	}
 	r.say("highest rate under %s: %.0f/s (%.0f %% of saturation); %s", s.SLO, s.Best,
 		100*s.OfSaturation, s.End)
-	return nil
+	return err
 }
 
 // knee is the rate at which p99 is twice that of the step nearest to 30 % of the
@@ -247,6 +254,7 @@ func (r *runner) overload(ctx context.Context) error {
 		r.say("%5.4g× capacity: goodput %.0f/s = %.0f %%, recovered in %s", times, row.Goodput,
 			100*row.OfCapacity, short(row.RecoveryNanos))
 		if ctx.Err() != nil {
+			r.doc.Overload.End = "cut short"
 			return ctx.Err()
 		}
 	}

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,9 +33,9 @@ func newLoadtest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "loadtest",
 		Short: "Load a server from outside, and say how far the figures can be believed",
-		Long: "loadtest sends requests when they are due, whatever the server does, and counts latency\n" +
-			"from that moment. It prints its own health with every result and calls a result void\n" +
-			"that must not be believed (exit code 1).\n\n" +
+		Long: "loadtest sends requests when they are due, whatever the server does, and counts\n" +
+			"latency from that moment. It prints its own health with every result and calls a\n" +
+			"result void that must not be believed (exit code 1).\n\n" +
 			"  tact loadtest --rate 5000 --duration 30s --html report.html\n" +
 			"  tact loadtest --mode search --slo 'p99.9<1ms'\n" +
 			"  tact loadtest --rate 70% --floor          # of its own saturation, beside a bare server",
@@ -78,19 +73,34 @@ func (l *loadFlags) options(cmd *cobra.Command) (err error) {
 		o.Floor = startFloor
 	}
 	read := func(text string, parse func(string) error) {
-		if text == "" {
-			return
-		}
-		if fault := parse(text); fault != nil {
-			err = errors.Join(err, fault)
+		if text != "" {
+			err = errors.Join(err, parse(text))
 		}
 	}
-	read(l.rate, func(s string) (err error) { o.Rate, o.Load, err = loadtest.ParseRate(s); return err })
-	read(l.slo, func(s string) (err error) { o.SLO, err = loadtest.ParseSLO(s); return err })
-	read(l.share, func(s string) (err error) { o.Share, err = loadtest.ParseShare(s); return err })
-	read(l.burst, func(s string) (err error) { o.Burst, err = loadtest.ParseBurst(s); return err })
-	read(l.mix, func(s string) (err error) { o.Scenario.Mix, err = loadtest.ParseMix(s); return err })
-	read(l.when, func(s string) (err error) { o.StartAt, err = time.Parse(time.RFC3339, s); return err })
+	read(l.rate, func(s string) (err error) {
+		o.Rate, o.Load, err = loadtest.ParseRate(s)
+		return err
+	})
+	read(l.slo, func(s string) (err error) {
+		o.SLO, err = loadtest.ParseSLO(s)
+		return err
+	})
+	read(l.share, func(s string) (err error) {
+		o.Share, err = loadtest.ParseShare(s)
+		return err
+	})
+	read(l.burst, func(s string) (err error) {
+		o.Burst, err = loadtest.ParseBurst(s)
+		return err
+	})
+	read(l.mix, func(s string) (err error) {
+		o.Scenario.Mix, err = loadtest.ParseMix(s)
+		return err
+	})
+	read(l.when, func(s string) (err error) {
+		o.StartAt, err = time.Parse(time.RFC3339, s)
+		return err
+	})
 	if err != nil {
 		return wrongUse(cmd, err)
 	}
@@ -125,7 +135,7 @@ func (l *loadFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return loadError(cmd, err)
 	}
-	return writeResult(cmd, r, l.json, l.out, l.html)
+	return interrupted(cmd.Context(), writeResult(cmd, r, l.json, l.out, l.html))
 }
 
 // shownFlags are the flags that were given, without the key.
@@ -182,94 +192,4 @@ func writeFile(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return errors.Join(write(f), f.Close())
-}
-
-func newLoadtestMerge() *cobra.Command {
-	var asJSON bool
-	var out, html string
-	cmd := &cobra.Command{
-		Use:   "merge A.json B.json ...",
-		Short: "Add up the results of processes that shared one test",
-		Args:  usage(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, names []string) error {
-			results := make([]*loadtest.Result, len(names))
-			for i, name := range names {
-				f, err := os.Open(name)
-				if err != nil {
-					return err
-				}
-				results[i], err = loadtest.ReadResult(f)
-				if err = errors.Join(err, f.Close()); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
-			}
-			r, err := loadtest.Merge(results)
-			if err != nil {
-				return err
-			}
-			return writeResult(cmd, r, asJSON, out, html)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	cmd.Flags().StringVar(&out, "out", "", "write the result as JSON to this file")
-	cmd.Flags().StringVar(&html, "html", "", "write a report to this file")
-	return cmd
-}
-
-// newLoadtestFloor is the bare server that --floor starts: it says its address
-// and ends with its standard input.
-func newLoadtestFloor() *cobra.Command {
-	size := 0
-	cmd := &cobra.Command{
-		Use: "floor", Hidden: true, Args: usage(cobra.NoArgs),
-		Short: "Serve one reply for everything, for --floor",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), l.Addr()); err != nil {
-				return errors.Join(err, l.Close())
-			}
-			return loadtest.ServeFloor(l, size, cmd.InOrStdin())
-		},
-	}
-	cmd.Flags().IntVar(&size, "bytes", 300, "of the reply")
-	return cmd
-}
-
-// startFloor starts the bare server in a process of its own.
-func startFloor(ctx context.Context, replyBytes int) (loadtest.FloorServer, error) {
-	var s loadtest.FloorServer
-	self, err := os.Executable()
-	if err != nil {
-		return s, err
-	}
-	cmd := exec.CommandContext(ctx, self, "loadtest", "floor", "--bytes", strconv.Itoa(replyBytes))
-	cmd.Stderr = os.Stderr
-	life, err := cmd.StdinPipe()
-	if err != nil {
-		return s, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return s, err
-	}
-	if err := cmd.Start(); err != nil {
-		return s, err
-	}
-	stop := func() error {
-		err := errors.Join(life.Close(), cmd.Wait())
-		if ctx.Err() != nil {
-			return nil // it was ended with this process
-		}
-		return err
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return s, errors.Join(fmt.Errorf("the bare server: %w", err), stop())
-	}
-	return loadtest.FloorServer{
-		Address: "http://" + strings.TrimSpace(line), PID: cmd.Process.Pid, Stop: stop,
-	}, nil
 }

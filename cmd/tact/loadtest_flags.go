@@ -15,8 +15,10 @@ func (l *loadFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&l.arrivals, "arrivals", "constant", "constant or poisson")
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "of the measured run")
 	f.DurationVar(&o.Step, "step", 5*time.Second, "of each step of a search, multiple of an overload")
-	f.DurationVar(&o.WarmUp, "warm-up", 5*time.Second, "longest; ends when the median is flat; -1s: none")
-	f.StringVar(&l.burst, "burst", "", "times,length,period of mode burst (default 10,200ms,2s)")
+	f.DurationVar(&o.WarmUp, "warm-up", 5*time.Second,
+		"longest; ends when the median is flat; -1s: none")
+	f.StringVar(&l.burst, "burst", "",
+		"times,length,period of mode burst (default 10,200ms,2s)")
 	f.StringVar(&l.slo, "slo", "", "bound such as p99.9<1ms (the default of step and search)")
 	f.Float64Var(&o.Growth, "growth", 1.3, "factor between steps")
 	f.Float64Var(&o.Within, "within", 0.03, "precision of the search")
@@ -33,7 +35,8 @@ func (l *loadFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&l.when, "start-at", "", "time (RFC 3339) at which all shares begin to measure")
 	f.DurationVar(&o.MaxDuration, "max-duration", 10*time.Minute, "hard bound on the measured time")
 	f.Int64Var(&o.MaxRequests, "max-requests", 20_000_000, "hard bound on arrivals")
-	f.IntVar(&o.ServerPID, "server-pid", 0, "process of a server on this machine, for its CPU a request")
+	f.IntVar(&o.ServerPID, "server-pid", 0,
+		"process of a server on this machine, for its CPU a request")
 	f.BoolVar(&l.floor, "floor", false, "measure in turns with a bare server of the same reply size")
 	f.IntVar(&o.Rounds, "rounds", 5, "turns of --floor")
 	f.StringVar(&s.Name, "scenario", "page", "page, multi, events, ryw, batch or mixed")
@@ -46,7 +49,8 @@ func (l *loadFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&s.Event, "event", "page_viewed", "that events are")
 	f.StringVar(&l.properties, "properties", "", `of events (default {"page":"home"})`)
 	f.IntVar(&s.Lines, "lines", 100, "events of a batch")
-	f.StringVar(&l.mix, "mix", "", "weights of mixed (default page=70,multi=15,ryw=10,events=4,batch=1)")
+	f.StringVar(&l.mix, "mix", "",
+		"weights of mixed (default page=70,multi=15,ryw=10,events=4,batch=1)")
 	f.StringVar(&s.Expect, "expect", "", "text that the reply to every decision must hold")
 	f.BoolVar(&l.json, "json", false, "print the result as JSON")
 	f.StringVar(&l.out, "out", "", "write the result as JSON to this file")
