@@ -13,14 +13,17 @@ func BuildProfile(p *Patch) (Profile, error) {
 }
 
 // BuildHistory packs the tail and the activity of a person that belongs to no
-// store, after events and outcomes in the order given; now is the time of the
-// last. Effects of other kinds change nothing. It errors as Append would.
+// store, after events and outcomes in the order given. An effect without a time
+// comes at now. Effects of other kinds change nothing. It errors as Append would.
 func BuildHistory(effects []Effect, now UnixMsec) (Tail, Activity, error) {
 	s := newState(0, stateOptions{})
 	r := &Row{Person: 1}
 	for i := range effects {
 		e := effects[i]
-		e.Ord, e.Time = 0, max(now, e.Time)
+		e.Ord = 0
+		if e.Time == 0 {
+			e.Time = now
+		}
 		var err error
 		switch e.Kind {
 		case EffectEvent:

@@ -68,6 +68,10 @@ type Names struct {
 	Attributes map[string]Attribute
 	Tags       map[string]Tag
 	Segments   map[string]storage.Name // static ones
+	Rules      map[string]*Tree        // dynamic segments
+	Events     map[string]Event
+	Outcomes   map[string]storage.Name // DictEvent ids
+	Offers     []OfferName
 	Context    map[string]ContextKey
 	Offer      *definition.Node // attributes of the offer whose rule this is; nil elsewhere
 	Today      storage.UnixMsec // time of the publish; no fault depends on it
@@ -100,7 +104,11 @@ type Who struct {
 	ID      []byte // canonical id
 	Profile storage.Profile
 	Zone    *time.Location // the person's, else the workspace's; nil counts as UTC
+	Home    *time.Location // the workspace's, in which days of events are counted; nil: UTC
 	Now     storage.UnixMsec
+
+	Tail     storage.Tail // what the person did
+	Activity storage.Activity
 }
 
 // ContextValue is one value of a request's context. Of two values of one key
@@ -115,6 +123,10 @@ type Tree struct {
 	rule  *node
 	known []*node // what a safety rule asks to be known
 	safe  bool
+
+	sensitive bool // it names a sensitive attribute
+	nodes     int
+	depth     int
 }
 
 // True returns the empty rule: it holds for everybody.
