@@ -65,11 +65,19 @@ func (a Activity) Cursor() ActivityCursor {
 	return ActivityCursor{b: a.b[activityHeader:]}
 }
 
+// CursorOf begins a walk over the entries of one event, whatever their item.
+func (a Activity) CursorOf(event Name) ActivityCursor {
+	c := a.Cursor()
+	c.only = event
+	return c
+}
+
 // An ActivityCursor walks over the entries of an Activity. Cost: linear in the
 // bytes in front of what is looked at; no allocation.
 type ActivityCursor struct {
 	ActivityEntry
-	b []byte
+	b    []byte
+	only Name // not 0: entries of this event
 }
 
 // ActivityEntry is one event, or one outcome of one offer, of a person.
@@ -91,18 +99,28 @@ type ActivityEntry struct {
 
 // Next goes to the next entry; false at the end.
 func (c *ActivityCursor) Next() bool {
-	if len(c.b) == 0 {
-		return false
+	for len(c.b) > 0 {
+		size, n := binary.Uvarint(c.b)
+		if n <= 0 || size > uint64(len(c.b)-n) {
+			c.b = nil
+			return false
+		}
+		body := c.b[n : n+int(size)]
+		c.b = c.b[n+int(size):]
+		if c.only != 0 {
+			switch event, _ := binary.Uvarint(body); {
+			case event < uint64(c.only):
+				continue
+			case event > uint64(c.only):
+				c.b = nil
+				return false
+			}
+		}
+		var ok bool
+		c.ActivityEntry, ok = parseActivityEntry(body)
+		return ok
 	}
-	size, n := binary.Uvarint(c.b)
-	if n <= 0 || size > uint64(len(c.b)-n) {
-		c.b = nil
-		return false
-	}
-	e, ok := parseActivityEntry(c.b[n : n+int(size)])
-	c.b = c.b[n+int(size):]
-	c.ActivityEntry = e
-	return ok
+	return false
 }
 
 // parseActivityEntry reads the head of an entry and finds where its parts are.

@@ -163,6 +163,14 @@ func (m *match) picks(e *storage.TailEvent) bool {
 	return true
 }
 
+// entries begins a walk over the entries of sums that may be about m.
+func (m *match) entries(a *storage.Activity) storage.ActivityCursor {
+	if m.any {
+		return a.Cursor()
+	}
+	return a.CursorOf(m.event)
+}
+
 // sums says whether the condition is about an entry of sums, `where` apart.
 func (m *match) sums(e *storage.ActivityEntry) bool {
 	if e.Outcome != m.outcome || !m.any && e.Event != m.event {

@@ -112,19 +112,23 @@ func (e *evaluation) gather(b *behaviour, least *int64) (storage.Value, state) {
 	s := e.span(&b.window)
 	e.flip = min(e.flip, s.end)
 	var t tally
-	e.scan(b, s, &t)
-	*least = int64(t.n)
 	floor := e.who.Tail.Floor()
-	if newest := b.agg == aggLast || b.agg == aggUnseen; newest && t.n > 0 && t.last >= floor {
-		return t.value(b) // the tail has no gap behind it
-	}
-	if floor == 0 || floor <= s.lo {
-		return t.value(b)
+	newest := b.agg == aggLast || b.agg == aggUnseen
+	if newest || floor == 0 || floor <= s.lo {
+		e.scan(b, s, &t)
+		if floor == 0 || floor <= s.lo || t.n > 0 && t.last >= floor {
+			return t.value(b) // the tail has no gap behind the newest
+		}
 	}
 	if s.width > 0 { // time brings the window into the tail
 		e.flip = min(e.flip, floor+s.width-1)
 	}
-	return e.sums(b, s)
+	v, state := e.sums(b, s)
+	if state == stateUnknown && !newest {
+		e.scan(b, s, &t)
+		*least = int64(t.n)
+	}
+	return v, state
 }
 
 // scan adds up the events of the tail that lie in the window, newest first.
@@ -271,7 +275,7 @@ func (e *evaluation) life(b *behaviour, t *tally) bool {
 	if e.who.Activity.From() != 0 {
 		return false
 	}
-	for c := e.who.Activity.Cursor(); c.Next(); {
+	for c := b.steps[0].entries(&e.who.Activity); c.Next(); {
 		if !b.steps[0].sums(&c.ActivityEntry) {
 			continue
 		}
@@ -293,7 +297,7 @@ func (e *evaluation) life(b *behaviour, t *tally) bool {
 func (e *evaluation) edges(b *behaviour, s span) (storage.Value, state) {
 	from := e.who.Activity.From()
 	t := tally{first: never, last: sinceEver}
-	for c := e.who.Activity.Cursor(); c.Next(); {
+	for c := b.steps[0].entries(&e.who.Activity); c.Next(); {
 		if b.steps[0].sums(&c.ActivityEntry) {
 			t.n += c.Count
 			t.first, t.last = min(t.first, c.First), max(t.last, c.Last)
@@ -340,7 +344,7 @@ func (e *evaluation) days(b *behaviour, s span, t *tally) bool {
 	if from := e.who.Activity.From(); from != 0 && lo.local(int64(from)-1) >= lo.today {
 		known = false
 	}
-	for c := e.who.Activity.Cursor(); known && c.Next(); {
+	for c := b.steps[0].entries(&e.who.Activity); known && c.Next(); {
 		if b.steps[0].sums(&c.ActivityEntry) {
 			known = int64(c.Floor) <= lo.today
 			if p := b.prop(); p != 0 && known {

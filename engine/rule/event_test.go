@@ -171,7 +171,7 @@ func (l *life) raw(m *match) []naiveFact {
 	return all
 }
 
-// Law 7: what the kept part of a log answers is what the log itself answers:
+// Law 6: what the kept part of a log answers is what the log itself answers:
 // exactly inside the tail, by calendar day beyond it.
 func TestWindowsEqualTheLog(t *testing.T) {
 	var exact, byDay, unknown, triples, held int
@@ -422,6 +422,84 @@ func TestBeyondTheTail(t *testing.T) {
 	f(false, `{"safety":true,"not":{"event":"order","where":[{"property":"sku","is":"z"}]}}`)
 	f(true, `{"safety":true,"event":"order","count":{"gte":2},"within":"300d"}`)
 	f(true, `{"not":{"event":"order","where":[{"property":"sku","is":"z"}]}}`)
+	// Of 600 days in a row 401 to 440 are kept.
+	facts = facts[:0]
+	for i := range 600 {
+		facts = append(facts, "order "+day.AddDate(0, 0, i-550).Format(time.RFC3339))
+	}
+	f(true, `{"event":"order","count":{"is":600}}`)
+	f(true, `{"event":"order","count":{"is":300},"within":"300d"}`)
+	f(false, `{"event":"order","count":{"gte":100},"within":"500d"}`)
+	f(true, `{"event":"order","count":{"gte":10},"within":"500d"}`)
+}
+
+// Law 5 beyond the tail: a day leaves on time, also where its clock changes, and
+// a window that comes into the tail is judged anew.
+func TestTimeTravelOfDays(t *testing.T) {
+	changes := 0
+	for seed := range uint64(12 * effort()) {
+		d := newDraw(900 + seed)
+		l := d.busy(t, 200)
+		who := &Who{Zone: l.home, Home: l.home, Now: d.now, Tail: l.tail, Activity: l.activity}
+		within := d.one(`,"within":"3d"}`, `,"within":"30d"}`, `,"within":"90d"}`, `,"within":"200d"}`)
+		var trees []*Tree
+		for k := 1; k < 100; k += 1 + k/16 {
+			trees = append(trees, mustParse(t, fmt.Sprintf(`{"event":"%s","count":{"gte":%d}%s`,
+				[]string{"order", "*"}[k%2], k, within)))
+		}
+		s := build(t, nil, trees...)
+		var row, anew [UserWords]uint64
+		next := s.program.EvalUser(who, 0, &row)
+		for step := 0; step < 60 && next != math32; step++ {
+			before := row
+			for _, at := range around(world{draw: d}, who.Now, next) {
+				if at <= who.Now {
+					continue
+				}
+				if who.Now = at; seconds(at) >= next {
+					next = s.program.EvalUser(who, s.program.Rev, &row)
+				}
+				anew = [UserWords]uint64{}
+				if s.program.EvalUser(who, 0, &anew); row != anew {
+					t.Fatalf("seed %d: a bit changed before %d, at %d in %s: %x %x", seed, next, at,
+						l.home, row, anew)
+				}
+			}
+			if before != row {
+				changes++
+			}
+		}
+	}
+	if changes < 100 {
+		t.Fatalf("only %d changes", changes)
+	}
+}
+
+// A rule about events reads as one line in English and in Chinese.
+func TestExplainEvents(t *testing.T) {
+	f := func(rule, en, zh string) {
+		t.Helper()
+		tree := mustParse(t, rule)
+		if got := tree.Explain(nil, nil, "en"); got != en {
+			t.Errorf("\n got %s\nwant %s", got, en)
+		}
+		if got := tree.Explain(nil, nil, "zh"); got != zh {
+			t.Errorf("\n got %s\nwant %s", got, zh)
+		}
+	}
+	f(`{"all":[{"attribute":"gender","is":"female"},{"event":"order","count":{"gte":2},"within":"30d"},`+
+		`{"not":{"event":"order","where":[{"property":"new","is":true}]}}]}`,
+		`gender is "female" and count of order in the last 30d ≥ 2 and never did order where new is true`,
+		`gender 是 “female” 且 次数: order 最近 30d ≥ 2 且 没有 order 其中 new 是 true`)
+	f(`{"event":"order","sum":{"gte":100},"of":"amount","window":{"calendar":"month"}}`,
+		`sum of amount of order in this calendar month ≥ 100`, `合计 amount: order 本自然周期 month ≥ 100`)
+	f(`{"outcome":"click","offers":{"groups":["growth"]},"count":{"lt":3}}`,
+		`count of click of [growth] < 3`, `次数: click 于 [growth] < 3`)
+	f(`{"sequence":[{"event":"visit"},{"event":"order"}],"within":"7d","without":{"event":"open"}}`,
+		`visit then order within 7d without open`, `visit 然后 order 在 7d 内 且其间没有 open`)
+	f(`{"not":{"not_seen_for":"7d"}}`, `not (not seen for 7d)`, `非(未活跃满 7d)`)
+	f(`{"event":"order","last":{"within_last":"3d"}}`, `last order within the last 3d`,
+		`最近一次 order 在最近 3d 内`)
 }
 
 // A segment is its rule, in place: also under a not, where what it asks to be

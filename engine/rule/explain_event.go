@@ -20,9 +20,6 @@ func (x *explainer) event(l *leaf, negated bool) string {
 	if once {
 		return x.say("did ", "有 ") + what
 	}
-	if l.op == opIsSet {
-		return x.aggregate(b) + what + x.comparison(l, negated)
-	}
 	return x.aggregate(b) + what + x.comparison(l, negated)
 }
 
@@ -37,7 +34,7 @@ func (x *explainer) not(text string, negated bool) string {
 func (x *explainer) aggregate(b *behaviour) string {
 	of := b.ofName
 	if of != "" {
-		of = x.say(of+" of ", " 的 "+of+" ")
+		of = x.say(of+" of ", of+": ")
 	}
 	switch b.agg {
 	case aggDays:

@@ -18,14 +18,18 @@
 //     two Programs with one Rev have one layout.
 //  5. Never late: no atom changes between the time of EvalUser and the instant
 //     it returns.
-//  6. Every fault of a tree is found at once, with its place, field and, where
+//  6. The log is the truth: what is asked of events is answered as the whole log
+//     of the person would, to the millisecond inside the tail, by calendar day of
+//     the workspace beyond it, and not at all where neither reaches.
+//  7. Every fault of a tree is found at once, with its place, field and, where
 //     a word is near, a suggestion. No input panics; depth, nodes, values and
 //     regular expressions are bounded.
 //
 // Path: definition.Node → Parse → Tree → Builder.Cond → Cond; Builder.Program.
 //
 // Cost: Parse and Builder run at publish. EvalUser looks at every atom once
-// (about 0.1 µs each), EvalRequest likewise, Holds at a few words; none of them
+// (about 0.1 µs each; one on events walks over the tail as far as its window
+// reaches, about 10 ns an event), EvalRequest likewise, Holds at a few words; none of them
 // allocates. A Program, a Tree and a Cond are immutable and may be read by any
 // number of goroutines; a Builder belongs to one.
 package rule
