@@ -136,7 +136,7 @@ func TestDerivedMeaning(t *testing.T) {
 // next change has come is always the row that is judged anew.
 func TestTimeTravel(t *testing.T) {
 	steps, changes := 0, 0
-	for seed := range uint64(7 * effort()) {
+	for seed := range uint64(9 * effort()) {
 		w := newWorld(t, seed, 12)
 		var trees []*Tree
 		for range 25 {
