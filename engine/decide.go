@@ -437,7 +437,8 @@ func (e *Engine) answered(req *DecideRequest, w *decideWork) (storage.DecisionID
 func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	program := w.snap.Plan.Program
 	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id, Bits: &w.bits}
-	w.who = rule.Who{ID: w.id, Zone: w.snap.Plan.Workspace.Zone, Now: w.now}
+	home := w.snap.Plan.Workspace.Zone
+	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now}
 	if !w.known {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
 			w.person.Full = true
@@ -458,18 +459,19 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	}
 	w.person.Profile = g.Profile(w.ord)
 	w.who.Profile = w.person.Profile
+	w.who.Tail, w.who.Activity = g.Tail(w.ord), g.Activity(w.ord)
 	now := toSec(w.now)
 	switch {
 	case req.Mode == ModePreview || req.Now != 0:
 		w.bits = [8]uint64{}
 		program.EvalUser(&w.who, 0, &w.bits)
-	case row.BitsRev != program.Rev || now >= row.NextChange:
+	case row.BitsRev != program.Rev || row.Stirred || now >= row.NextChange:
 		from := row.BitsRev
 		if from == 0 {
 			row.Bits = [8]uint64{}
 		}
 		row.NextChange = program.EvalUser(&w.who, from, &row.Bits)
-		row.BitsRev = program.Rev
+		row.BitsRev, row.Stirred = program.Rev, false
 		w.person.Bits = &row.Bits
 	default:
 		w.person.Bits = &row.Bits

@@ -335,7 +335,7 @@ func (b *Batch) Event(doc *EventDoc) LineResult {
 	at, clamped := clampEventTime(doc.OccurredAt, b.effect.Time)
 	b.effect.Event = storage.EventEffect{
 		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
-		Indexed: indexed, Raw: doc.Raw,
+		Indexed: indexed, Raw: doc.Raw, Shift: b.snap.shift(at),
 	}
 	r := b.finish(&p)
 	if r.Err == nil && clamped {

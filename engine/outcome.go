@@ -106,7 +106,7 @@ func (b *Batch) outcomeNames(doc *OutcomeDoc) (n outcomeWords, err error) {
 	if n.outcome, err = b.mint(storage.DictOutcome, doc.Outcome, "outcome"); err != nil {
 		return n, err
 	}
-	b.text = append(append(b.text[:0], "offer_"...), doc.Outcome...)
+	b.text = append(append(b.text[:0], decide.OutcomeEvent...), doc.Outcome...)
 	n.event, err = b.mint(storage.DictEvent, b.text, "outcome")
 	return n, err
 }
@@ -243,7 +243,7 @@ func (b *Batch) applyOutcome(
 	b.effect.Outcome = storage.OutcomeEffect{
 		Outcome: names.outcome, Event: names.event, Offer: t.Offer, Treatment: t.Treatment,
 		Placement: t.Placement, Channel: t.Channel, Variants: t.Variants[:t.NVariants],
-		Occurred: at, Value: doc.Value,
+		Occurred: at, Value: doc.Value, Shift: b.snap.shift(at),
 	}
 	if flags&FlagLate != 0 {
 		b.effect.Outcome.Flags |= storage.OutcomeLate

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"tact/engine/content"
 	"tact/engine/decide"
@@ -162,6 +163,9 @@ func (s *Snapshot) index(mint intern) error {
 	}
 	s.segments = make(map[string]storage.Name, len(s.Set.Segments))
 	for _, seg := range s.Set.Segments {
+		if !seg.Static {
+			continue // nobody is put into it
+		}
 		s.segments[seg.ID] = m.id(storage.DictSegment, seg.ID)
 	}
 	s.context = make(map[string]contextSchema)
@@ -258,4 +262,11 @@ func (s *Snapshot) findStock() {
 			}
 		}
 	}
+}
+
+// shift is by how many seconds the workspace's clock is ahead of UTC at an
+// instant: the days of a person's events are counted on it.
+func (s *Snapshot) shift(at storage.UnixMsec) int32 {
+	_, offset := time.UnixMilli(int64(at)).In(s.Plan.Workspace.Zone).Zone()
+	return int32(offset)
 }

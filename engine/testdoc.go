@@ -107,7 +107,8 @@ func (t *testRun) person() error {
 	if err != nil {
 		return err
 	}
-	r := resolver{names: t.snap.names(w.now), snap: t.snap}
+	names := t.snap.names(w.now)
+	r := resolver{names: names, snap: t.snap}
 	if err := r.resolvePatch(doc); err != nil {
 		return err
 	}
@@ -125,7 +126,11 @@ func (t *testRun) person() error {
 		return err
 	}
 	w.id = append(w.id[:0], doc.UserID...)
-	w.who = rule.Who{ID: w.id, Profile: profile, Zone: t.snap.Plan.Workspace.Zone, Now: w.now}
+	home := t.snap.Plan.Workspace.Zone
+	w.who = rule.Who{ID: w.id, Profile: profile, Zone: home, Home: home, Now: w.now}
+	if w.who.Tail, w.who.Activity, err = t.history(names); err != nil {
+		return err
+	}
 	w.person = decide.Person{
 		HasID: len(w.id) > 0, Known: len(w.id) > 0, ID: w.id, Bits: &w.bits, Profile: profile,
 	}

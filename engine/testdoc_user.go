@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"tact/engine/decide"
 	"tact/engine/definition"
 	"tact/storage"
 )
@@ -114,11 +115,7 @@ func (r *docReader) member(doc *UserDoc, k definition.Key) {
 		doc.HasTimezone, doc.Timezone = true, r.text(k.Value)
 	case "locale":
 		doc.HasLocale, doc.Locale = true, r.text(k.Value)
-	case "events":
-		if len(k.Value.List) > 0 {
-			r.fault(k.Value, "events of a test's user are not supported yet")
-		}
-	case "identities":
+	case "identities", "events": // events are read by testRun.history
 	default:
 		r.fault(k.Value, "unknown field %q", k.Name)
 	}
@@ -140,4 +137,95 @@ func (r *docReader) consent(n *definition.Node) ConsentDoc {
 		c.At = storage.UnixMsec(t.UnixMilli())
 	}
 	return c
+}
+
+// history packs what the test's user did: `events` of the user, in the order
+// given, which is the order in which they came. Each is an event, with the shape
+// of POST /v1/events, or {outcome: NAME, offer: ID, occurred_at: TIME}.
+func (t *testRun) history(names *nameSource) (storage.Tail, storage.Activity, error) {
+	list := t.def.User.Get("events")
+	if list == nil || len(list.List) == 0 {
+		return storage.Tail{}, storage.Activity{}, nil
+	}
+	effects := make([]storage.Effect, 0, len(list.List))
+	for _, n := range list.List {
+		r := &docReader{}
+		e, err := t.fact(n, r, names)
+		if err == nil {
+			err = r.err
+		}
+		if err != nil {
+			return storage.Tail{}, storage.Activity{}, fmt.Errorf("%s: %w", n.Pos, err)
+		}
+		effects = append(effects, e)
+	}
+	return storage.BuildHistory(effects, t.work.now)
+}
+
+// fact reads one event or outcome.
+func (t *testRun) fact(n *definition.Node, r *docReader, names *nameSource) (
+	e storage.Effect, err error,
+) {
+	if n.Kind != definition.NodeMap {
+		return e, fmt.Errorf("events: want a map such as {event: NAME, occurred_at: TIME}")
+	}
+	doc := &EventDoc{}
+	var outcome, offer []byte
+	for _, k := range n.Keys {
+		switch k.Name {
+		case "event":
+			doc.Event = r.text(k.Value)
+		case "outcome":
+			outcome = r.text(k.Value)
+		case "offer":
+			offer = r.text(k.Value)
+		case "occurred_at":
+			at, err := time.Parse(time.RFC3339Nano, string(r.text(k.Value)))
+			if err != nil {
+				r.fault(k.Value, "bad time %q", k.Value.Text)
+			}
+			doc.OccurredAt = storage.UnixMsec(at.UnixMilli())
+		case "properties":
+			for _, p := range k.Value.Keys {
+				doc.Properties = append(doc.Properties, NamedValue{[]byte(p.Name), rawOf(p.Value)})
+			}
+		case "event_id":
+		default:
+			r.fault(k.Value, "unknown field %q of an event", k.Name)
+		}
+	}
+	at, clamped := clampEventTime(doc.OccurredAt, t.work.now)
+	shift := t.snap.shift(at)
+	if len(outcome) > 0 {
+		return t.outcomeFact(outcome, offer, storage.OutcomeEffect{Occurred: at, Shift: shift})
+	}
+	if err := checkName(doc.Event, "event"); err != nil {
+		return e, err
+	}
+	res := resolver{names: names, snap: t.snap}
+	event, indexed, err := res.resolveEvent(doc)
+	if err != nil {
+		return e, err
+	}
+	e.Kind = storage.EffectEvent
+	e.Event = storage.EventEffect{
+		Event: event, Occurred: at, Clamped: clamped, Indexed: indexed, Shift: shift,
+	}
+	return e, nil
+}
+
+func (t *testRun) outcomeFact(outcome, offer []byte, o storage.OutcomeEffect) (
+	e storage.Effect, err error,
+) {
+	e.Kind = storage.EffectOutcome
+	if len(offer) > 0 {
+		at, ok := t.snap.Plan.OfferByID(offer)
+		if !ok {
+			return e, fmt.Errorf("there is no offer %q", offer)
+		}
+		o.Offer = t.snap.Plan.Offers[at].Name
+	}
+	o.Event, err = t.snap.mint(storage.DictEvent, decide.OutcomeEvent+string(outcome))
+	e.Outcome = o
+	return e, err
 }

@@ -78,8 +78,7 @@ func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
 	case EffectEvent:
 		return s.applyEvent(frame, r, e)
 	case EffectOutcome:
-		s.body = appendOutcomeBody(s.body[:0], &e.Outcome)
-		return s.addToTail(frame, r, tailEdit{e.Outcome.Occurred, e.Time, s.body}, e.Ord)
+		return s.applyOutcome(frame, r, e)
 	case EffectForget:
 		if r.Flags&RowVisitor != 0 {
 			s.forget(frame, r, e.Ord)
@@ -253,10 +252,14 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 		}
 	}
 	s.body = appendEventBody(s.body[:0], &e.Event)
-	err := s.addToTail(frame, r, tailEdit{e.Event.Occurred, e.Time, s.body}, e.Ord)
+	err := s.addEvent(r, tailEdit{e.Event.Occurred, e.Time, s.body}, &activityEdit{
+		key: activityKey{event: e.Event.Event}, occurred: e.Event.Occurred, now: e.Time,
+		shift: e.Event.Shift, props: e.Event.Indexed,
+	})
 	if err != nil {
 		return err
 	}
+	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
 	if r.Flags&RowVisitor != 0 {
 		s.settle(r)
 		s.touch(frame, r, e.Ord, rowDirtyProfile)
@@ -264,27 +267,82 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 	return nil
 }
 
-func (s *state) addToTail(frame uint64, r *Row, in tailEdit, o Ord) error {
+func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
+	o := &e.Outcome
+	s.body = appendOutcomeBody(s.body[:0], o)
+	err := s.addEvent(r, tailEdit{o.Occurred, e.Time, s.body}, &activityEdit{
+		key: activityKey{o.Event, o.Offer, true}, occurred: o.Occurred, now: e.Time,
+		shift: o.Shift,
+	})
+	if err != nil {
+		return err
+	}
+	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
+	return nil
+}
+
+// addEvent adds an event to the tail and to the activity, to both or to none.
+func (s *state) addEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if in.occurred > in.now+eventAhead {
 		return fmt.Errorf("%w: event %d ms after its frame", ErrInvalid, in.occurred-in.now)
+	}
+	if sum.shift < -shiftMax || sum.shift > shiftMax {
+		return fmt.Errorf("%w: a zone %d s from UTC", ErrInvalid, sum.shift)
 	}
 	if r.Flags&rowTailSealed != 0 {
 		if err := s.openTail(r); err != nil {
 			return err
 		}
 	}
+	if r.Flags&rowActivitySealed != 0 {
+		if err := s.openActivity(r); err != nil {
+			return err
+		}
+	}
+	tail := Tail{s.slab.get(r.tail)}
 	var err error
-	s.scratch, err = appendTail(s.scratch[:0], Tail{s.slab.get(r.tail)}, in)
-	if err != nil {
+	if s.scratch, err = appendTail(s.scratch[:0], tail, in); err != nil {
 		return err
 	}
-	ref, err := s.slab.put(r.tail, s.scratch)
-	if err != nil {
+	s.sums = s.sumUp(s.sums[:0], r, sum)
+	if err := s.slab.room(len(s.scratch), len(s.sums)); err != nil {
 		return err
 	}
-	r.tail = ref
-	s.touch(frame, r, o, rowDirtyTail)
+	if r.tail, err = s.slab.put(r.tail, s.scratch); err != nil {
+		return err
+	}
+	if r.activity, err = s.slab.put(r.activity, s.sums); err != nil {
+		return err // room has looked: this does not happen
+	}
+	r.Stirred = true
 	return nil
+}
+
+// sumUp appends the person's activity with one more event to dst. A person of
+// whom there is a tail only, kept before activities were, begins with what the
+// tail still holds.
+func (s *state) sumUp(dst []byte, r *Row, in *activityEdit) []byte {
+	a, d := Activity{s.slab.get(r.activity)}, &s.sum
+	if !a.Empty() {
+		return d.add(dst, a, in)
+	}
+	tail := Tail{s.slab.get(r.tail)}
+	d.old = startActivity(d.old[:0], tail.Floor())
+	var props []AttrValue
+	tail.Each(func(e TailEvent) bool {
+		props = props[:0]
+		e.EachProp(func(id Name, v Value) bool {
+			props = append(props, AttrValue{ID: id, Value: v})
+			return true
+		})
+		dst = d.add(dst[:0], Activity{d.old}, &activityEdit{
+			key: activityKey{e.Event, e.Item, e.Outcome}, occurred: e.Occurred, now: in.now,
+			shift: in.shift, props: props,
+		})
+		d.old = append(d.old[:0], dst...)
+		return true
+	})
+	return d.add(dst[:0], Activity{d.old}, in)
 }
 
 // applyContact applies the effects of caps and of request ids. What has run out
@@ -393,6 +451,7 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 	s.slab.drop(r.profile)
 	s.slab.drop(r.tail)
 	s.slab.drop(r.contact)
+	s.slab.drop(r.activity)
 	s.index.remove(r.IDHash, o)
 	s.settle(r)
 	s.people--

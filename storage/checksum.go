@@ -99,6 +99,16 @@ func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
 	}
 	part(tail)
 	part(s.slab.get(r.contact))
+	activity := s.slab.get(r.activity)
+	if r.Flags&rowActivitySealed != 0 {
+		bind := rowBind(r.Workspace, r.Person, RowActivity)
+		var err error
+		if s.scratch, err = appendOpened(s.scratch[:0], &r.Key, activity, bind[:]); err != nil {
+			return 0, fmt.Errorf("activity of ordinal %d: %w", o, err)
+		}
+		activity = s.scratch
+	}
+	part(activity)
 	return h.Sum64(), nil
 }
 
@@ -132,7 +142,7 @@ func (s *state) check() error {
 		p := Profile{s.slab.get(r.profile)}
 		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); return true })
 		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
-		for _, ref := range [...]Ref{r.profile, r.tail, r.contact} {
+		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity} {
 			if ref != 0 {
 				used += int64(classUnits(slabClass(len(s.slab.get(ref))))) * slabUnit
 			}
@@ -181,6 +191,11 @@ func (s *state) checkRow(o Ord, r *Row) error {
 	}
 	if r.Flags&rowTailSealed == 0 {
 		if err := checkTail(s.slab.get(r.tail)); err != nil {
+			return err
+		}
+	}
+	if r.Flags&rowActivitySealed == 0 {
+		if err := checkActivity(s.slab.get(r.activity)); err != nil {
 			return err
 		}
 	}

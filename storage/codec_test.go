@@ -38,6 +38,8 @@ func every() []*Effect {
 			Indexed: []AttrValue{{ID: 1, Value: Value{Kind: KindFloat, Num: 7}}},
 			Raw:     []byte(`{"a":1}`),
 		}},
+		{Kind: EffectEvent, Ord: 1, Event: EventEffect{Event: 3, Occurred: testDay, Shift: 28800}},
+		{Kind: EffectOutcome, Ord: 1, Outcome: OutcomeEffect{Event: 2, Occurred: testDay}},
 		{Kind: EffectReserve, Ord: 1, Reserve: ReserveEffect{
 			ID: ReservationID{1, 2}, Offer: 3, Treatment: 4, Placement: 5, Channel: 6,
 			Granted: 7, Expires: 8, Grace: 9,
@@ -48,6 +50,7 @@ func every() []*Effect {
 		{Kind: EffectUse, Ord: 1, Use: UseEffect{9, []HeldKey{{CounterKey{1, 2}, 3, 4, false, 0}}}},
 		{Kind: EffectOutcome, Ord: 1, Outcome: OutcomeEffect{
 			1, 2, 3, 4, 5, 6, []Name{7}, testDay, math.Inf(1), OutcomeLate,
+			-3600,
 		}},
 		{Kind: EffectDecision, Ord: 1, Decision: DecisionEffect{
 			ID: DecisionID{1}, Record: []byte("record"), Personal: []byte("text"), Request: 4,

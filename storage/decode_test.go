@@ -22,7 +22,7 @@ func samples(t testing.TB) (*state, *fakeDisk) {
 	for _, o := range s.takeDirty(nil, 1<<20) {
 		r := s.rows.at(o)
 		d.keys[r.Person] = r.Key
-		for kind := RowProfile; kind <= RowContact; kind++ {
+		for kind := RowProfile; kind <= RowActivity; kind++ {
 			value, part, err := s.appendRow(nil, o, kind, &zeroReader{})
 			if err != nil {
 				t.Fatal(err)
@@ -71,6 +71,42 @@ func decodeTail(b []byte) error {
 		}
 	}
 	return err
+}
+
+func decodeActivity(b []byte) error {
+	err := checkActivity(b)
+	if err != nil {
+		return err
+	}
+	a, n := Activity{b}, 0
+	a.From()
+	for c := a.Cursor(); c.Next(); n++ {
+		c.Sums(4)
+		days := 0
+		for d := c.Days(4); d.Next(); {
+			days++
+		}
+		if days != c.nDays {
+			panic("an activity that was taken cannot be read")
+		}
+	}
+	if a.Empty() {
+		return nil
+	}
+	if n != int(le16(b[8:])) {
+		panic("an activity that was taken cannot be read")
+	}
+	var d activityDraft
+	in := &activityEdit{
+		key: activityKey{event: 3}, occurred: 5, now: 6,
+		props: []AttrValue{{ID: 4, Value: Value{Kind: KindInt, Num: 7}}},
+	}
+	b = d.add(nil, a, in)
+	in.key, in.now, in.occurred = activityKey{9, 2, true}, 1<<49, 1<<49
+	if b = d.add(nil, Activity{b}, in); checkActivity(b) != nil {
+		panic("an activity that was taken cannot be changed")
+	}
+	return nil
 }
 
 func decodeContact(b []byte) error {
@@ -175,6 +211,7 @@ func decodeRow(kind RowKind) decoder {
 		readContact(s.contact(o), Instant{9, 5})
 		s.id(o)
 		s.tail(o)
+		s.activity(o)
 		if s.damaged() == nil && kind != RowContact {
 			panic("a part opened with a key that did not seal it")
 		}
@@ -224,7 +261,7 @@ func decoders(t testing.TB) map[string]struct {
 		},
 	}
 	profiles, tails, contacts := entry{f: decodeProfile}, entry{f: decodeTail}, entry{f: decodeContact}
-	personal := entry{f: decodePersonal}
+	personal, activities := entry{f: decodePersonal}, entry{f: decodeActivity}
 	for o := range Ord(s.len()) {
 		if s.row(o) == nil {
 			continue
@@ -235,11 +272,16 @@ func decoders(t testing.TB) map[string]struct {
 			personal.inputs = append(personal.inputs, p.b[le32(p.b):])
 		}
 		tails.inputs = append(tails.inputs, s.tail(o).b)
+		activities.inputs = append(activities.inputs, s.activity(o).b)
 		contacts.inputs = append(contacts.inputs, s.contact(o).b)
 	}
+	out["activity"] = activities
 	out["profile"], out["tail"], out["contact"], out["personal"] = profiles, tails, contacts, personal
-	names := [...]string{RowProfile: "row profile", RowTail: "row tail", RowContact: "row contact"}
-	for kind := RowProfile; kind <= RowContact; kind++ {
+	names := [...]string{
+		RowProfile: "row profile", RowTail: "row tail", RowContact: "row contact",
+		RowActivity: "row activity",
+	}
+	for kind := RowProfile; kind <= RowActivity; kind++ {
 		e := entry{f: decodeRow(kind)}
 		for at, value := range d.rows {
 			if at.kind == kind && len(e.inputs) < 8 {
@@ -306,16 +348,18 @@ func fuzzDecoder(f *testing.F, name string) {
 	})
 }
 
-func FuzzProfile(f *testing.F)    { fuzzDecoder(f, "profile") }
-func FuzzPersonal(f *testing.F)   { fuzzDecoder(f, "personal") }
-func FuzzTail(f *testing.F)       { fuzzDecoder(f, "tail") }
-func FuzzContact(f *testing.F)    { fuzzDecoder(f, "contact") }
-func FuzzMeta(f *testing.F)       { fuzzDecoder(f, "meta") }
-func FuzzDedup(f *testing.F)      { fuzzDecoder(f, "dedup") }
-func FuzzIdentity(f *testing.F)   { fuzzDecoder(f, "identity") }
-func FuzzRowProfile(f *testing.F) { fuzzDecoder(f, "row profile") }
-func FuzzRowTail(f *testing.F)    { fuzzDecoder(f, "row tail") }
-func FuzzRowContact(f *testing.F) { fuzzDecoder(f, "row contact") }
+func FuzzProfile(f *testing.F)     { fuzzDecoder(f, "profile") }
+func FuzzPersonal(f *testing.F)    { fuzzDecoder(f, "personal") }
+func FuzzTail(f *testing.F)        { fuzzDecoder(f, "tail") }
+func FuzzContact(f *testing.F)     { fuzzDecoder(f, "contact") }
+func FuzzActivity(f *testing.F)    { fuzzDecoder(f, "activity") }
+func FuzzMeta(f *testing.F)        { fuzzDecoder(f, "meta") }
+func FuzzDedup(f *testing.F)       { fuzzDecoder(f, "dedup") }
+func FuzzIdentity(f *testing.F)    { fuzzDecoder(f, "identity") }
+func FuzzRowProfile(f *testing.F)  { fuzzDecoder(f, "row profile") }
+func FuzzRowTail(f *testing.F)     { fuzzDecoder(f, "row tail") }
+func FuzzRowContact(f *testing.F)  { fuzzDecoder(f, "row contact") }
+func FuzzRowActivity(f *testing.F) { fuzzDecoder(f, "row activity") }
 
 // A stored value with a wrong sum is refused whatever else it says.
 func TestWrongSumIsRefused(t *testing.T) {

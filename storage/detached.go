@@ -11,3 +11,29 @@ func BuildProfile(p *Patch) (Profile, error) {
 	}
 	return Profile{d.append(nil)}, nil
 }
+
+// BuildHistory packs the tail and the activity of a person that belongs to no
+// store, after events and outcomes in the order given. An effect without a time
+// comes at now. Effects of other kinds change nothing. It errors as Append would.
+func BuildHistory(effects []Effect, now UnixMsec) (Tail, Activity, error) {
+	s := newState(0, stateOptions{})
+	r := &Row{Person: 1}
+	for i := range effects {
+		e := effects[i]
+		e.Ord = 0
+		if e.Time == 0 {
+			e.Time = now
+		}
+		var err error
+		switch e.Kind {
+		case EffectEvent:
+			err = s.applyEvent(1, r, &e)
+		case EffectOutcome:
+			err = s.applyOutcome(1, r, &e)
+		}
+		if err != nil {
+			return Tail{}, Activity{}, err
+		}
+	}
+	return Tail{s.slab.get(r.tail)}, Activity{s.slab.get(r.activity)}, nil
+}

@@ -68,6 +68,7 @@ type EventEffect struct {
 	EventID  []byte // the caller's event id (personal)
 	Indexed  []AttrValue
 	Raw      []byte
+	Shift    int32 // seconds by which the days it is counted in are ahead of UTC at Occurred
 }
 
 // ReserveEffect holds one use of every key, all or none.
@@ -110,6 +111,7 @@ type OutcomeEffect struct {
 	Occurred  UnixMsec
 	Value     float64
 	Flags     uint8 // OutcomeLate | OutcomeRepeat
+	Shift     int32 // as of an event
 }
 
 // Flags of an outcome.

@@ -72,6 +72,13 @@ func appendClear(b []byte, e *Effect) []byte {
 	return b
 }
 
+// Flags of the bodies of an event and of an outcome, beside those of effect.go.
+const (
+	eventClamped = 1
+	eventShift   = 2    // a shift follows
+	outcomeShift = 0x80 // a shift follows
+)
+
 // appendPersonal appends the personal part of e's body.
 func appendPersonal(b []byte, e *Effect) []byte {
 	switch e.Kind {
@@ -83,10 +90,20 @@ func appendPersonal(b []byte, e *Effect) []byte {
 		v := &e.Event
 		b = binary.AppendUvarint(b, uint64(v.Event))
 		b = binary.LittleEndian.AppendUint64(b, uint64(v.Occurred))
-		b = appendBool(b, v.Clamped)
+		var flags byte
+		if v.Clamped {
+			flags |= eventClamped
+		}
+		if v.Shift != 0 {
+			flags |= eventShift
+		}
+		b = append(b, flags)
 		b = appendText(b, v.EventID)
 		b = appendAttrs(b, v.Indexed)
 		b = appendText(b, v.Raw)
+		if v.Shift != 0 {
+			b = binary.AppendVarint(b, int64(v.Shift))
+		}
 	case EffectDecision:
 		b = appendText(b, e.Decision.Personal)
 	}
@@ -211,10 +228,18 @@ func appendOutcome(b []byte, o *OutcomeEffect) []byte {
 	b = binary.AppendUvarint(b, uint64(o.Offer))
 	b = binary.AppendUvarint(b, uint64(o.Treatment))
 	b = binary.AppendUvarint(b, uint64(o.Placement))
-	b = append(b, o.Channel, o.Flags)
+	flags := o.Flags &^ outcomeShift
+	if o.Shift != 0 {
+		flags |= outcomeShift
+	}
+	b = append(b, o.Channel, flags)
 	b = appendNames(b, o.Variants)
 	b = binary.LittleEndian.AppendUint64(b, uint64(o.Occurred))
-	return binary.LittleEndian.AppendUint64(b, math.Float64bits(o.Value))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(o.Value))
+	if o.Shift != 0 {
+		b = binary.AppendVarint(b, int64(o.Shift))
+	}
+	return b
 }
 
 func appendDecision(b []byte, d *DecisionEffect) []byte {
@@ -335,10 +360,13 @@ func (d *effectDecoder) decodePersonal(e *Effect, part []byte) error {
 		v := &e.Event
 		v.Event = d.in.name()
 		v.Occurred = UnixMsec(d.in.u64())
-		v.Clamped = d.in.flag()
+		flags := d.in.u8()
+		v.Clamped = flags&eventClamped != 0
+		d.in.check(flags&^(eventClamped|eventShift) == 0)
 		v.EventID = d.in.text()
 		v.Indexed = d.attributes()
 		v.Raw = d.in.text()
+		v.Shift = d.shift(flags&eventShift != 0)
 	case EffectPatch:
 		d.patchPersonal()
 	case EffectDecision:
@@ -461,6 +489,22 @@ func (d *effectDecoder) outcome(o *OutcomeEffect) {
 	o.Variants = d.names(&d.variants)
 	o.Occurred = UnixMsec(d.in.u64())
 	o.Value = math.Float64frombits(d.in.u64())
+	o.Shift = d.shift(o.Flags&outcomeShift != 0)
+	o.Flags &^= outcomeShift
+}
+
+// shift reads a shift when there is one; none is 0.
+func (d *effectDecoder) shift(there bool) int32 {
+	if !there {
+		return 0
+	}
+	u := d.in.uvarint()
+	v := int64(u>>1) ^ -int64(u&1)
+	if v == 0 || v < -shiftMax || v > shiftMax {
+		d.in.check(false)
+		return 0
+	}
+	return int32(v)
 }
 
 func (d *effectDecoder) decision(v *DecisionEffect) {

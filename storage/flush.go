@@ -176,7 +176,7 @@ func (s *Store) encodeRow(g *Group, b *pebble.Batch, o Ord) error {
 		return nil
 	}
 	invariant.Check(row.LastFrame <= g.mu.last, "a row to be written is ahead of the sealed frames")
-	for kind := RowProfile; kind <= RowContact; kind++ {
+	for kind := RowProfile; kind <= RowActivity; kind++ {
 		s.flush.key = AppendKey(s.flush.key[:0], row.Slot, row.Workspace, row.Person, kind)
 		value, state, err := st.appendRow(s.flush.value[:0], o, kind, s.o.Rand)
 		if err != nil {

@@ -108,6 +108,9 @@ func (g *Group) Contact(o Ord) Contact { return g.mu.state.contact(o) }
 // Tail returns the latest events of a person: a view.
 func (g *Group) Tail(o Ord) Tail { return g.mu.state.tail(o) }
 
+// Activity returns what a person ever did, summed up: a view.
+func (g *Group) Activity(o Ord) Activity { return g.mu.state.activity(o) }
+
 // Bitmap returns the ordinals that hold a tag; nil when nobody does. It must not
 // be changed.
 func (g *Group) Bitmap(tag Name) *roaring.Bitmap { return g.mu.state.bitmap(tag) }

@@ -64,7 +64,7 @@ func parseRowKey(key []byte) (k rowKey, ok bool) {
 		person: PersonID(be.Uint64(key[6:])),
 		kind:   RowKind(key[14]),
 	}
-	return k, k.slot < Slots && k.kind >= RowProfile && k.kind <= RowContact
+	return k, k.slot < Slots && k.kind >= RowProfile && k.kind <= RowActivity
 }
 
 // appendFrameKey appends 0x20 | group u16 | number u64.

@@ -35,8 +35,9 @@ type modelPerson struct {
 	blacklist  uint16
 	zone       Name
 	locale     Name
-	tail       []TailEvent // newest first, cut as the state cuts
-	all        []UnixMsec  // every event
+	tail       []TailEvent    // newest first, cut as the state cuts
+	all        []UnixMsec     // every event
+	facts      []activityEdit // the same, in order of arrival
 	open       []ReserveEffect
 	confirmed  map[ReservationID]bool // some key was
 	states     map[ReservationID]ReservationState
@@ -108,12 +109,20 @@ func (p *modelPerson) apply(m *model, e *Effect) {
 			Occurred: e.Event.Occurred, Event: e.Event.Event, Clamped: e.Event.Clamped,
 			n: len(e.Event.Indexed),
 		})
+		p.facts = append(p.facts, activityEdit{
+			key: activityKey{event: e.Event.Event}, occurred: e.Event.Occurred, now: e.Time,
+			shift: e.Event.Shift, props: e.Event.Indexed,
+		})
 		p.visitor = false
 	case EffectOutcome:
 		o := e.Outcome
 		p.event(e.Time, TailEvent{
 			Occurred: o.Occurred, Event: o.Event, Item: o.Offer, Outcome: true,
 			Treatment: o.Treatment, Placement: o.Placement, Channel: o.Channel, Worth: o.Value,
+		})
+		p.facts = append(p.facts, activityEdit{
+			key: activityKey{o.Event, o.Offer, true}, occurred: o.Occurred, now: e.Time,
+			shift: o.Shift,
 		})
 	case EffectReserve:
 		p.sweep(m, now)
@@ -296,6 +305,9 @@ func (m *model) compare(s *state, o Ord, now UnixSec) error {
 	}
 	if err := p.compareTail(s.tail(o)); err != nil {
 		return fmt.Errorf("tail of %d: %w", o, err)
+	}
+	if err := p.compareActivity(s.activity(o)); err != nil {
+		return fmt.Errorf("activity of %d: %w", o, err)
 	}
 	if err := p.compareContact(s.contact(o), Instant{now, m.floor}); err != nil {
 		return fmt.Errorf("contact of %d: %w", o, err)
@@ -625,6 +637,10 @@ func (g *generator) event() EventEffect {
 	if g.r.IntN(10) == 0 {
 		e.Occurred -= TailAge - 50_000
 	}
+	if g.r.IntN(10) == 0 {
+		e.Occurred -= UnixMsec(g.r.IntN(2*ActivityDays)) * dayMsec
+	}
+	e.Shift = int32(g.r.IntN(3)-1) * 8 * 3600
 	for range g.r.IntN(3) {
 		e.Indexed = append(e.Indexed, AttrValue{ID: Name(1 + g.r.IntN(9)), Value: g.value()})
 	}
@@ -669,6 +685,7 @@ func (g *generator) outcome() OutcomeEffect {
 		Outcome: Name(1 + g.r.IntN(4)), Event: Name(1 + g.r.IntN(4)), Offer: Name(g.r.IntN(9)),
 		Treatment: Name(g.r.IntN(9)), Placement: 3, Channel: 2, Variants: []Name{7, 8},
 		Occurred: g.now - UnixMsec(g.r.IntN(60_000)), Value: g.r.Float64(),
+		Shift: int32(g.r.IntN(2)) * 3600,
 	}
 }
 

@@ -58,6 +58,8 @@ type state struct {
 
 	draft   profileDraft
 	edit    contactDraft
+	sum     activityDraft
+	sums    []byte // of the person's activity
 	scratch []byte
 	body    []byte
 }
@@ -148,6 +150,15 @@ func (s *state) tail(o Ord) Tail {
 		return Tail{}
 	}
 	return Tail{s.slab.get(r.tail)}
+}
+
+// activity returns what a person ever did, summed up: a view.
+func (s *state) activity(o Ord) Activity {
+	r := s.row(o)
+	if r == nil || r.Flags&rowActivitySealed != 0 && s.openActivity(r) != nil {
+		return Activity{}
+	}
+	return Activity{s.slab.get(r.activity)}
 }
 
 // bitmap returns the ordinals whose profile holds a tag, also one whose end has
@@ -371,6 +382,26 @@ func (s *state) openTail(r *Row) error {
 	}
 	r.tail = ref
 	r.Flags &^= rowTailSealed
+	return nil
+}
+
+// openActivity opens the activity of a loaded row and keeps it open.
+func (s *state) openActivity(r *Row) error {
+	bind := rowBind(r.Workspace, r.Person, RowActivity)
+	var err error
+	s.scratch, err = appendOpened(s.scratch[:0], &r.Key, s.slab.get(r.activity), bind[:])
+	if err == nil {
+		err = checkActivity(s.scratch)
+	}
+	if err != nil {
+		return s.damagedBy(fmt.Errorf("activity of person %d: %w", r.Person, err))
+	}
+	ref, err := s.slab.put(r.activity, s.scratch)
+	if err != nil {
+		return s.damagedBy(err)
+	}
+	r.activity = ref
+	r.Flags &^= rowActivitySealed
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (d *fakeDisk) flush(t *testing.T, s *state, frame uint64, max int) {
 	for _, o := range s.takeDirty(nil, max) {
 		r := s.rows.at(o)
 		d.keys[r.Person] = r.Key
-		for kind := RowProfile; kind <= RowContact; kind++ {
+		for kind := RowProfile; kind <= RowActivity; kind++ {
 			at := rowKey{r.Slot, r.Workspace, r.Person, kind}
 			value, part, err := s.appendRow(nil, o, kind, &zeroReader{})
 			switch {
@@ -66,7 +66,7 @@ func (d *fakeDisk) load(t *testing.T) *state {
 			t.Fatal(err)
 		}
 	}
-	for kind := RowProfile; kind <= RowContact; kind++ {
+	for kind := RowProfile; kind <= RowActivity; kind++ {
 		for at, value := range d.rows {
 			if at.kind != kind {
 				continue
@@ -104,7 +104,8 @@ func openAll(t *testing.T, s *state) {
 	for o := range Ord(s.len()) {
 		s.profile(o)
 		s.tail(o)
-		if r := s.row(o); r != nil && r.Flags&(RowSealed|rowTailSealed) != 0 {
+		s.activity(o)
+		if r := s.row(o); r != nil && r.Flags&(RowSealed|rowTailSealed|rowActivitySealed) != 0 {
 			t.Fatalf("ordinal %d is still sealed: %v", o, s.damaged())
 		}
 	}

@@ -9,13 +9,14 @@ const (
 	RowProfile RowKind = iota + 1
 	RowTail
 	RowContact
+	RowActivity
 )
 
 // A Row is the fixed part of one person: three cache lines, without pointers,
 // so that the garbage collector never looks at it. Rows lie in chunks of
 // rowChunk; the ordinal is the position.
 //
-// Bits, BitsRev and NextChange are derived by the engine, never logged, never
+// Bits, BitsRev, NextChange and Stirred are derived by the engine, never logged, never
 // written to disk and outside the checksum. Everything else is changed by
 // apply alone.
 type Row struct {
@@ -31,11 +32,14 @@ type Row struct {
 	contact    Ref
 	LastSeen   UnixSec // time of the last effect of this person
 	Workspace  WorkspaceID
+	activity   Ref
 	Slot       Slot
 	Zone       uint16 // DictZone name; 0 = none
 	Flags      RowFlags
 	idLen      uint8
-	_          [5]byte
+	// Stirred says that an event or an outcome came since Bits was computed:
+	// what Bits says of events is to be judged again. Derived, as Bits is.
+	Stirred bool
 
 	Key [16]byte // seals the personal parts on disk
 	id  [idInline]byte
@@ -55,10 +59,12 @@ const (
 	rowDirtyProfile
 	rowDirtyTail
 	rowDirtyContact
+	rowActivitySealed
+	rowDirtyActivity
 )
 
 const (
-	rowDirty = rowDirtyProfile | rowDirtyTail | rowDirtyContact
+	rowDirty = rowDirtyProfile | rowDirtyTail | rowDirtyContact | rowDirtyActivity
 	// idInline is the longest canonical id that lies in the row.
 	idInline = 48
 	idMax    = 128

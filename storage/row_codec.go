@@ -15,6 +15,7 @@ import (
 //
 //	profile: id hash u64 | clear part | sealed personal part
 //	tail:    sealed tail
+//	activity: sealed activity; a person stored before it was kept has none
 //	contact: as in memory
 //
 // The id is always in the personal part on disk, in memory only when it does
@@ -79,6 +80,8 @@ func (s *state) appendRow(dst []byte, o Ord, kind RowKind, random io.Reader) (
 		mark, ref, sealed = rowDirtyProfile, r.profile, r.Flags&RowSealed != 0
 	case RowTail:
 		mark, ref, sealed = rowDirtyTail, r.tail, r.Flags&rowTailSealed != 0
+	case RowActivity:
+		mark, ref, sealed = rowDirtyActivity, r.activity, r.Flags&rowActivitySealed != 0
 	}
 	switch {
 	case r.Flags&mark == 0:
@@ -93,8 +96,8 @@ func (s *state) appendRow(dst []byte, o Ord, kind RowKind, random io.Reader) (
 	switch {
 	case kind == RowProfile && !sealed:
 		dst, err = s.appendSealedProfile(dst, r, part, random)
-	case kind == RowTail && !sealed:
-		bind := rowBind(r.Workspace, r.Person, RowTail)
+	case (kind == RowTail || kind == RowActivity) && !sealed:
+		bind := rowBind(r.Workspace, r.Person, kind)
 		dst, err = appendSealed(dst, &r.Key, random, part, bind[:])
 	default:
 		dst = append(dst, part...)
@@ -181,7 +184,7 @@ func parseRow(kind RowKind, value []byte) (p storedRow, err error) {
 		if len(p.contents)-int(le32(p.contents)) < sealExtra {
 			return p, fmt.Errorf("sealed part: %w", ErrCorrupt)
 		}
-	case RowTail:
+	case RowTail, RowActivity:
 		if len(p.contents) < sealExtra {
 			return p, fmt.Errorf("sealed part: %w", ErrCorrupt)
 		}
@@ -217,7 +220,8 @@ func (s *state) loadRow(at rowKey, value []byte, key [16]byte) error {
 		return fmt.Errorf("row of person %d: no profile under ordinal %d: %w",
 			at.person, p.ord, ErrCorrupt)
 	}
-	if at.kind == RowTail && r.tail != 0 || at.kind == RowContact && r.contact != 0 {
+	if at.kind == RowTail && r.tail != 0 || at.kind == RowContact && r.contact != 0 ||
+		at.kind == RowActivity && r.activity != 0 {
 		return fmt.Errorf("row of person %d: part %d comes twice: %w",
 			at.person, at.kind, ErrCorrupt)
 	}
@@ -226,9 +230,14 @@ func (s *state) loadRow(at rowKey, value []byte, key [16]byte) error {
 		return fmt.Errorf("row of person %d: %w", at.person, err)
 	}
 	r.LastFrame, r.LastSeen = max(r.LastFrame, p.frame), max(r.LastSeen, p.seen)
-	if at.kind == RowTail {
+	switch at.kind {
+	case RowTail:
 		r.tail = ref
 		r.Flags |= rowTailSealed
+		return nil
+	case RowActivity:
+		r.activity = ref
+		r.Flags |= rowActivitySealed
 		return nil
 	}
 	r.contact = ref

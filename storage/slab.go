@@ -13,6 +13,7 @@ const (
 	slabUnit      = 16
 	slabChunk     = 1 << 20
 	slabChunkUnit = slabChunk / slabUnit
+	slabChunks    = 1 << 32 / slabChunkUnit
 	slabHeader    = 4 // u32 length of the content
 	slabClasses   = 60
 	// slabMax is the longest content of a block: one chunk less the reserved
@@ -78,6 +79,18 @@ func (s *slab) put(old Ref, content []byte) (Ref, error) {
 	return old, nil
 }
 
+// room reports, before two puts of these lengths, whether both will succeed.
+func (s *slab) room(a, b int) error {
+	if a > slabMax || b > slabMax {
+		return ErrTooLarge
+	}
+	units := classUnits(slabClass(a)) + classUnits(slabClass(b))
+	if len(s.chunks) < slabChunks-1 || s.next+units <= slabChunkUnit {
+		return nil
+	}
+	return ErrStateFull
+}
+
 // drop frees a block; 0 is a no-op.
 func (s *slab) drop(r Ref) {
 	if r == 0 {
@@ -101,7 +114,7 @@ func (s *slab) take(class int) (Ref, error) {
 		return r, nil
 	}
 	if len(s.chunks) == 0 || s.next+units > slabChunkUnit {
-		if len(s.chunks) >= 1<<32/slabChunkUnit {
+		if len(s.chunks) >= slabChunks {
 			return 0, ErrStateFull
 		}
 		s.shred()

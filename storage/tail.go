@@ -91,6 +91,28 @@ func (t Tail) Each(f func(TailEvent) bool) {
 	}
 }
 
+// A TailCursor walks over a tail, newest first. It reads no more of an event
+// than is asked for.
+type TailCursor struct {
+	TailEvent
+	c tailCursor
+}
+
+// Cursor begins a walk over the tail. Cost: a few nanoseconds an event, no
+// allocation.
+func (t Tail) Cursor() TailCursor { return TailCursor{c: tailCursor{b: t.b}} }
+
+// Next goes to the next event; false at the end.
+func (c *TailCursor) Next() bool {
+	if !c.c.next() {
+		return false
+	}
+	e, _, ok := parseTailHead(c.c.body)
+	c.TailEvent = e
+	c.Occurred = c.c.occurred
+	return ok
+}
+
 // Prop returns an indexed property of the event.
 func (e TailEvent) Prop(id Name) (Value, bool) {
 	var out Value
@@ -163,13 +185,14 @@ func (c *tailCursor) next() bool {
 	return true
 }
 
-func parseTailBody(b []byte) (e TailEvent, ok bool) {
+// parseTailHead reads everything in front of the properties.
+func parseTailHead(b []byte) (e TailEvent, r reader, ok bool) {
 	if len(b) == 0 || b[0]&^tailFlags != 0 {
-		return e, false
+		return e, r, false
 	}
 	flags := b[0]
 	e.Outcome, e.Clamped = flags&tailOutcome != 0, flags&tailClamped != 0
-	r := reader{b: b[1:]}
+	r = reader{b: b[1:]}
 	e.Event = r.name()
 	if flags&tailItem != 0 {
 		e.Item = r.name()
@@ -182,18 +205,22 @@ func parseTailBody(b []byte) (e TailEvent, ok bool) {
 	if flags&tailProps != 0 {
 		n := r.uvarint()
 		if n > uint64(len(r.b)) {
-			return e, false
+			return e, r, false
 		}
 		e.n, e.props = int(n), r.b
-		for range n {
-			_, _, rest, ok := parseProp(r.b)
-			if !ok {
-				return e, false
-			}
-			r.b = rest
-		}
 	}
-	return e, !r.bad && len(r.b) == 0
+	return e, r, !r.bad
+}
+
+func parseTailBody(b []byte) (e TailEvent, ok bool) {
+	e, r, ok := parseTailHead(b)
+	for range e.n {
+		if !ok {
+			break
+		}
+		_, _, r.b, ok = parseProp(r.b)
+	}
+	return e, ok && len(r.b) == 0
 }
 
 func parseProp(b []byte) (Name, Value, []byte, bool) {

@@ -103,6 +103,7 @@ func newCompiler(set *definition.Set, env Env, b *rule.Builder) *compiler {
 func (c *compiler) compile() {
 	c.workspace()
 	c.names()
+	c.segments()
 	c.index()
 	c.treatments()
 	c.placements()
@@ -200,6 +201,7 @@ func (c *compiler) names() {
 			n.Segments[s.ID] = c.intern(&s.Meta, storage.DictSegment, s.ID)
 		}
 	}
+	c.eventNames(n)
 	for _, p := range sorted(c.set.Placements, metaOfPlacement) {
 		for _, k := range p.Context {
 			if was, ok := n.Context[k.Name]; ok && was.Type != k.Type {

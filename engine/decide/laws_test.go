@@ -316,7 +316,7 @@ func TestCalendarWindow(t *testing.T) {
 			Unit: definition.Unit(1 + r.IntN(6)), Every: 1 + r.IntN(3), WeekStart: r.IntN(7),
 		}
 		at := 200_000_000 + r.Int64N(2_000_000_000)
-		start, end := calendarWindow(w, at, zone)
+		start, end := rule.CalendarWindow(w, at, zone)
 		want := label(w, at, zone)
 		ok := start <= at && at < end && label(w, start, zone) == want &&
 			label(w, end-1, zone) == want && label(w, end, zone) != want

@@ -175,10 +175,10 @@ const schemaFirst = `{
       }
     },
     "segment": {
-      "description": "A named group of people, filled by upload.",
+      "description": "A named group of people: filled by upload, or by a rule.",
       "type": "object",
       "additionalProperties": false,
-      "required": ["members"],
+      "oneOf": [{"required": ["members"]}, {"required": ["rule"]}],
       "properties": {
         "kind": true,
         "id": {"$ref": "#/$defs/id"},
@@ -186,7 +186,8 @@ const schemaFirst = `{
         "description": {"$ref": "#/$defs/human"},
         "owner": {"$ref": "#/$defs/text"},
         "labels": {"$ref": "#/$defs/labels"},
-        "members": {"const": "static"}
+        "members": {"const": "static"},
+        "rule": {"$ref": "#/$defs/tree"}
       }
     },
     "cap": {

@@ -279,7 +279,23 @@ const schemaSecond = `    "offer": {
             "id": {"type": "string", "minLength": 1, "maxLength": 128},
             "attributes": {"type": "object", "maxProperties": 512},
             "tags": {"type": "array"},
-            "events": {"type": "array"},
+            "events": {
+              "description": "What the person did, in the order in which it came.",
+              "type": "array",
+              "items": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                  "event": {"$ref": "#/$defs/data_name"},
+                  "event_id": {"type": "string"},
+                  "outcome": {"$ref": "#/$defs/data_name"},
+                  "offer": {"$ref": "#/$defs/id"},
+                  "occurred_at": {"$ref": "#/$defs/time"},
+                  "properties": {"type": "object"}
+                },
+                "oneOf": [{"required": ["event"]}, {"required": ["outcome"]}]
+              }
+            },
             "identities": {"type": "array"},
             "consents": {"type": "array"},
             "blacklist": {"type": "array"},

@@ -175,7 +175,11 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
         {"$ref": "#/$defs/context_atom"},
         {"$ref": "#/$defs/tag_atom"},
         {"$ref": "#/$defs/segment_atom"},
-        {"$ref": "#/$defs/percent_atom"}
+        {"$ref": "#/$defs/percent_atom"},
+        {"$ref": "#/$defs/event_atom"},
+        {"$ref": "#/$defs/outcome_atom"},
+        {"$ref": "#/$defs/sequence_atom"},
+        {"$ref": "#/$defs/unseen_atom"}
       ],
       "unevaluatedProperties": false
     },
@@ -219,6 +223,148 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
         "percent": {"$ref": "#/$defs/range"},
         "salt": {"type": "string", "minLength": 1, "maxLength": 256}
       }
+    },
+    "event_atom": {
+      "description": "What the person did; * is any event. Without more: at least once.",
+      "required": ["event"],
+      "properties": {
+        "event": {"$ref": "#/$defs/data_name"},
+        "where": {"$ref": "#/$defs/where"},
+        "of": {"description": "An indexed property.", "$ref": "#/$defs/data_name"},
+        "sum": {"$ref": "#/$defs/compared"},
+        "min": {"$ref": "#/$defs/compared"},
+        "max": {"$ref": "#/$defs/compared"},
+        "avg": {"$ref": "#/$defs/compared"}
+      },
+      "$ref": "#/$defs/gathered"
+    },
+    "outcome_atom": {
+      "description": "What came of offers.",
+      "required": ["outcome"],
+      "properties": {
+        "outcome": {"$ref": "#/$defs/outcome"},
+        "offers": {"$ref": "#/$defs/chosen"}
+      },
+      "$ref": "#/$defs/gathered"
+    },
+    "sequence_atom": {
+      "description": "One event after the other; within is the time from first to last.",
+      "required": ["sequence", "within"],
+      "properties": {
+        "sequence": {
+          "type": "array",
+          "items": {"$ref": "#/$defs/step"},
+          "minItems": 2,
+          "maxItems": 8
+        },
+        "within": {"$ref": "#/$defs/span"},
+        "without": {"$ref": "#/$defs/step"}
+      }
+    },
+    "unseen_atom": {
+      "required": ["not_seen_for"],
+      "properties": {"not_seen_for": {"$ref": "#/$defs/span"}}
+    },
+    "step": {
+      "type": "object",
+      "oneOf": [
+        {
+          "additionalProperties": false,
+          "required": ["event"],
+          "properties": {
+            "event": {"$ref": "#/$defs/data_name"},
+            "where": {"$ref": "#/$defs/where"},
+            "note": {"type": "string"},
+            "id": {"type": "string"}
+          }
+        },
+        {
+          "additionalProperties": false,
+          "required": ["outcome"],
+          "properties": {
+            "outcome": {"$ref": "#/$defs/outcome"},
+            "offers": {"$ref": "#/$defs/chosen"},
+            "note": {"type": "string"},
+            "id": {"type": "string"}
+          }
+        }
+      ]
+    },
+    "outcome": {
+      "enum": [
+        "impression", "send", "delivered", "click", "accept", "convert", "reject", "dismiss"
+      ]
+    },
+    "chosen": {
+      "description": "An offer that one of the ids or groups names.",
+      "anyOf": [
+        {"const": "all"},
+        {
+          "type": "object",
+          "additionalProperties": false,
+          "minProperties": 1,
+          "properties": {
+            "ids": {"type": "array", "items": {"$ref": "#/$defs/id"}, "minItems": 1},
+            "groups": {"type": "array", "items": {"$ref": "#/$defs/group"}, "minItems": 1}
+          }
+        }
+      ]
+    },
+    "gathered": {
+      "properties": {
+        "count": {"$ref": "#/$defs/compared"},
+        "first": {"description": "Its time, or its property.", "$ref": "#/$defs/compared"},
+        "last": {"description": "Its time, or its property.", "$ref": "#/$defs/compared"},
+        "distinct": {
+          "description": "day: count counts days. Else different values of a property.",
+          "anyOf": [{"const": "day"}, {"$ref": "#/$defs/compared"}]
+        },
+        "within": {"$ref": "#/$defs/span"},
+        "window": {
+          "anyOf": [
+            {"$ref": "#/$defs/window"},
+            {
+              "type": "object",
+              "additionalProperties": false,
+              "required": ["between"],
+              "properties": {
+                "between": {
+                  "description": "[from, until).",
+                  "type": "array",
+                  "items": {"$ref": "#/$defs/time"},
+                  "minItems": 2,
+                  "maxItems": 2
+                }
+              }
+            }
+          ]
+        }
+      },
+      "not": {"required": ["within", "window"]}
+    },
+    "where": {
+      "description": "All must hold for one event.",
+      "type": "array",
+      "minItems": 1,
+      "maxItems": 8,
+      "items": {
+        "type": "object",
+        "required": ["property"],
+        "minProperties": 2,
+        "properties": {
+          "property": {"$ref": "#/$defs/data_name"},
+          "note": {"type": "string"},
+          "id": {"type": "string"}
+        },
+        "$ref": "#/$defs/comparisons",
+        "unevaluatedProperties": false
+      }
+    },
+    "compared": {
+      "type": "object",
+      "minProperties": 1,
+      "$ref": "#/$defs/comparisons",
+      "unevaluatedProperties": false
     },
     "value": {
       "anyOf": [

@@ -135,7 +135,7 @@ type Property struct {
 	Pos     Pos
 }
 
-// Segment: Static, or with a Rule (dynamic; not supported yet, a fault).
+// Segment: Static, or with a Rule (dynamic): a condition tree.
 type Segment struct {
 	Meta
 	Static bool

@@ -21,10 +21,6 @@ func unsupported() []struct{ text, want string } {
 			"f.yaml:1:7: kind: kind invariant is not supported yet",
 		},
 		{
-			"kind: segment\nid: s\nrule: {all: []}\n",
-			"f.yaml:3:1: segment/s: rule: rule (a dynamic segment) is not supported yet",
-		},
-		{
 			placement + "sticky: hold\n",
 			"f.yaml:5:9: placement/p: sticky: sticky: hold is not supported yet",
 		},

@@ -212,15 +212,10 @@ func (o *object) event(m Meta) *Event {
 
 func (o *object) segment(m Meta) *Segment {
 	s := &Segment{Meta: m}
-	if o.node.Get("rule") != nil {
-		for i := range o.node.Keys {
-			if o.node.Keys[i].Name == "rule" {
-				f := field{o.r, o.node, o.doc, "rule"}
-				f.faultAt(o.node.Keys[i].Pos, "rule (a dynamic segment) is not supported yet")
-			}
+	if f, ok := o.get("rule"); ok {
+		if f.expect(NodeMap, "a condition such as {tag: NAME}") {
+			s.Rule = f.node
 		}
-		f, _ := o.get("rule")
-		s.Rule = f.node
 		if members, both := o.get("members"); both {
 			members.fault("a segment has members or a rule, not both")
 		}

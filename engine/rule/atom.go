@@ -57,6 +57,7 @@ const (
 	testBlacklisted          // channel is blocked
 	testReachable            // channel has an address
 	testDerived              // a whole sub-tree
+	testEvent                // what behaviour comes to passes inner
 )
 
 // test is an atom made ready to be judged. Only the fields of its kind are set.
@@ -81,6 +82,10 @@ type test struct {
 	bounded  [2]bool // testVersion: which ends there are
 	pattern  *regexp.Regexp
 	tree     *derived
+
+	behaviour *behaviour
+	inner     *test // of behaviour: what its value must pass
+	want      want
 }
 
 // compiled is a test with its canonical key and where its bit lives.
@@ -109,6 +114,8 @@ func compile(l *leaf) compiled {
 		t.kind = testBlacklisted
 	case subjectReachable:
 		t.kind = testReachable
+	case subjectEvent:
+		t.compileEvent(l)
 	default:
 		t.compileValue(l)
 	}
@@ -366,6 +373,8 @@ func (t *test) impossible() bool {
 		return t.lo >= t.hi
 	case testFloat:
 		return t.flo > t.fhi
+	case testEvent:
+		return t.inner != nil && t.inner.impossible()
 	}
 	return false
 }
@@ -411,6 +420,13 @@ func (t *test) key(request bool) string {
 	}
 	for _, v := range t.words() {
 		b.WriteString(" " + strconv.Quote(v))
+	}
+	if t.behaviour != nil {
+		num("w", int64(t.want))
+		b.WriteString(t.behaviour.key())
+		if t.inner != nil {
+			b.WriteString(" " + t.inner.key(false))
+		}
 	}
 	return hashed(b.String())
 }

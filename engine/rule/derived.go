@@ -29,7 +29,7 @@ func deriveNode(n *node) (*derived, string) {
 	if n.kind == nodeLeaf {
 		c := compile(n.leaf)
 		d.test = c.test
-		d.timed, d.calendar = c.test.timed(), c.test.dynamic()
+		d.timed, d.calendar = c.test.timed(), c.test.local()
 		return d, c.key
 	}
 	keys := make([]string, 0, len(n.subs))

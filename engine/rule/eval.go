@@ -14,7 +14,7 @@ import (
 // atom that depends on time, to what holds for w at w.Now; other bits keep
 // their values. from is the Rev for which bits is complete: 0, or more than
 // p.Rev, means that nothing is known yet and every atom is judged; p.Rev means
-// that only time has passed.
+// that only time has passed, or that events have come.
 //
 // next is a second at or before the earliest instant after w.Now at which an
 // atom of p changes with time alone, 0xFFFFFFFF when there is none until 2106.
@@ -118,6 +118,8 @@ func (e *evaluation) judge(t *test) bool {
 		return profile.HasAddress(t.channel)
 	case testDerived:
 		return e.derived(t.tree)
+	case testEvent:
+		return e.event(t)
 	}
 	value, ok := profile.Attr(t.id)
 	if !ok {
@@ -148,15 +150,26 @@ func (e *evaluation) tag(t *test) bool {
 	return found
 }
 
-// timed says that the answer can change with time alone.
+// timed says that the answer can change with time alone, or with an event.
 func (t *test) timed() bool {
 	switch t.kind {
-	case testTag, testTagValues:
+	case testTag, testTagValues, testEvent:
 		return true
 	case testDerived:
 		return t.tree.timed
 	}
 	return t.dynamic() && !t.zonal()
+}
+
+// local says that the test needs the person's calendar.
+func (t *test) local() bool {
+	switch t.kind {
+	case testDerived:
+		return t.tree.calendar
+	case testEvent:
+		return t.inner != nil && t.inner.dynamic()
+	}
+	return t.dynamic()
 }
 
 // dynamic says that the test needs the clock or the zone.

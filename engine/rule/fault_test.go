@@ -29,13 +29,43 @@ func wantFaults(t *testing.T, rule string, want ...string) {
 	}
 }
 
-// Law 6: the exact place, field, message and suggestion of every fault.
+// Law 7: the exact place, field, message and suggestion of every fault.
 func TestFaults(t *testing.T) {
 	f := func(rule string, want ...string) { t.Helper(); wantFaults(t, rule, want...) }
-	for _, word := range []string{"tier", "event", "outcome", "sequence", "not_seen_for"} {
-		f(`{"`+word+`":"x"}`, fmt.Sprintf(`1:%d eligibility.%s: %s is not supported yet`,
-			len(word)+5, word, word))
-	}
+	f(`{"tier":"x"}`, `1:9 eligibility.tier: tier is not supported yet`)
+	f(`{"event":"ordr"}`, `1:10 eligibility.event: there is no event "ordr" -> order`)
+	f(`{"event":"order","where":[{"property":"sk","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: the event "order" has no property "sk" -> sku`)
+	f(`{"event":"order","where":[{"property":"note","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: the property "note" is not indexed: only indexed ones `+
+			`are kept for rules`)
+	f(`{"event":"order","where":[{"property":"items[].category","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: "items[].category" looks into a list or a map, which is `+
+			`not supported yet`)
+	f(`{"event":"*","where":[{"property":"sku","is":"a"}]}`,
+		`1:22 eligibility.where: where needs the name of one event`)
+	f(`{"event":"order","sum":{"gte":3}}`, `1:24 eligibility.sum: sum needs of: PROPERTY`)
+	f(`{"event":"order","sum":{"gte":3},"of":"sku"}`,
+		`1:39 eligibility.of: "sku" is a string: an int or a float is expected`)
+	f(`{"event":"order","count":2}`,
+		`1:26 eligibility.count: a comparison such as {gte: 2} is expected, not the number 2`)
+	f(`{"event":"order","count":{"gte":2},"sum":{"gte":2},"of":"qty"}`,
+		`1:1 eligibility: one of count, sum, min, max, avg, first, last, distinct is expected, not `+
+			`count and sum`)
+	f(`{"event":"order","within":"30d","window":"lifetime"}`,
+		`1:42 eligibility.window: within and window do not stand together`)
+	f(`{"event":"order","window":{"calendar":"fortnight"}}`,
+		`1:39 eligibility.window.calendar: one of hour, day, week, month, quarter, year is expected, `+
+			`not "fortnight"`)
+	f(`{"outcome":"clik"}`, `1:12 eligibility.outcome: there is no outcome "clik" -> click`)
+	f(`{"outcome":"click","offers":{"ids":["cupon"]}}`,
+		`1:37 eligibility.offers.ids[0]: there is no offer "cupon" -> coupon`)
+	f(`{"sequence":[{"event":"order"}],"within":"3d"}`,
+		`1:13 eligibility.sequence: a list of 2 to 8 events is expected, not 1`)
+	f(`{"sequence":[{"event":"order"},{"event":"visit","count":{"gte":2}}],"within":"3d"}`,
+		`1:49 eligibility.sequence[1].count: unknown key "count"`)
+	f(`{"not_seen_for":"a week"}`, `1:17 eligibility.not_seen_for: "a week" is not a duration: a `+
+		`whole number and s, m, h, d or w, from 1s to ten years, such as 90s, 4h, 30d`)
 	f(`{"attribute":"agee","gte":18}`,
 		`1:14 eligibility.attribute: there is no attribute "agee" -> age`)
 	f(`{"attrbute":"age","gte":18}`,
@@ -44,7 +74,7 @@ func TestFaults(t *testing.T) {
 		"{\"segment\":\"friend\"}]}",
 		`1:16 eligibility.all[0].tag: there is no tag "chrun" -> churn`,
 		`2:21 eligibility.all[1].gtee: unknown key "gtee" -> gte`,
-		`3:13 eligibility.all[2].segment: there is no static segment "friend" -> friends`)
+		`3:13 eligibility.all[2].segment: there is no segment "friend" -> friends`)
 	f(`{"attribute":"gender","in":["femal","male"]}`,
 		`1:29 eligibility.in[0]: "femal" is no value of "gender" -> female`)
 	f(`{"attribute":"age","gt":"18"}`,
@@ -121,7 +151,7 @@ func TestFaultsOfShape(t *testing.T) {
 	f(`{"all":[],"saftey":true}`, `1:11 eligibility.saftey: unknown key "saftey" -> safety`)
 	f(`{"safety":true}`,
 		`1:1 eligibility: a condition names one of all, any, not, attribute, tag, `+
-			`segment, percent, context`)
+			`segment, percent, context, event, outcome, sequence, not_seen_for`)
 	f(`{"attribute":"city","is":{"offer":"categry"}}`,
 		`1:35 eligibility.is.offer: the offer has no attribute "categry" -> category`)
 	f(`{"attribute":"age","is":{"offer":"category"}}`,

@@ -20,6 +20,8 @@ const (
 	subjectWithdrawn
 	subjectBlacklisted
 	subjectReachable
+	subjectEvent    // events, outcomes, sequences
+	subjectProperty // of an event, in where
 )
 
 // op is how a leaf compares. There is no negative one.
@@ -62,6 +64,8 @@ type leaf struct {
 	fold    bool // ignore case
 	values  []operand
 	pattern *regexp.Regexp // of matches
+
+	behaviour *behaviour // of events
 }
 
 // operand is a value of a leaf. num holds a bool as 0 or 1, an int, the days of a
@@ -76,9 +80,14 @@ type operand struct {
 }
 
 // asksKnown returns the leaf that asks for what l names to be known, or nil
-// when there is nothing to know: labels and segments are held or not.
+// when there is nothing to know: labels and static segments are held or not. Of
+// events it asks that the window is known and something comes out of it.
 func (l *leaf) asksKnown() *leaf {
 	switch {
+	case l.subject == subjectEvent:
+		return &leaf{
+			subject: l.subject, name: l.name, typ: l.typ, behaviour: l.behaviour, op: opIsSet,
+		}
 	case l.subject == subjectAttribute, l.subject == subjectContext,
 		l.subject == subjectTag && l.enum:
 		return &leaf{

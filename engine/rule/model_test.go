@@ -12,6 +12,7 @@ import (
 type world struct {
 	draw
 	profiles []storage.Profile
+	lives    []life
 }
 
 func newWorld(t testing.TB, seed uint64, count int) world {
@@ -21,7 +22,12 @@ func newWorld(t testing.TB, seed uint64, count int) world {
 		patches[i] = d.patch()
 	}
 	patches[0] = &storage.Patch{}
-	return world{d, people(t, patches...)}
+	w := world{draw: d, profiles: people(t, patches...)}
+	for range count {
+		w.lives = append(w.lives, d.life(t))
+	}
+	w.lives[0] = life{}
+	return w
 }
 
 func (w *world) who(t testing.TB) *Who {
@@ -29,6 +35,8 @@ func (w *world) who(t testing.TB) *Who {
 		ID: fmt.Appendf(nil, "u%d", w.IntN(1000)), Profile: w.profiles[w.IntN(len(w.profiles))],
 		Zone: zone(t, w.one(zones()...)), Now: w.now,
 	}
+	l := w.lives[w.IntN(len(w.lives))]
+	who.Tail, who.Activity, who.Home = l.tail, l.activity, l.home
 	if w.IntN(10) == 0 {
 		who.ID = nil
 	}
@@ -128,11 +136,12 @@ func TestDerivedMeaning(t *testing.T) {
 // next change has come is always the row that is judged anew.
 func TestTimeTravel(t *testing.T) {
 	steps, changes := 0, 0
-	for seed := range uint64(40 * effort()) {
+	for seed := range uint64(9 * effort()) {
 		w := newWorld(t, seed, 12)
 		var trees []*Tree
 		for range 25 {
 			trees = append(trees, mustParse(t, w.timed()), mustParse(t, `{"tag":"churn"}`),
+				mustParse(t, w.event()),
 				mustParse(t, w.rule(2)))
 		}
 		wide := &node{kind: nodeAny}

@@ -58,6 +58,8 @@ func (l *leaf) naive(w *Who, ctx []ContextValue) bool {
 		return w.Profile.Blacklisted(l.channel)
 	case subjectReachable:
 		return w.Profile.HasAddress(l.channel)
+	case subjectEvent:
+		return l.naiveEvent(w)
 	}
 	v, ok := l.naiveValue(w, ctx)
 	if !ok || l.op == opIsSet {
@@ -100,6 +102,11 @@ func (l *leaf) naiveValue(w *Who, ctx []ContextValue) (any, bool) {
 	if !ok {
 		return nil, false
 	}
+	return l.naiveTyped(v)
+}
+
+// naiveTyped reads a value of the declared type; ok is false for another.
+func (l *leaf) naiveTyped(v storage.Value) (any, bool) {
 	switch l.typ {
 	case definition.TypeBool:
 		return v.Num == 1, v.Kind == storage.KindBool && v.Num <= 1

@@ -29,7 +29,10 @@ func Parse(n *definition.Node, names *Names, field string) (*Tree, []definition.
 	if len(p.faults) > 0 {
 		return nil, p.faults
 	}
-	t := &Tree{rule: part.node, safe: part.safe || p.sensitive}
+	t := &Tree{
+		rule: part.node, safe: part.safe || p.sensitive, sensitive: p.sensitive, nodes: p.nodes,
+		depth: p.depth,
+	}
 	if t.safe {
 		t.known = asks(part.node)
 	}
@@ -42,6 +45,7 @@ type parser struct {
 	faults    []definition.Fault
 	nodes     int
 	values    int
+	depth     int  // deepest
 	sensitive bool // a sensitive attribute is named
 }
 
@@ -115,6 +119,7 @@ func subjects() []string {
 
 // tree reads one map of a tree; negated says that it stands under a not.
 func (p *parser) tree(at place, depth int, negated bool) part {
+	p.depth = max(p.depth, depth)
 	switch p.nodes++; {
 	case depth > MaxDepth:
 		at.fault("the rule is nested deeper than %d levels", MaxDepth)
@@ -138,8 +143,17 @@ func (p *parser) tree(at place, depth int, negated bool) part {
 	case "not":
 		at.close([]string{subject})
 		p.negation(&result, value, reading{depth, negated})
-	case "tier", "event", "outcome", "sequence", "not_seen_for":
+	case "tier":
+		at.close([]string{subject, "is", "in", "gte", "lte"})
 		value.fault("%s is not supported yet", subject)
+	case "event", "outcome":
+		result.node = p.event(at, value, subject)
+	case "sequence":
+		result.node = p.sequence(at, value)
+	case "not_seen_for":
+		result.node = p.unseen(at, value)
+	case "segment":
+		p.segment(&result, at, value, reading{depth, negated})
 	default:
 		result.node = p.atom(at, value, subject)
 	}
@@ -192,7 +206,8 @@ func (at place) subject() (string, bool) {
 			p.near(k.Name, subjects(), "unknown condition %q", brief(k.Name))
 			return "", false
 		}
-		at.fault("a condition names one of %s", strings.Join(subjects()[:8], ", "))
+		at.fault("a condition names one of %s", strings.Join(slices.DeleteFunc(subjects(),
+			func(s string) bool { return s == "tier" }), ", "))
 		return "", false
 	}
 	at.fault("a condition names one thing; this one names %s: join them with all or any",

@@ -14,18 +14,6 @@ func (p *parser) atom(at, value place, subject string) *node {
 	switch subject {
 	case "percent":
 		return p.percent(at, value)
-	case "segment":
-		at.close([]string{subject})
-		name, ok := value.text("the id of a segment")
-		if !ok {
-			return nil
-		}
-		id, ok := p.names.Segments[name]
-		if !ok {
-			value.near(name, keys(p.names.Segments), "there is no static segment %q", brief(name))
-			return nil
-		}
-		return leafNode(leaf{subject: subjectSegment, name: name, id: id})
 	case "tag":
 		return p.tag(at, value)
 	case "context":
@@ -312,6 +300,10 @@ func (c comparing) fits(l leaf) bool {
 	}
 	if l.subject == subjectContext && slices.Contains(calendar, c.word) {
 		c.fault("%s of a context key is not supported yet", c.word)
+		return false
+	}
+	if l.subject == subjectProperty && slices.Contains(calendar, c.word) {
+		c.fault("%s of a property is not supported yet", c.word)
 		return false
 	}
 	return true

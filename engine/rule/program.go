@@ -23,7 +23,7 @@ type Program struct {
 	RequestWords int    // words EvalRequest fills, 0..8
 
 	requestAtoms []Atom
-	timed        []uint16 // bits of atoms that change with time alone
+	timed        []uint16 // bits of atoms that change with time alone or with an event
 	calendar     bool     // an atom needs the zone
 }
 
@@ -165,7 +165,7 @@ func (b *Builder) Program() *Program {
 		if t.timed() {
 			p.timed = append(p.timed, uint16(i))
 		}
-		p.calendar = p.calendar || t.dynamic() || t.kind == testDerived && t.tree.calendar
+		p.calendar = p.calendar || t.local()
 	}
 	return p
 }

@@ -277,8 +277,12 @@ func TestAllocations(t *testing.T) {
 	d := newDraw(3)
 	builder := NewBuilder(nil)
 	var conds []Cond
-	for len(conds) < 60 {
-		c, err := builder.Cond(mustParse(t, d.rule(2)))
+	for len(conds) < 120 {
+		text := d.event()
+		if len(conds) < 60 {
+			text = d.rule(2)
+		}
+		c, err := builder.Cond(mustParse(t, text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,6 +299,8 @@ func TestAllocations(t *testing.T) {
 	p := builder.Program()
 	who := &Who{ID: []byte("u1"), Profile: people(t, full(d))[0], Zone: zone(t,
 		"America/New_York"), Now: d.now}
+	l := d.busy(t, 3000)
+	who.Tail, who.Activity, who.Home = l.tail, l.activity, l.home
 	ctx := d.context()
 	var user [UserWords]uint64
 	request := make([]uint64, p.RequestWords)

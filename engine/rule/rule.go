@@ -18,14 +18,18 @@
 //     two Programs with one Rev have one layout.
 //  5. Never late: no atom changes between the time of EvalUser and the instant
 //     it returns.
-//  6. Every fault of a tree is found at once, with its place, field and, where
+//  6. The log is the truth: what is asked of events is answered as the whole log
+//     of the person would, to the millisecond inside the tail, by calendar day of
+//     the workspace beyond it, and not at all where neither reaches.
+//  7. Every fault of a tree is found at once, with its place, field and, where
 //     a word is near, a suggestion. No input panics; depth, nodes, values and
 //     regular expressions are bounded.
 //
 // Path: definition.Node → Parse → Tree → Builder.Cond → Cond; Builder.Program.
 //
 // Cost: Parse and Builder run at publish. EvalUser looks at every atom once
-// (about 0.1 µs each), EvalRequest likewise, Holds at a few words; none of them
+// (about 0.1 µs each; one on events walks over the tail as far as its window
+// reaches, about 10 ns an event), EvalRequest likewise, Holds at a few words; none of them
 // allocates. A Program, a Tree and a Cond are immutable and may be read by any
 // number of goroutines; a Builder belongs to one.
 package rule
@@ -68,6 +72,10 @@ type Names struct {
 	Attributes map[string]Attribute
 	Tags       map[string]Tag
 	Segments   map[string]storage.Name // static ones
+	Rules      map[string]*Tree        // dynamic segments
+	Events     map[string]Event
+	Outcomes   map[string]storage.Name // DictEvent ids
+	Offers     []OfferName
 	Context    map[string]ContextKey
 	Offer      *definition.Node // attributes of the offer whose rule this is; nil elsewhere
 	Today      storage.UnixMsec // time of the publish; no fault depends on it
@@ -100,7 +108,11 @@ type Who struct {
 	ID      []byte // canonical id
 	Profile storage.Profile
 	Zone    *time.Location // the person's, else the workspace's; nil counts as UTC
+	Home    *time.Location // the workspace's, in which days of events are counted; nil: UTC
 	Now     storage.UnixMsec
+
+	Tail     storage.Tail // what the person did
+	Activity storage.Activity
 }
 
 // ContextValue is one value of a request's context. Of two values of one key
@@ -115,6 +127,10 @@ type Tree struct {
 	rule  *node
 	known []*node // what a safety rule asks to be known
 	safe  bool
+
+	sensitive bool // it names a sensitive attribute
+	nodes     int
+	depth     int
 }
 
 // True returns the empty rule: it holds for everybody.

@@ -45,6 +45,20 @@ func testNames() *Names {
 			"complaint": {ID: 3},
 		},
 		Segments: map[string]storage.Name{"uploaded": 1, "friends": 2},
+		Events: map[string]Event{
+			"order": {ID: 1, Properties: map[string]Property{
+				"amount": {ID: 1, Type: definition.TypeFloat, Indexed: true},
+				"new":    {ID: 2, Type: definition.TypeBool, Indexed: true},
+				"sku":    {ID: 3, Type: definition.TypeString, Indexed: true},
+				"qty":    {ID: 4, Type: definition.TypeInt, Indexed: true},
+				"note":   {ID: 5, Type: definition.TypeString},
+			}},
+			"visit": {ID: 2}, "open": {ID: 3},
+		},
+		Outcomes: map[string]storage.Name{"impression": 11, "click": 12},
+		Offers: []OfferName{
+			{"coupon", 1, "growth/a"}, {"points", 2, "growth/b"}, {"story", 3, "brand"},
+		},
 		Context: map[string]ContextKey{
 			"page":  {ID: 1, Type: definition.TypeString},
 			"hour":  {ID: 2, Type: definition.TypeInt},
@@ -230,7 +244,7 @@ func (d draw) rule(depth int) string {
 
 func (d draw) atom() string {
 	sign := d.one("", "", "not_")
-	switch d.IntN(16) {
+	switch d.IntN(19) {
 	case 0:
 		return `{"tag":"churn"}`
 	case 1:
@@ -261,6 +275,8 @@ func (d draw) atom() string {
 	case 12:
 		return `{"attribute":"` + d.one("age", "city", "illness", "birthday", "app") +
 			`","is_set":` + d.one("true", "false") + `}`
+	case 16, 17, 18:
+		return d.event()
 	case 13:
 		return `{"attribute":"subscribed","is":` + d.one("true", "false") + `}`
 	}

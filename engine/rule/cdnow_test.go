@@ -1,0 +1,340 @@
+package rule
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// purchase is one line of the file; all happen at noon UTC.
+type purchase struct {
+	customer string
+	at       time.Time
+	cds      int
+	amount   float64
+}
+
+// readPurchases reads cdnow/CDNOW_master.txt below TACT_DATA, in order of time.
+func readPurchases(t *testing.T) []purchase {
+	t.Helper()
+	dir := os.Getenv("TACT_DATA")
+	if dir == "" {
+		t.Skip("TACT_DATA is not set: it names the folder that holds cdnow/CDNOW_master.txt")
+	}
+	f, err := os.Open(filepath.Join(dir, "cdnow", "CDNOW_master.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []purchase
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var p purchase
+		var date string
+		if strings.HasPrefix(strings.TrimSpace(lines.Text()), "customer_id") {
+			continue
+		}
+		if _, err := fmt.Sscan(lines.Text(), &p.customer, &date, &p.cds, &p.amount); err != nil {
+			t.Fatalf("%q: %v", lines.Text(), err)
+		}
+		if p.at, err = time.Parse("20060102 15", date+" 12"); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	slices.SortStableFunc(all, func(a, b purchase) int { return a.at.Compare(b.at) })
+	if len(all) != 69_659 {
+		t.Fatalf("%d purchases", len(all))
+	}
+	return all
+}
+
+// past is what one customer bought before now, oldest first.
+type past struct {
+	now time.Time
+	all []purchase
+}
+
+func (p past) since(from time.Time) []purchase {
+	i := 0
+	for i < len(p.all) && !p.all[i].at.After(from) {
+		i++
+	}
+	return p.all[i:]
+}
+
+func (p past) within(days int) []purchase { return p.since(p.now.AddDate(0, 0, -days)) }
+
+func total(list []purchase) (sum float64) {
+	for _, p := range list {
+		sum += p.amount
+	}
+	return sum
+}
+
+func discs(list []purchase) (n int) {
+	for _, p := range list {
+		n += p.cds
+	}
+	return n
+}
+
+func some(list []purchase, f func(purchase) bool) (n int) {
+	for _, p := range list {
+		if f(p) {
+			n++
+		}
+	}
+	return n
+}
+
+func days(list []purchase) int {
+	seen := map[time.Time]bool{}
+	for _, p := range list {
+		seen[p.at] = true
+	}
+	return len(seen)
+}
+
+func (p past) last() time.Time {
+	if len(p.all) == 0 {
+		return time.Time{}
+	}
+	return p.all[len(p.all)-1].at
+}
+
+// monthBegin is the first midnight of the month of now.
+func (p past) monthBegin() time.Time {
+	return time.Date(p.now.Year(), p.now.Month(), 1, 0, 0, 0, 0, time.UTC)
+}
+
+// audience is a rule with the count it must equal.
+type audience struct {
+	rule  string
+	holds func(past) bool
+}
+
+func audiences() []audience {
+	year := func(p past) time.Time { return time.Date(p.now.Year(), 1, 1, 0, 0, 0, 0, time.UTC) }
+	big := func(p purchase) bool { return p.amount >= 100 }
+	const buy = `{"event":"buy"`
+	return []audience{
+		{buy + `}`, func(p past) bool { return len(p.all) > 0 }},
+		{buy + `,"count":{"gte":2},"within":"90d"}`, func(p past) bool { return len(p.within(90)) >= 2 }},
+		{buy + `,"count":{"gte":3},"within":"180d"}`,
+			func(p past) bool { return len(p.within(180)) >= 3 }},
+		{buy + `,"count":{"is":1}}`, func(p past) bool { return len(p.all) == 1 }},
+		{buy + `,"count":{"gte":10}}`, func(p past) bool { return len(p.all) >= 10 }},
+		{buy + `,"count":{"gt":50}}`, func(p past) bool { return len(p.all) > 50 }},
+		{buy + `,"count":{"is":0},"within":"30d"}`, func(p past) bool { return len(p.within(30)) == 0 }},
+		{`{"not":` + buy + `,"within":"365d"}}`, func(p past) bool { return len(p.within(365)) == 0 }},
+		{`{"not_seen_for":"180d"}`, func(p past) bool { return len(p.within(180)) == 0 }},
+		{`{"all":[` + buy + `},{"not_seen_for":"180d"}]}`, // lapsed
+			func(p past) bool { return len(p.all) > 0 && len(p.within(180)) == 0 }},
+		{`{"all":[{"not_seen_for":"60d"},` + buy + `,"count":{"gte":5}}]}`,
+			func(p past) bool { return len(p.within(60)) == 0 && len(p.all) >= 5 }},
+		{buy + `,"sum":{"gte":500},"of":"amount"}`, func(p past) bool { return total(p.all) >= 500 }},
+		{buy + `,"sum":{"gte":100},"of":"amount","within":"90d"}`,
+			func(p past) bool { return total(p.within(90)) >= 100 }},
+		{buy + `,"sum":{"lt":20},"of":"amount","within":"270d"}`,
+			func(p past) bool { return total(p.within(270)) < 20 }},
+		{buy + `,"sum":{"gte":20},"of":"cds","within":"120d"}`,
+			func(p past) bool { return discs(p.within(120)) >= 20 }},
+		{buy + `,"max":{"gte":200},"of":"amount"}`, func(p past) bool {
+			return some(p.all, func(x purchase) bool { return x.amount >= 200 }) > 0
+		}},
+		{buy + `,"min":{"lt":10},"of":"amount","within":"200d"}`, func(p past) bool {
+			return some(p.within(200), func(x purchase) bool { return x.amount < 10 }) > 0
+		}},
+		{buy + `,"avg":{"gte":4},"of":"cds"}`, func(p past) bool {
+			return len(p.all) > 0 && float64(discs(p.all))/float64(len(p.all)) >= 4
+		}},
+		{buy + `,"max":{"is":1},"of":"cds"}`, func(p past) bool {
+			return len(p.all) > 0 && some(p.all, func(x purchase) bool { return x.cds > 1 }) == 0
+		}},
+		{buy + `,"distinct":"day","count":{"gte":4},"within":"150d"}`,
+			func(p past) bool { return days(p.within(150)) >= 4 }},
+		{buy + `,"where":[{"property":"amount","gte":100}],"within":"80d"}`,
+			func(p past) bool { return some(p.within(80), big) > 0 }},
+		{buy + `,"where":[{"property":"amount","gte":20},{"property":"cds","lte":2}],` +
+			`"count":{"gte":2},"within":"60d"}`, func(p past) bool {
+			return some(p.within(60), func(x purchase) bool { return x.amount >= 20 && x.cds <= 2 }) >= 2
+		}},
+		{buy + `,"last":{"within_last":"45d"}}`, func(p past) bool { return len(p.within(45)) > 0 }},
+		{buy + `,"first":{"before":"1997-02-01"}}`, func(p past) bool {
+			return len(p.all) > 0 && p.all[0].at.Before(time.Date(1997, 2, 1, 0, 0, 0, 0, time.UTC))
+		}},
+		{`{"all":[` + buy + `,"first":{"within_last":"200d"}},` + buy + `,"count":{"gte":3}}]}`,
+			func(p past) bool {
+				return len(p.all) >= 3 && len(p.since(p.all[0].at)) >= 0 &&
+					p.all[0].at.After(p.now.AddDate(0, 0, -200))
+			}},
+		{buy + `,"window":{"calendar":"month"}}`, func(p past) bool {
+			return len(p.since(p.monthBegin())) > 0
+		}},
+		{buy + `,"count":{"gte":2},"window":{"calendar":"quarter","zone":"UTC"}}`, func(p past) bool {
+			month := (p.now.Month()-1)/3*3 + 1
+			return len(p.since(time.Date(p.now.Year(), month, 1, 0, 0, 0, 0, time.UTC))) >= 2
+		}},
+		{buy + `,"sum":{"gte":150},"of":"amount","window":{"calendar":"year","zone":"user"}}`,
+			func(p past) bool { return total(p.since(year(p))) >= 150 }},
+		{buy + `,"count":{"gte":2},"window":{"between":["1997-03-01T00:00:00Z",` +
+			`"1997-06-01T00:00:00Z"]}}`, func(p past) bool {
+			return some(p.all, func(x purchase) bool {
+				return x.at.Month() >= 3 && x.at.Month() <= 5 && x.at.Year() == 1997
+			}) >= 2
+		}},
+		{`{"sequence":[{"event":"buy","where":[{"property":"cds","is":1}]},{"event":"buy","where":` +
+			`[{"property":"cds","gte":3}]}],"within":"30d"}`, nil},
+	}
+}
+
+// cdnow is a store with the customers of the file.
+type cdnow struct {
+	group *storage.Group
+	ords  map[string]storage.Ord
+	past  map[string][]purchase
+}
+
+// Real input: thirty audiences, at twenty instants, over 69,659 purchases of
+// 23,570 customers, equal a count over the file for every customer.
+func TestCDNOW(t *testing.T) {
+	purchases := readPurchases(t)
+	store, err := storage.Open("store", storage.Options{
+		Groups: 1, FS: vfs.NewMem(),
+		Now: func() storage.UnixMsec { return storage.UnixMsec(purchases[0].at.UnixMilli()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cdnow{store.Group(0), map[string]storage.Ord{}, map[string][]purchase{}}
+	names := &Names{Events: map[string]Event{"buy": {ID: 1, Properties: map[string]Property{
+		"cds":    {ID: 1, Type: definition.TypeInt, Indexed: true},
+		"amount": {ID: 2, Type: definition.TypeFloat, Indexed: true},
+	}}}}
+	builder := NewBuilder(nil)
+	list := audiences()
+	conds := make([]Cond, len(list))
+	for i, a := range list {
+		tree, faults := Parse(mustNode(t, a.rule), names, "rule")
+		if len(faults) > 0 {
+			t.Fatalf("%s: %+v", a.rule, faults)
+		}
+		if conds[i], err = builder.Cond(tree); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := system{builder.Program(), conds}
+	first := time.Date(1997, 1, 20, 6, 0, 0, 0, time.UTC)
+	var spent time.Duration
+	judged := 0
+	for instant := range 20 {
+		now := first.AddDate(0, 0, instant*31)
+		for len(purchases) > 0 && purchases[0].at.Before(now) {
+			c.buy(t, store, purchases[0])
+			purchases = purchases[1:]
+		}
+		counts := make([]int, len(list))
+		c.group.Lock()
+		for customer, ord := range c.ords {
+			who := &Who{
+				ID: []byte(customer), Now: storage.UnixMsec(now.UnixMilli()),
+				Tail: c.group.Tail(ord), Activity: c.group.Activity(ord),
+			}
+			begin := time.Now()
+			var user [UserWords]uint64
+			s.program.EvalUser(who, 0, &user)
+			spent += time.Since(begin)
+			judged++
+			p := past{now, c.past[customer]}
+			for i := range list {
+				want := list[i].holds
+				if want == nil {
+					want = oneThenThree
+				}
+				got := conds[i].Holds(&user, nil)
+				if got != want(p) {
+					t.Fatalf("%s at %s: customer %s: %v; bought %v", list[i].rule, now, customer, got, p.all)
+				}
+				if got {
+					counts[i]++
+				}
+			}
+		}
+		c.group.Unlock()
+		t.Logf("%s %d customers: %v", now.Format("2006-01-02"), len(c.ords), counts)
+	}
+	if len(c.ords) != 23_570 || len(purchases) != 0 {
+		t.Fatalf("%d customers, %d purchases left", len(c.ords), len(purchases))
+	}
+	t.Logf("%d people judged by %d atoms each, %v a person", judged, len(s.program.UserAtoms),
+		spent/time.Duration(judged))
+	if err := store.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// oneThenThree: one disc, then three or more within 30 days. The tail holds the
+// last 64 purchases, at most 90 days old when the last of them came.
+func oneThenThree(p past) bool {
+	kept := p.all
+	if n := len(kept); n > 0 {
+		kept = past{p.last(), kept}.within(90)
+	}
+	kept = kept[max(0, len(kept)-64):]
+	for i, a := range kept {
+		for _, b := range kept[i+1:] {
+			if a.cds == 1 && b.cds >= 3 && b.at.Sub(a.at) <= 30*24*time.Hour {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// buy appends a purchase, of a new customer after the customer.
+func (c *cdnow) buy(t *testing.T, store *storage.Store, p purchase) {
+	t.Helper()
+	g := c.group
+	g.Lock()
+	defer g.Unlock()
+	at := storage.UnixMsec(p.at.UnixMilli())
+	ord, known := c.ords[p.customer]
+	if !known {
+		person, next := g.NextPerson()
+		id := []byte(p.customer)
+		if _, err := g.Append(&storage.Effect{
+			Kind: storage.EffectCreate, Ord: next, Time: at, Create: storage.CreateEffect{
+				Workspace: 1, Slot: store.SlotOf(1, id), Person: person, ID: id,
+				IDHash: store.IndexHash(1, id), Key: g.NewKey(),
+			},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		ord = next
+		c.ords[p.customer] = ord
+	}
+	if _, err := g.Append(&storage.Effect{
+		Kind: storage.EffectEvent, Ord: ord, Time: at, Event: storage.EventEffect{
+			Event: 1, Occurred: at, Indexed: []storage.AttrValue{
+				{ID: 1, Value: val(storage.KindInt, int64(p.cds))}, {ID: 2, Value: floatValue(p.amount)},
+			},
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.past[p.customer] = append(c.past[p.customer], p)
+}

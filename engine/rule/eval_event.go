@@ -1,0 +1,525 @@
+package rule
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"tact/storage"
+)
+
+// span is a window at one instant: events with lo ≤ Occurred ≤ hi count.
+type span struct {
+	lo, hi storage.UnixMsec
+	until  storage.UnixMsec // events after hi and up to it will count in time
+	width  storage.UnixMsec // of a rolling window: an event leaves so much later; 0 = none
+	end    storage.UnixMsec // when another window of the calendar begins
+}
+
+// distinctDays is the longest window, in days, whose distinct days are counted
+// beyond the tail.
+const distinctDays = 4096
+
+// sinceEver is earlier than every time an event can have.
+const sinceEver = -never
+
+// span returns the window of a behaviour now.
+func (e *evaluation) span(w *window) span {
+	now := e.clock.now
+	s := span{lo: sinceEver, hi: now, until: never, end: never}
+	switch w.kind {
+	case windowRolling:
+		s.width = storage.UnixMsec(w.width)
+		s.lo = now - s.width + 1
+	case windowCalendar:
+		zone := e.who.Zone
+		switch w.calendar.Zone {
+		case "UTC":
+			zone = time.UTC
+		case "workspace":
+			zone = e.who.Home
+		}
+		if zone == nil {
+			zone = time.UTC
+		}
+		start, end := CalendarWindow(&w.calendar, floorDiv(int64(now), 1000), zone)
+		s.lo, s.end = storage.UnixMsec(start*1000), storage.UnixMsec(end*1000)
+	case windowBetween:
+		s.lo, s.until = storage.UnixMsec(w.from), storage.UnixMsec(w.to-1)
+		s.hi = min(now, s.until)
+	}
+	return s
+}
+
+// state says what came out of a behaviour.
+type state uint8
+
+const (
+	stateUnknown state = iota // neither the tail nor the sums reach back far enough
+	stateMissing              // known: there is no such event
+	stateValue
+)
+
+// tally is what the events of a window come to.
+type tally struct {
+	n           uint64
+	sums        storage.Sums // of the property
+	first, last storage.UnixMsec
+	firstValue  storage.Value // of the property
+	lastValue   storage.Value
+	valued      [2]bool                    // firstValue, lastValue are there
+	days        *[distinctDays / 64]uint64 // days from the window's begin on; nil: not asked for
+	far         bool                       // there are days that days has no room for
+}
+
+// event judges a test on events and lowers flip to when that may change.
+func (e *evaluation) event(t *test) bool {
+	b := t.behaviour
+	var v storage.Value
+	var s state
+	var least int64 = -1
+	switch b.agg {
+	case aggSequence:
+		found, known := e.sequence(b)
+		return found || t.want == wantKnown && known
+	case aggUnseen:
+		_, s = e.gather(b, &least)
+		return s == stateMissing || t.want == wantKnown && s == stateValue
+	case aggDays, aggDistinct:
+		v, s = e.distinct(b, &least)
+	default:
+		v, s = e.gather(b, &least)
+	}
+	if t.want == wantKnown {
+		return s == stateValue
+	}
+	if s == stateUnknown {
+		lo, ok := t.atLeast()
+		return ok && least >= lo // what the tail alone proves holds
+	}
+	if s == stateMissing {
+		return false
+	}
+	if t.inner.dynamic() {
+		return e.moving(t.inner, v)
+	}
+	return t.inner.static(v)
+}
+
+// gather computes everything but distinct values and sequences. least receives
+// how many events the tail alone shows.
+func (e *evaluation) gather(b *behaviour, least *int64) (storage.Value, state) {
+	s := e.span(&b.window)
+	e.flip = min(e.flip, s.end)
+	var t tally
+	floor := e.who.Tail.Floor()
+	newest := b.agg == aggLast || b.agg == aggUnseen
+	if newest || floor == 0 || floor <= s.lo {
+		e.scan(b, s, &t)
+		if floor == 0 || floor <= s.lo || t.n > 0 && t.last >= floor {
+			return t.value(b) // the tail has no gap behind the newest
+		}
+	}
+	if s.width > 0 { // time brings the window into the tail
+		e.flip = min(e.flip, floor+s.width-1)
+	}
+	v, state := e.sums(b, s)
+	if state == stateUnknown && !newest {
+		e.scan(b, s, &t)
+		*least = int64(t.n)
+	}
+	return v, state
+}
+
+// scan adds up the events of the tail that lie in the window, newest first.
+func (e *evaluation) scan(b *behaviour, s span, t *tally) {
+	m := &b.steps[0]
+	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
+		if c.Occurred > s.until || !m.picks(&c.TailEvent) {
+			continue
+		}
+		if c.Occurred > s.hi {
+			e.flip = min(e.flip, c.Occurred)
+			continue
+		}
+		if s.width > 0 {
+			e.flip = min(e.flip, c.Occurred+s.width)
+		}
+		t.add(b, &c.TailEvent)
+		if b.agg == aggLast || b.agg == aggUnseen {
+			return
+		}
+	}
+}
+
+// add counts an event that lies before those counted so far.
+func (t *tally) add(b *behaviour, e *storage.TailEvent) {
+	if t.n++; t.n == 1 {
+		t.last = e.Occurred
+	}
+	t.first = e.Occurred
+	if b.of == 0 {
+		return
+	}
+	v, ok := e.Prop(b.of)
+	if t.n == 1 {
+		t.lastValue, t.valued[1] = v, ok
+	}
+	t.firstValue, t.valued[0] = v, ok
+	if f, number := asNumber(v); ok && number {
+		t.sums.Join(storage.Sums{N: 1, Sum: f, Min: f, Max: f})
+	}
+}
+
+// asNumber reads a bool, int or float that is finite.
+func asNumber(v storage.Value) (float64, bool) {
+	switch v.Kind {
+	case storage.KindBool:
+		return float64(v.Num & 1), true
+	case storage.KindInt:
+		return float64(int64(v.Num)), true
+	case storage.KindFloat:
+		f := math.Float64frombits(v.Num)
+		return f, !math.IsNaN(f) && !math.IsInf(f, 0)
+	}
+	return 0, false
+}
+
+// value is what the behaviour asks of the events counted.
+func (t *tally) value(b *behaviour) (storage.Value, state) {
+	switch b.agg {
+	case aggCount:
+		return storage.Value{Kind: storage.KindInt, Num: t.n}, stateValue
+	case aggSum:
+		return floatOf(t.sums.Sum), stateValue
+	case aggUnseen:
+		if t.n == 0 {
+			return storage.Value{}, stateMissing
+		}
+		return storage.Value{}, stateValue
+	case aggFirst, aggLast:
+		return t.edge(b)
+	}
+	if t.sums.N == 0 {
+		return storage.Value{}, stateMissing
+	}
+	switch b.agg {
+	case aggMin:
+		return floatOf(t.sums.Min), stateValue
+	case aggMax:
+		return floatOf(t.sums.Max), stateValue
+	}
+	return floatOf(t.sums.Sum / float64(t.sums.N)), stateValue
+}
+
+func (t *tally) edge(b *behaviour) (storage.Value, state) {
+	at, v, i := t.first, t.firstValue, 0
+	if b.agg == aggLast {
+		at, v, i = t.last, t.lastValue, 1
+	}
+	switch {
+	case t.n == 0:
+		return storage.Value{}, stateMissing
+	case b.of == 0:
+		return storage.Value{Kind: storage.KindTime, Num: uint64(at)}, stateValue
+	case !t.valued[i]:
+		return storage.Value{}, stateMissing
+	}
+	return v, stateValue
+}
+
+func floatOf(f float64) storage.Value {
+	return storage.Value{Kind: storage.KindFloat, Num: math.Float64bits(f)}
+}
+
+// sums answers by days or by the whole life what the tail does not reach.
+func (e *evaluation) sums(b *behaviour, s span) (storage.Value, state) {
+	if b.fold.kind == foldNone || e.who.Activity.Empty() {
+		return storage.Value{}, stateUnknown
+	}
+	switch b.agg {
+	case aggFirst, aggLast, aggUnseen:
+		if b.fold.kind != foldAll || b.of != 0 {
+			return storage.Value{}, stateUnknown
+		}
+		return e.edges(b, s)
+	case aggCount:
+	default:
+		if b.fold.kind != foldAll {
+			return storage.Value{}, stateUnknown
+		}
+	}
+	var t tally
+	known := true
+	if s.lo == sinceEver {
+		known = e.life(b, &t)
+	} else {
+		known = e.days(b, s, &t)
+	}
+	if !known {
+		return storage.Value{}, stateUnknown
+	}
+	return t.value(b)
+}
+
+// prop is the property whose sums a behaviour needs; 0 = none.
+func (b *behaviour) prop() storage.Name {
+	if b.fold.kind != foldAll {
+		return b.fold.prop
+	}
+	return b.of
+}
+
+// life adds up whole lives.
+func (e *evaluation) life(b *behaviour, t *tally) bool {
+	if e.who.Activity.From() != 0 {
+		return false
+	}
+	for c := b.steps[0].entries(&e.who.Activity); c.Next(); {
+		if !b.steps[0].sums(&c.ActivityEntry) {
+			continue
+		}
+		sums, ok := storage.Sums{}, true
+		if p := b.prop(); p != 0 {
+			sums, ok = c.Sums(p)
+		}
+		if !ok {
+			return false
+		}
+		t.n += b.fold.counted(c.Count, sums)
+		t.sums.Join(sums)
+	}
+	return true
+}
+
+// edges answers last, unseen and, of a whole life, first by the times of whole
+// lives, to the millisecond.
+func (e *evaluation) edges(b *behaviour, s span) (storage.Value, state) {
+	from := e.who.Activity.From()
+	t := tally{first: never, last: sinceEver}
+	for c := b.steps[0].entries(&e.who.Activity); c.Next(); {
+		if b.steps[0].sums(&c.ActivityEntry) {
+			t.n += c.Count
+			t.first, t.last = min(t.first, c.First), max(t.last, c.Last)
+		}
+	}
+	covered := from == 0 || from <= s.lo
+	if !covered && s.width > 0 {
+		e.flip = min(e.flip, from+s.width-1)
+	}
+	if b.agg == aggFirst {
+		if s.lo != sinceEver || !covered || t.first > s.hi {
+			return storage.Value{}, stateUnknown
+		}
+		return t.value(b)
+	}
+	switch {
+	case t.last > s.hi: // the one before it is not known
+		if t.last <= s.until {
+			e.flip = min(e.flip, t.last)
+		}
+		return storage.Value{}, stateUnknown
+	case t.last >= s.lo && (from == 0 || t.last >= from):
+		if s.width > 0 {
+			e.flip = min(e.flip, t.last+s.width)
+		}
+		return t.value(b)
+	case t.last < s.lo && covered:
+		return storage.Value{}, stateMissing
+	}
+	return storage.Value{}, stateUnknown
+}
+
+// days adds up the calendar days, in the workspace's zone, from the one that
+// holds the window's begin on; that day counts whole.
+func (e *evaluation) days(b *behaviour, s span, t *tally) bool {
+	lo := newClock(s.lo, e.who.Home)
+	end := int64(math.MaxInt32)
+	if b.window.kind == windowBetween {
+		end = lo.local(int64(s.until))
+	}
+	// flip is in the time of lo: width - 1 before now.
+	flip := never
+	known := true
+	if from := e.who.Activity.From(); from != 0 && lo.local(int64(from)-1) >= lo.today {
+		known = false
+	}
+	for c := b.steps[0].entries(&e.who.Activity); known && c.Next(); {
+		if b.steps[0].sums(&c.ActivityEntry) {
+			known = int64(c.Floor) <= lo.today
+			if p := b.prop(); p != 0 && known {
+				_, known = c.Sums(p)
+			}
+			e.entryDays(b, &c.ActivityEntry, dayRange{lo: &lo, end: end, flip: &flip}, t)
+		}
+	}
+	if !known {
+		lo.flips(&flip, lo.today+1)
+	}
+	if s.width > 0 && flip != never {
+		e.flip = min(e.flip, flip+s.width-1)
+	}
+	return known
+}
+
+// dayRange is the days that count, and when the first of them leaves.
+type dayRange struct {
+	lo   *clock
+	end  int64 // last day
+	flip *storage.UnixMsec
+}
+
+func (e *evaluation) entryDays(b *behaviour, entry *storage.ActivityEntry, r dayRange, t *tally) {
+	for d := entry.Days(b.prop()); d.Next(); {
+		switch day := int64(d.Day); {
+		case day < r.lo.today:
+			return
+		case day <= r.end:
+			t.n += b.fold.counted(d.Count, d.Sums)
+			t.sums.Join(d.Sums)
+			if at := day - r.lo.today; t.days != nil && at < distinctDays {
+				t.days[at/64] |= 1 << (at % 64)
+			} else {
+				t.far = true
+			}
+			r.lo.flips(r.flip, day+1)
+		}
+	}
+}
+
+// distinct counts different days, in the workspace's zone, or different values
+// of a property.
+func (e *evaluation) distinct(b *behaviour, least *int64) (storage.Value, state) {
+	s := e.span(&b.window)
+	e.flip = min(e.flip, s.end)
+	n := 0
+	if b.agg == aggDays {
+		n = e.distinctDays(b, s)
+	} else {
+		n = e.distinctValues(b, s)
+	}
+	*least = int64(n)
+	count := storage.Value{Kind: storage.KindInt, Num: uint64(n)}
+	floor := e.who.Tail.Floor()
+	if floor == 0 || floor <= s.lo {
+		return count, stateValue
+	}
+	if s.width > 0 {
+		e.flip = min(e.flip, floor+s.width-1)
+	}
+	if b.agg != aggDays || b.fold.kind != foldAll || s.lo == sinceEver || e.who.Activity.Empty() {
+		return storage.Value{}, stateUnknown
+	}
+	var days [distinctDays / 64]uint64
+	t := tally{days: &days}
+	if !e.days(b, s, &t) || t.far {
+		return storage.Value{}, stateUnknown
+	}
+	count.Num = 0
+	for _, word := range days {
+		count.Num += uint64(bits.OnesCount64(word))
+	}
+	return count, stateValue
+}
+
+func (e *evaluation) distinctDays(b *behaviour, s span) int {
+	var days [storage.TailMax]int64
+	n := 0
+	home := clock{zone: e.who.Home}
+	if home.zone == nil {
+		home.zone = time.UTC
+	}
+next:
+	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
+		if !e.counts(b, &s, &c.TailEvent) {
+			continue
+		}
+		day := home.local(int64(c.Occurred))
+		for _, d := range days[:n] {
+			if d == day {
+				continue next
+			}
+		}
+		days[n] = day
+		n++
+	}
+	return n
+}
+
+func (e *evaluation) distinctValues(b *behaviour, s span) int {
+	var values [storage.TailMax]storage.Value
+	n := 0
+next:
+	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
+		if !e.counts(b, &s, &c.TailEvent) {
+			continue
+		}
+		v, ok := c.Prop(b.of)
+		if !ok {
+			continue
+		}
+		for i := range values[:n] {
+			o := &values[i]
+			if o.Kind == v.Kind && o.Num == v.Num && string(o.Bytes) == string(v.Bytes) {
+				continue next
+			}
+		}
+		values[n] = v
+		n++
+	}
+	return n
+}
+
+// counts says whether an event of the tail, not before the window, counts now.
+func (e *evaluation) counts(b *behaviour, s *span, c *storage.TailEvent) bool {
+	if c.Occurred > s.until || !b.steps[0].picks(c) {
+		return false
+	}
+	if c.Occurred > s.hi {
+		e.flip = min(e.flip, c.Occurred)
+		return false
+	}
+	if s.width > 0 {
+		e.flip = min(e.flip, c.Occurred+s.width)
+	}
+	return true
+}
+
+// sequence looks for the steps, one after the other, no more than the width
+// apart from first to last and with no event of `without` between the two. It
+// walks from the newest event back and keeps, for every step, the nearest end
+// that the steps from there on can have. Events of one millisecond have the
+// order in which they came. known is false when older events are not in the
+// tail.
+func (e *evaluation) sequence(b *behaviour) (found, known bool) {
+	var ends [MaxSteps]storage.UnixMsec
+	last := len(b.steps) - 1
+	for i := range ends {
+		ends[i] = never
+	}
+	for c := e.who.Tail.Cursor(); c.Next(); {
+		if c.Occurred > e.clock.now {
+			e.flip = min(e.flip, c.Occurred)
+			continue
+		}
+		if ends[1] != never && ends[1]-c.Occurred <= storage.UnixMsec(b.window.width) &&
+			b.steps[0].picks(&c.TailEvent) {
+			return true, true
+		}
+		broken := b.without != nil && b.without.picks(&c.TailEvent)
+		for k := 1; k < last && !broken; k++ {
+			if ends[k+1] != never && b.steps[k].picks(&c.TailEvent) {
+				ends[k] = ends[k+1]
+			}
+		}
+		if broken {
+			for k := range ends {
+				ends[k] = never
+			}
+		}
+		if b.steps[last].picks(&c.TailEvent) {
+			ends[last] = c.Occurred
+		}
+	}
+	return false, e.who.Tail.Floor() == 0
+}

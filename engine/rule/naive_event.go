@@ -1,0 +1,370 @@
+package rule
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// naiveFact is one event, or a day of them summed up.
+type naiveFact struct {
+	at    storage.UnixMsec
+	day   int64 // in the workspace's zone
+	count int
+	props map[storage.Name]storage.Value
+	sums  map[storage.Name]storage.Sums // of a day
+}
+
+// naiveEvent judges a condition on events from lists.
+func (l *leaf) naiveEvent(w *Who) bool {
+	b := l.behaviour
+	if b.agg == aggSequence {
+		found := naiveSequence(b, w)
+		return found || l.op == opIsSet && w.Tail.Floor() == 0
+	}
+	lo, hi, until := b.window.naive(w)
+	facts, known := naiveFacts(b, w, [3]storage.UnixMsec{lo, hi, until})
+	if !known {
+		return l.naiveProof(len(facts), facts)
+	}
+	return l.naiveFacts(facts, w)
+}
+
+// naiveProof says whether the events of the tail alone are proof of a count.
+func (l *leaf) naiveProof(n int, facts []naiveFact) bool {
+	agg := l.behaviour.agg
+	counted := agg == aggCount || agg == aggDays || agg == aggDistinct
+	if !counted || l.op == opIsSet || l.typ != definition.TypeInt {
+		return false
+	}
+	if agg != aggCount {
+		n = naiveDistinct(l.behaviour, facts)
+	}
+	switch l.op {
+	case opGte:
+		return int64(n) >= l.values[0].num
+	case opGt:
+		return int64(n) > l.values[0].num
+	}
+	return false
+}
+
+// naive returns a window's first and last millisecond now, and the last one that
+// is still to come.
+func (w *window) naive(who *Who) (lo, hi, until storage.UnixMsec) {
+	lo, hi, until = sinceEver, who.Now, never
+	switch w.kind {
+	case windowRolling:
+		lo = who.Now - storage.UnixMsec(w.width) + 1
+	case windowCalendar:
+		zone := map[string]*time.Location{
+			"user": who.Zone, "workspace": who.Home, "UTC": time.UTC,
+		}[w.calendar.Zone]
+		if zone == nil {
+			zone = time.UTC
+		}
+		start, _ := CalendarWindow(&w.calendar, floorDiv(int64(who.Now), 1000), zone)
+		lo = storage.UnixMsec(start * 1000)
+	case windowBetween:
+		lo, until = storage.UnixMsec(w.from), storage.UnixMsec(w.to-1)
+		hi = min(hi, until)
+	}
+	return lo, hi, until
+}
+
+// naiveFacts lists what counts: the events of the tail when it reaches back far
+// enough, else what is known of days or of the whole life.
+func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) (facts []naiveFact, known bool) {
+	lo, hi, until := span[0], span[1], span[2]
+	w.Tail.Each(func(e storage.TailEvent) bool {
+		if e.Occurred >= lo && e.Occurred <= hi && b.steps[0].naive(&e) {
+			facts = append(facts, naiveTailFact(&e, w))
+		}
+		return true
+	})
+	floor := w.Tail.Floor()
+	newest := b.agg == aggLast || b.agg == aggUnseen
+	if floor == 0 || floor <= lo || newest && len(facts) > 0 {
+		return facts, true
+	}
+	plain := len(b.steps[0].where) == 0
+	switch {
+	case w.Activity.Empty():
+		return facts, false
+	case b.agg == aggFirst || newest:
+		if !plain || b.of != 0 {
+			return facts, false
+		}
+		return naiveEdges(b, w, span)
+	case b.agg == aggDistinct, b.agg == aggDays && (!plain || lo == sinceEver),
+		!plain && (b.agg != aggCount || !b.steps[0].oneBool()):
+		return facts, false
+	}
+	if lo == sinceEver {
+		days, ok := naiveLife(b, w)
+		return keep(facts, days, ok)
+	}
+	days, ok := naiveDays(b, w, lo, until)
+	for _, f := range days {
+		ok = ok && (b.agg != aggDays || f.day < dayIn(w.Home, lo)+distinctDays)
+	}
+	return keep(facts, days, ok)
+}
+
+// keep gives what the tail shows when the days are not known.
+func keep(tail, days []naiveFact, known bool) ([]naiveFact, bool) {
+	if known {
+		return days, true
+	}
+	return tail, false
+}
+
+// oneBool says that `where` asks one thing of one bool property.
+func (m *match) oneBool() bool {
+	return len(m.where) == 1 && m.where[0].leaf.typ == definition.TypeBool
+}
+
+func naiveTailFact(e *storage.TailEvent, w *Who) naiveFact {
+	f := naiveFact{at: e.Occurred, count: 1, props: map[storage.Name]storage.Value{}}
+	f.day = dayIn(w.Home, e.Occurred)
+	e.EachProp(func(id storage.Name, v storage.Value) bool {
+		if _, twice := f.props[id]; !twice {
+			f.props[id] = v
+		}
+		return true
+	})
+	return f
+}
+
+func dayIn(zone *time.Location, at storage.UnixMsec) int64 {
+	if zone == nil {
+		zone = time.UTC
+	}
+	return midnight(time.UnixMilli(int64(at)).In(zone)).Unix() / 86400
+}
+
+func (m *match) naive(e *storage.TailEvent) bool {
+	if e.Outcome != m.outcome || !m.any && e.Event != m.event ||
+		m.offers != nil && !slices.Contains(m.offers, e.Item) {
+		return false
+	}
+	for i := range m.where {
+		f := &m.where[i]
+		l, holds := f.leaf, false
+		if v, ok := e.Prop(l.id); ok {
+			holds = propertyPerson(&l, v)
+		}
+		if holds == f.negative {
+			return false
+		}
+	}
+	return true
+}
+
+// propertyPerson judges a comparison of a property as that of an attribute.
+func propertyPerson(l *leaf, v storage.Value) bool {
+	got, ok := l.naiveTyped(v)
+	if !ok || l.op == opIsSet {
+		return ok
+	}
+	return l.naiveCompare(got, &Who{})
+}
+
+func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, bool) {
+	first, last, n := never, sinceEver, 0
+	for c := w.Activity.Cursor(); c.Next(); {
+		if b.steps[0].sums(&c.ActivityEntry) {
+			first, last, n = min(first, c.First), max(last, c.Last), n+1
+		}
+	}
+	from, lo, hi := w.Activity.From(), span[0], span[1]
+	covered := from == 0 || from <= lo
+	if b.agg == aggFirst {
+		known := covered && lo == sinceEver && first <= hi
+		return []naiveFact{{at: first, count: 1}}, known && n > 0
+	}
+	switch {
+	case n > 0 && last > hi:
+		return nil, false
+	case n > 0 && last >= lo && (from == 0 || last >= from):
+		return []naiveFact{{at: last, count: 1}}, true
+	}
+	return nil, covered && (n == 0 || last < lo)
+}
+
+func naiveLife(b *behaviour, w *Who) (facts []naiveFact, known bool) {
+	known = w.Activity.From() == 0
+	for c := w.Activity.Cursor(); c.Next(); {
+		if b.steps[0].sums(&c.ActivityEntry) {
+			f := naiveFact{count: int(c.Count), sums: map[storage.Name]storage.Sums{}}
+			sums, ok := c.Sums(b.prop())
+			f.sums[b.prop()], known = sums, known && (ok || b.prop() == 0)
+			facts = append(facts, f)
+		}
+	}
+	return facts, known
+}
+
+func naiveDays(b *behaviour, w *Who, lo, until storage.UnixMsec) (facts []naiveFact, known bool) {
+	begin, end := dayIn(w.Home, lo), int64(math.MaxInt64)
+	if b.window.kind == windowBetween {
+		end = dayIn(w.Home, until)
+	}
+	from := w.Activity.From()
+	known = from == 0 || dayIn(w.Home, from-1) < begin
+	for c := w.Activity.Cursor(); c.Next(); {
+		if !b.steps[0].sums(&c.ActivityEntry) {
+			continue
+		}
+		known = known && int64(c.Floor) <= begin
+		for d := c.Days(b.prop()); d.Next(); {
+			if day := int64(d.Day); day >= begin && day <= end {
+				facts = append(facts, naiveFact{
+					day: day, count: int(d.Count), sums: map[storage.Name]storage.Sums{b.prop(): d.Sums},
+				})
+			}
+		}
+	}
+	return facts, known
+}
+
+// naiveFacts compares what the facts come to.
+func (l *leaf) naiveFacts(facts []naiveFact, w *Who) bool {
+	b := l.behaviour
+	n, sums := 0, storage.Sums{}
+	for _, f := range facts {
+		if f.sums == nil {
+			n += f.count
+			if v, ok := asNumber(f.props[b.of]); ok {
+				sums.Join(storage.Sums{N: 1, Sum: v, Min: v, Max: v})
+			}
+			continue
+		}
+		n += b.naiveCount(f)
+		sums.Join(f.sums[b.prop()])
+	}
+	var got any
+	switch b.agg {
+	case aggUnseen:
+		return (n == 0) || l.op == opIsSet
+	case aggCount:
+		got = int64(n)
+	case aggDays, aggDistinct:
+		got = int64(naiveDistinct(b, facts))
+	case aggSum:
+		got = sums.Sum
+	case aggFirst, aggLast:
+		v, ok := l.naiveEdge(facts)
+		if !ok {
+			return false
+		}
+		got = v
+	default:
+		if sums.N == 0 {
+			return false
+		}
+		got = map[aggregate]float64{
+			aggMin: sums.Min, aggMax: sums.Max, aggAvg: sums.Sum / float64(sums.N),
+		}[b.agg]
+	}
+	if l.op == opIsSet {
+		return true
+	}
+	return l.naiveCompare(got, w)
+}
+
+// naiveCount is how many events of a day pass a question about a bool.
+func (b *behaviour) naiveCount(f naiveFact) int {
+	if len(b.steps[0].where) == 0 {
+		return f.count
+	}
+	s, w := f.sums[b.prop()], &b.steps[0].where[0]
+	yes, no := int(s.Sum), int(s.N)-int(s.Sum)
+	hit := yes + no
+	if w.leaf.op == opIs {
+		hit = no
+		if w.leaf.values[0].num == 1 {
+			hit = yes
+		}
+	}
+	if w.negative {
+		return f.count - hit
+	}
+	return hit
+}
+
+func naiveDistinct(b *behaviour, facts []naiveFact) int {
+	days, values := map[int64]bool{}, map[[2]any]bool{}
+	for _, f := range facts {
+		days[f.day] = true
+		if v, ok := f.props[b.of]; ok {
+			values[[2]any{v.Num, string(v.Bytes)}] = true
+		}
+	}
+	if b.agg == aggDays {
+		return len(days)
+	}
+	return len(values)
+}
+
+// naiveEdge returns the time, or the property, of the first or last event. Of
+// several in one millisecond the last to come is the last.
+func (l *leaf) naiveEdge(facts []naiveFact) (any, bool) {
+	b := l.behaviour
+	if len(facts) == 0 {
+		return nil, false
+	}
+	f := facts[len(facts)-1] // newest first
+	if b.agg == aggLast {
+		f = facts[0]
+	}
+	if b.of == 0 {
+		return time.UnixMilli(int64(f.at)).UTC(), true
+	}
+	v, ok := f.props[b.of]
+	if !ok {
+		return nil, false
+	}
+	return l.naiveTyped(v)
+}
+
+// naiveSequence tries every way to take the steps.
+func naiveSequence(b *behaviour, w *Who) bool {
+	var events []storage.TailEvent // oldest first
+	w.Tail.Each(func(e storage.TailEvent) bool {
+		if e.Occurred <= w.Now {
+			events = append(events, e)
+		}
+		return true
+	})
+	slices.Reverse(events)
+	var from func(step, next, first int) bool
+	from = func(step, next, first int) bool {
+		for i := next; i < len(events); i++ {
+			if step > 0 && events[i].Occurred-events[first].Occurred >
+				storage.UnixMsec(b.window.width) {
+				return false
+			}
+			if b.steps[step].naive(&events[i]) {
+				if step == len(b.steps)-1 {
+					return true
+				}
+				if step == 0 {
+					first = i
+				}
+				if (step == 0 || b.without == nil || !b.without.naive(&events[i])) &&
+					from(step+1, i+1, first) {
+					return true
+				}
+			}
+			if step > 0 && b.without != nil && b.without.naive(&events[i]) {
+				return false
+			}
+		}
+		return false
+	}
+	return from(0, 0, 0)
+}

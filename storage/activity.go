@@ -1,0 +1,392 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Limits of the activity of one person.
+const (
+	// ActivityDays is how long the days of an event are kept at least. They are
+	// longer where few of them have events: at most activityCells are kept.
+	ActivityDays  = 400
+	activityCells = 440
+	// ActivityKeys is the number of different events, or outcomes of different
+	// offers, that are kept of one person.
+	ActivityKeys = 512
+	// ActivityProps is the number of numeric properties kept of one event.
+	ActivityProps = 16
+	// activityMax bounds the bytes of the part; where more is needed the oldest
+	// days of the event that grew are left out first.
+	activityMax = 128 << 10
+
+	activityTime  = 1 << 50 // bound of a time, in ms either side of 1970
+	activityDay   = activityTime/dayMsec + 2
+	activityCount = 1 << 53
+)
+
+// Activity is a view of what a person ever did, summed up: for each event, and
+// for each outcome of an offer, its lifetime and its days. A day is the
+// calendar day of the zone that the effects were counted in. It is valid until
+// the group is unlocked or the next Append of this person. The zero Activity is
+// of a person without events.
+//
+//	from i64 | keys u16                              little-endian
+//	keys × size uvarint, entry                       rising event, item, outcome
+//	entry = event uvarint | item uvarint | outcome u8 | first varint | last-first uvarint |
+//	        count uvarint | floor uvarint | properties u8 | id uvarint each | sums each |
+//	        days uvarint | days × (day varint, then the gap from the day in front uvarint |
+//	                               count uvarint | sums of each property)     newest first
+//	floor = days after the first day that can be, so that 0 = every day
+//	sums  = n uvarint | n = 1: number · n > 1: sum, least and greatest number
+//	number = a whole number below 2^52: zig-zag × 2, uvarint · else 1, float64 8 bytes
+type Activity struct{ b []byte }
+
+const activityHeader = 10
+
+// From returns the time from which on the activity is complete: every event
+// with Occurred ≥ From is in it. 0 = every event there ever was.
+func (a Activity) From() UnixMsec {
+	if len(a.b) == 0 {
+		return 0
+	}
+	return UnixMsec(le64(a.b))
+}
+
+// Empty says that nothing was ever summed up.
+func (a Activity) Empty() bool { return len(a.b) == 0 }
+
+// Cursor begins a walk over the entries, in rising order of event and item.
+func (a Activity) Cursor() ActivityCursor {
+	if len(a.b) == 0 {
+		return ActivityCursor{}
+	}
+	return ActivityCursor{b: a.b[activityHeader:]}
+}
+
+// CursorOf begins a walk over the entries of one event, whatever their item.
+func (a Activity) CursorOf(event Name) ActivityCursor {
+	c := a.Cursor()
+	c.only = event
+	return c
+}
+
+// An ActivityCursor walks over the entries of an Activity. Cost: linear in the
+// bytes in front of what is looked at; no allocation.
+type ActivityCursor struct {
+	ActivityEntry
+	b    []byte
+	only Name // not 0: entries of this event
+}
+
+// ActivityEntry is one event, or one outcome of one offer, of a person.
+type ActivityEntry struct {
+	Event   Name // DictEvent
+	Item    Name // the offer of an outcome; 0 = none
+	Outcome bool
+	First   UnixMsec // of the whole life
+	Last    UnixMsec
+	Count   uint64
+	Floor   int32 // days from it on are complete
+
+	ids    []byte // property ids
+	totals []byte // of the whole life
+	days   []byte
+	nProps int
+	nDays  int
+}
+
+// Next goes to the next entry; false at the end.
+func (c *ActivityCursor) Next() bool {
+	for len(c.b) > 0 {
+		size, n := binary.Uvarint(c.b)
+		if n <= 0 || size > uint64(len(c.b)-n) {
+			c.b = nil
+			return false
+		}
+		body := c.b[n : n+int(size)]
+		c.b = c.b[n+int(size):]
+		if c.only != 0 {
+			switch event, _ := binary.Uvarint(body); {
+			case event < uint64(c.only):
+				continue
+			case event > uint64(c.only):
+				c.b = nil
+				return false
+			}
+		}
+		var ok bool
+		c.ActivityEntry, ok = parseActivityEntry(body)
+		return ok
+	}
+	return false
+}
+
+// parseActivityEntry reads the head of an entry and finds where its parts are.
+func parseActivityEntry(b []byte) (e ActivityEntry, ok bool) {
+	r := reader{b: b}
+	e.Event, e.Item = r.name(), r.name()
+	outcome := r.byte()
+	e.Outcome = outcome == 1
+	first := r.varint()
+	length := r.uvarint()
+	e.First, e.Last = UnixMsec(first), UnixMsec(first+int64(min(length, 2*activityTime)))
+	e.Count = r.uvarint()
+	floor := int64(min(r.uvarint(), 3*activityDay)) - activityDay
+	e.Floor = int32(floor)
+	e.nProps = int(r.byte())
+	from := r.b
+	for range e.nProps {
+		r.name()
+	}
+	e.ids = from[:len(from)-len(r.b)]
+	from = r.b
+	for range e.nProps {
+		r.sums()
+	}
+	e.totals = from[:len(from)-len(r.b)]
+	days := r.uvarint()
+	e.nDays, e.days = int(min(days, math.MaxInt32)), r.b
+	ok = !r.bad && outcome <= 1 && e.nProps <= ActivityProps && e.Count > 0 &&
+		e.Count <= activityCount && first >= -activityTime && e.Last <= activityTime &&
+		floor <= activityDay && days <= uint64(len(r.b))
+	return e, ok
+}
+
+// Sums is what the events of a day or of a life said of one numeric property:
+// how many carried it, their sum, least and greatest value. A bool is 0 or 1.
+// The sum is added up in order of arrival.
+type Sums struct {
+	N             uint64
+	Sum, Min, Max float64
+}
+
+func (s *Sums) add(v float64) {
+	if s.N == 0 {
+		*s = Sums{1, v, v, v}
+		return
+	}
+	s.N = min(s.N+1, activityCount)
+	s.Sum += v
+	s.Min, s.Max = min(s.Min, v), max(s.Max, v)
+}
+
+// Join adds the events of another span to s.
+func (s *Sums) Join(o Sums) {
+	switch {
+	case o.N == 0:
+	case s.N == 0:
+		*s = o
+	default:
+		s.N, s.Sum = min(s.N+o.N, activityCount), s.Sum+o.Sum
+		s.Min, s.Max = min(s.Min, o.Min), max(s.Max, o.Max)
+	}
+}
+
+// Sums returns the lifetime sums of a property; ok is false when they are not
+// kept, because the event has more than ActivityProps.
+func (e *ActivityEntry) Sums(property Name) (s Sums, ok bool) {
+	at := e.prop(property)
+	if at < 0 {
+		return s, e.nProps < ActivityProps
+	}
+	r := reader{b: e.totals}
+	for range at + 1 {
+		s = r.sums()
+	}
+	return s, true
+}
+
+// prop returns the position of a property; -1: no event carried it.
+func (e *ActivityEntry) prop(property Name) int {
+	r := reader{b: e.ids}
+	for i := range e.nProps {
+		if r.name() == property {
+			return i
+		}
+	}
+	return -1
+}
+
+// Days begins a walk over the days of the entry, newest first, with the sums of
+// one property; 0 = none.
+func (e *ActivityEntry) Days(property Name) DayCursor {
+	c := DayCursor{b: e.days, left: e.nDays, props: e.nProps, prop: -1}
+	if property != 0 {
+		c.prop = e.prop(property)
+	}
+	return c
+}
+
+// A DayCursor walks over days. Only days on which something happened are there.
+type DayCursor struct {
+	Day   int32 // days since 1970-01-01
+	Count uint64
+	Sums  Sums
+
+	b           []byte
+	left        int
+	props, prop int
+	started     bool
+}
+
+// Next goes to the next day; false at the end.
+func (c *DayCursor) Next() bool {
+	if c.left == 0 {
+		return false
+	}
+	c.left--
+	r := reader{b: c.b}
+	if c.started {
+		c.Day -= int32(r.uvarint())
+	} else {
+		c.Day = int32(r.varint())
+	}
+	c.started = true
+	c.Count = r.uvarint()
+	c.Sums = Sums{}
+	for i := range c.props {
+		s := r.sums()
+		if i == c.prop {
+			c.Sums = s
+		}
+	}
+	c.b = r.b
+	return !r.bad
+}
+
+// sums takes what appendSums wrote.
+func (r *reader) sums() (s Sums) {
+	s.N = r.uvarint()
+	switch s.N {
+	case 0:
+	case 1:
+		v := r.number()
+		s.Sum, s.Min, s.Max = v, v, v
+	default:
+		s.Sum, s.Min, s.Max = r.number(), r.number(), r.number()
+	}
+	return s
+}
+
+func appendSums(dst []byte, s Sums) []byte {
+	dst = binary.AppendUvarint(dst, s.N)
+	switch s.N {
+	case 0:
+		return dst
+	case 1:
+		return appendNumber(dst, s.Sum)
+	}
+	return appendNumber(appendNumber(appendNumber(dst, s.Sum), s.Min), s.Max)
+}
+
+// number takes what appendNumber wrote.
+func (r *reader) number() float64 {
+	u := r.uvarint()
+	if u == 1 {
+		v := math.Float64frombits(r.u64())
+		r.bad = r.bad || math.IsNaN(v)
+		return v
+	}
+	r.bad = r.bad || u&1 == 1
+	u >>= 1
+	return float64(int64(u>>1) ^ -int64(u&1))
+}
+
+func appendNumber(dst []byte, v float64) []byte {
+	const whole = 1 << 52
+	if v == math.Trunc(v) && v > -whole && v < whole {
+		n := int64(v)
+		return binary.AppendUvarint(dst, (uint64(n)<<1^uint64(n>>63))<<1)
+	}
+	return binary.LittleEndian.AppendUint64(append(dst, 1), math.Float64bits(v))
+}
+
+// varint takes a zig-zag number.
+func (r *reader) varint() int64 {
+	u := r.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+// checkActivity reports whether b is an activity part, so that a walk over it
+// never reads outside it.
+func checkActivity(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if len(b) < activityHeader || len(b) > activityMax ||
+		UnixMsec(le64(b)) < -activityTime || UnixMsec(le64(b)) > activityTime+1 {
+		return fmt.Errorf("activity: header: %w", ErrCorrupt)
+	}
+	c := Activity{b}.Cursor()
+	var last activityKey
+	for i := range le16(b[8:]) {
+		if !c.Next() {
+			return fmt.Errorf("activity: entry %d: %w", i, ErrCorrupt)
+		}
+		key := c.key()
+		if i > 0 && !last.less(key) {
+			return fmt.Errorf("activity: order of entry %d: %w", i, ErrCorrupt)
+		}
+		last = key
+		if err := c.ActivityEntry.check(); err != nil {
+			return fmt.Errorf("activity: entry %d: %w", i, err)
+		}
+	}
+	if len(c.b) != 0 || le16(b[8:]) > ActivityKeys {
+		return fmt.Errorf("activity: %d bytes behind the last entry: %w", len(c.b), ErrCorrupt)
+	}
+	return nil
+}
+
+func (e *ActivityEntry) check() error {
+	r := reader{b: e.totals}
+	for range e.nProps {
+		if s := r.sums(); s.N > e.Count {
+			return fmt.Errorf("sums: %w", ErrCorrupt)
+		}
+	}
+	r = reader{b: e.days}
+	var day int64
+	for i := range e.nDays {
+		if i == 0 {
+			day = r.varint()
+		} else if gap := r.uvarint(); gap == 0 || gap > 2*activityDay {
+			return fmt.Errorf("order of days: %w", ErrCorrupt)
+		} else {
+			day -= int64(gap)
+		}
+		count := r.uvarint()
+		if count == 0 || count > e.Count || day < int64(e.Floor) || day > activityDay {
+			return fmt.Errorf("day: %w", ErrCorrupt)
+		}
+		for range e.nProps {
+			if s := r.sums(); s.N > count {
+				return fmt.Errorf("sums of a day: %w", ErrCorrupt)
+			}
+		}
+	}
+	if r.bad || len(r.b) != 0 {
+		return fmt.Errorf("length: %w", ErrCorrupt)
+	}
+	return nil
+}
+
+// activityKey is what an entry is about, in the order of the entries.
+type activityKey struct {
+	event, item Name
+	outcome     bool
+}
+
+func (e *ActivityEntry) key() activityKey { return activityKey{e.Event, e.Item, e.Outcome} }
+
+func (k activityKey) less(o activityKey) bool {
+	switch {
+	case k.event != o.event:
+		return k.event < o.event
+	case k.item != o.item:
+		return k.item < o.item
+	}
+	return !k.outcome && o.outcome
+}
