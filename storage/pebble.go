@@ -126,7 +126,10 @@ func (p pebbleOpen) open() (*pebble.DB, error) {
 			Cache:                       cache,
 			MemTableSize:                cmp.Or(p.memTable, memTableBytes),
 			MemTableStopWritesThreshold: 4,
-			MaxManifestFileSize:         manifestBytesMax,
+			// A pile of small tables slows reads down, which nothing here waits for; a
+			// stop would hold every commit.
+			L0StopWritesThreshold: 1000,
+			MaxManifestFileSize:   manifestBytesMax,
 		})
 		cache.Unref()
 		done <- result{db, err}

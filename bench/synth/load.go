@@ -2,6 +2,7 @@ package synth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -16,6 +17,8 @@ import (
 const (
 	loadChunk  = 500
 	commitWait = 30 * time.Second
+	busyPause  = time.Second // after a chunk that was not durable in time
+	busyTries  = 60
 )
 
 // Load puts every person of p, with events and static segments, into e, which
@@ -63,15 +66,7 @@ func (l *loading) work(ctx context.Context) error {
 		if from >= until {
 			return nil
 		}
-		for i := from; i < until; i++ {
-			if err := l.person(r, b, i); err != nil {
-				return err
-			}
-		}
-		if err := l.segments(b, from, until); err != nil {
-			return err
-		}
-		if err := b.Commit(commitWait); err != nil {
+		if err := l.insist(ctx, r, b, from, until); err != nil {
 			return fmt.Errorf("load people %d to %d: %w", from+1, until, err)
 		}
 		l.mu.Lock()
@@ -84,19 +79,54 @@ func (l *loading) work(ctx context.Context) error {
 	return nil
 }
 
-func (l *loading) person(r *Reader, b *engine.Batch, index int) error {
+// insist sends a chunk until it is durable: a disk that stalls for a moment puts
+// it in doubt, and what is sent again is there once.
+func (l *loading) insist(ctx context.Context, r *Reader, b *engine.Batch, from, until int) error {
+	for try := 0; ; try++ {
+		events, err := l.chunk(r, b, from, until)
+		var problem *engine.Problem
+		if err == nil {
+			l.events.Add(int64(events))
+			return nil
+		}
+		if try == busyTries || !errors.As(err, &problem) || problem.Class != engine.ProblemBusy {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(busyPause):
+		}
+	}
+}
+
+// chunk sends people [from, until) once and returns how many events they have.
+func (l *loading) chunk(r *Reader, b *engine.Batch, from, until int) (events int, err error) {
+	for i := from; i < until; i++ {
+		n, err := l.person(r, b, i)
+		if err != nil {
+			return 0, err
+		}
+		events += n
+	}
+	if err := l.segments(b, from, until); err != nil {
+		return 0, err
+	}
+	return events, b.Commit(commitWait)
+}
+
+func (l *loading) person(r *Reader, b *engine.Batch, index int) (events int, err error) {
 	doc := r.User(index)
 	if res := b.User(doc); res.Status == engine.LineRejected {
-		return fmt.Errorf("load person %s: %w", doc.UserID, res.Err)
+		return 0, fmt.Errorf("load person %s: %w", doc.UserID, res.Err)
 	}
 	docs := r.Events(index)
 	for i := range docs {
 		if res := b.Event(&docs[i]); res.Status == engine.LineRejected {
-			return fmt.Errorf("load event %s: %w", docs[i].EventID, res.Err)
+			return 0, fmt.Errorf("load event %s: %w", docs[i].EventID, res.Err)
 		}
 	}
-	l.events.Add(int64(len(docs)))
-	return nil
+	return len(docs), nil
 }
 
 // segments adds the people of a chunk to their static segments.
