@@ -459,17 +459,18 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	}
 	w.person.Profile = g.Profile(w.ord)
 	w.who.Profile = w.person.Profile
-	w.who.Tail, w.who.Activity = g.Tail(w.ord), g.Activity(w.ord)
 	now := toSec(w.now)
 	switch {
 	case req.Mode == ModePreview || req.Now != 0:
 		w.bits = [8]uint64{}
+		w.readEvents(program)
 		program.EvalUser(&w.who, 0, &w.bits)
 	case row.BitsRev != program.Rev || row.Stirred || now >= row.NextChange:
 		from := row.BitsRev
 		if from == 0 {
 			row.Bits = [8]uint64{}
 		}
+		w.readEvents(program)
 		row.NextChange = program.EvalUser(&w.who, from, &row.Bits)
 		row.BitsRev, row.Stirred = program.Rev, false
 		w.person.Bits = &row.Bits
@@ -477,6 +478,13 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 		w.person.Bits = &row.Bits
 	}
 	return nil
+}
+
+// readEvents gives the rules what the person did, where one of them asks.
+func (w *decideWork) readEvents(program *rule.Program) {
+	if program.ReadsEvents() {
+		w.who.Tail, w.who.Activity = w.group.Tail(w.ord), w.group.Activity(w.ord)
+	}
 }
 
 // pick runs Pick until every total it wants could be taken; a refused total is

@@ -244,34 +244,8 @@ func TestCDNOW(t *testing.T) {
 			c.buy(t, store, purchases[0])
 			purchases = purchases[1:]
 		}
-		counts := make([]int, len(list))
-		c.group.Lock()
-		for customer, ord := range c.ords {
-			who := &Who{
-				ID: []byte(customer), Now: storage.UnixMsec(now.UnixMilli()),
-				Tail: c.group.Tail(ord), Activity: c.group.Activity(ord),
-			}
-			begin := time.Now()
-			var user [UserWords]uint64
-			s.program.EvalUser(who, 0, &user)
-			spent += time.Since(begin)
-			judged++
-			p := past{now, c.past[customer]}
-			for i := range list {
-				want := list[i].holds
-				if want == nil {
-					want = oneThenThree
-				}
-				got := conds[i].Holds(&user, nil)
-				if got != want(p) {
-					t.Fatalf("%s at %s: customer %s: %v; bought %v", list[i].rule, now, customer, got, p.all)
-				}
-				if got {
-					counts[i]++
-				}
-			}
-		}
-		c.group.Unlock()
+		counts, took := c.judge(t, &s, list, now)
+		spent, judged = spent+took, judged+len(c.ords)
 		t.Logf("%s %d customers: %v", now.Format("2006-01-02"), len(c.ords), counts)
 	}
 	if len(c.ords) != 23_570 || len(purchases) != 0 {
@@ -279,12 +253,50 @@ func TestCDNOW(t *testing.T) {
 	}
 	t.Logf("%d people judged by %d atoms each, %v a person", judged, len(s.program.UserAtoms),
 		spent/time.Duration(judged))
+	t.Logf("%d bytes a customer for tail and sums",
+		store.Stats().Bytes.SlabUsed/int64(len(c.ords)))
 	if err := store.Check(); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// judge compares every audience with a count over what every customer bought
+// before now, and returns the sizes and the time spent on bits.
+func (c *cdnow) judge(t *testing.T, s *system, list []audience, now time.Time) (
+	counts []int, spent time.Duration,
+) {
+	t.Helper()
+	counts = make([]int, len(list))
+	c.group.Lock()
+	defer c.group.Unlock()
+	for customer, ord := range c.ords {
+		who := &Who{
+			ID: []byte(customer), Now: storage.UnixMsec(now.UnixMilli()),
+			Tail: c.group.Tail(ord), Activity: c.group.Activity(ord),
+		}
+		begin := time.Now()
+		var user [UserWords]uint64
+		s.program.EvalUser(who, 0, &user)
+		spent += time.Since(begin)
+		p := past{now, c.past[customer]}
+		for i := range list {
+			want := list[i].holds
+			if want == nil {
+				want = oneThenThree
+			}
+			got := s.conds[i].Holds(&user, nil)
+			if got != want(p) {
+				t.Fatalf("%s at %s: customer %s: %v; bought %v", list[i].rule, now, customer, got, p.all)
+			}
+			if got {
+				counts[i]++
+			}
+		}
+	}
+	return counts, spent
 }
 
 // oneThenThree: one disc, then three or more within 30 days. The tail holds the

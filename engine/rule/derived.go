@@ -12,6 +12,7 @@ type derived struct {
 	test     test // of a leaf
 	timed    bool
 	calendar bool
+	events   bool
 }
 
 // compileDerived makes one atom of a tree. Its key does not depend on the order
@@ -30,6 +31,7 @@ func deriveNode(n *node) (*derived, string) {
 		c := compile(n.leaf)
 		d.test = c.test
 		d.timed, d.calendar = c.test.timed(), c.test.local()
+		d.events = c.test.behavioural()
 		return d, c.key
 	}
 	keys := make([]string, 0, len(n.subs))
@@ -37,6 +39,7 @@ func deriveNode(n *node) (*derived, string) {
 		s, key := deriveNode(sub)
 		d.subs = append(d.subs, s)
 		d.timed, d.calendar = d.timed || s.timed, d.calendar || s.calendar
+		d.events = d.events || s.events
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)

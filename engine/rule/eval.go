@@ -161,6 +161,11 @@ func (t *test) timed() bool {
 	return t.dynamic() && !t.zonal()
 }
 
+// behavioural says that the test needs what the person did.
+func (t *test) behavioural() bool {
+	return t.kind == testEvent || t.kind == testDerived && t.tree.events
+}
+
 // local says that the test needs the person's calendar.
 func (t *test) local() bool {
 	switch t.kind {

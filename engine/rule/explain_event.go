@@ -92,8 +92,8 @@ func (x *explainer) sequence(b *behaviour) string {
 	for i := range b.steps {
 		steps[i] = x.match(&b.steps[i])
 	}
-	text := strings.Join(steps, x.say(" then ", " 然后 ")) + x.say(" within ", " 在 ") + b.window.text +
-		x.say("", " 内")
+	text := strings.Join(steps, x.say(" then ", " 然后 ")) + x.say(" within ", " 在 ") +
+		b.window.text + x.say("", " 内")
 	if b.without != nil {
 		text += x.say(" without ", " 且其间没有 ") + x.match(b.without)
 	}

@@ -33,39 +33,6 @@ func wantFaults(t *testing.T, rule string, want ...string) {
 func TestFaults(t *testing.T) {
 	f := func(rule string, want ...string) { t.Helper(); wantFaults(t, rule, want...) }
 	f(`{"tier":"x"}`, `1:9 eligibility.tier: tier is not supported yet`)
-	f(`{"event":"ordr"}`, `1:10 eligibility.event: there is no event "ordr" -> order`)
-	f(`{"event":"order","where":[{"property":"sk","is":"a"}]}`,
-		`1:39 eligibility.where[0].property: the event "order" has no property "sk" -> sku`)
-	f(`{"event":"order","where":[{"property":"note","is":"a"}]}`,
-		`1:39 eligibility.where[0].property: the property "note" is not indexed: only indexed ones `+
-			`are kept for rules`)
-	f(`{"event":"order","where":[{"property":"items[].category","is":"a"}]}`,
-		`1:39 eligibility.where[0].property: "items[].category" looks into a list or a map, which is `+
-			`not supported yet`)
-	f(`{"event":"*","where":[{"property":"sku","is":"a"}]}`,
-		`1:22 eligibility.where: where needs the name of one event`)
-	f(`{"event":"order","sum":{"gte":3}}`, `1:24 eligibility.sum: sum needs of: PROPERTY`)
-	f(`{"event":"order","sum":{"gte":3},"of":"sku"}`,
-		`1:39 eligibility.of: "sku" is a string: an int or a float is expected`)
-	f(`{"event":"order","count":2}`,
-		`1:26 eligibility.count: a comparison such as {gte: 2} is expected, not the number 2`)
-	f(`{"event":"order","count":{"gte":2},"sum":{"gte":2},"of":"qty"}`,
-		`1:1 eligibility: one of count, sum, min, max, avg, first, last, distinct is expected, not `+
-			`count and sum`)
-	f(`{"event":"order","within":"30d","window":"lifetime"}`,
-		`1:42 eligibility.window: within and window do not stand together`)
-	f(`{"event":"order","window":{"calendar":"fortnight"}}`,
-		`1:39 eligibility.window.calendar: one of hour, day, week, month, quarter, year is expected, `+
-			`not "fortnight"`)
-	f(`{"outcome":"clik"}`, `1:12 eligibility.outcome: there is no outcome "clik" -> click`)
-	f(`{"outcome":"click","offers":{"ids":["cupon"]}}`,
-		`1:37 eligibility.offers.ids[0]: there is no offer "cupon" -> coupon`)
-	f(`{"sequence":[{"event":"order"}],"within":"3d"}`,
-		`1:13 eligibility.sequence: a list of 2 to 8 events is expected, not 1`)
-	f(`{"sequence":[{"event":"order"},{"event":"visit","count":{"gte":2}}],"within":"3d"}`,
-		`1:49 eligibility.sequence[1].count: unknown key "count"`)
-	f(`{"not_seen_for":"a week"}`, `1:17 eligibility.not_seen_for: "a week" is not a duration: a `+
-		`whole number and s, m, h, d or w, from 1s to ten years, such as 90s, 4h, 30d`)
 	f(`{"attribute":"agee","gte":18}`,
 		`1:14 eligibility.attribute: there is no attribute "agee" -> age`)
 	f(`{"attrbute":"age","gte":18}`,
@@ -107,6 +74,44 @@ func TestFaults(t *testing.T) {
 		`1:25 eligibility.in: a list of values is expected, not an empty one`)
 	f(`{"attribute":"age","gte":1,"fold":true}`,
 		`1:1 eligibility: fold ignores the case of strings; "age" is an int`)
+}
+
+// The faults of conditions on events.
+func TestFaultsOfEvents(t *testing.T) {
+	f := func(rule string, want ...string) { t.Helper(); wantFaults(t, rule, want...) }
+	f(`{"event":"ordr"}`, `1:10 eligibility.event: there is no event "ordr" -> order`)
+	f(`{"event":"order","where":[{"property":"sk","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: the event "order" has no property "sk" -> sku`)
+	f(`{"event":"order","where":[{"property":"note","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: the property "note" is not indexed: only indexed ones `+
+			`are kept for rules`)
+	f(`{"event":"order","where":[{"property":"items[].category","is":"a"}]}`,
+		`1:39 eligibility.where[0].property: "items[].category" looks into a list or a map, which is `+
+			`not supported yet`)
+	f(`{"event":"*","where":[{"property":"sku","is":"a"}]}`,
+		`1:22 eligibility.where: where needs the name of one event`)
+	f(`{"event":"order","sum":{"gte":3}}`, `1:24 eligibility.sum: sum needs of: PROPERTY`)
+	f(`{"event":"order","sum":{"gte":3},"of":"sku"}`,
+		`1:39 eligibility.of: "sku" is a string: an int or a float is expected`)
+	f(`{"event":"order","count":2}`,
+		`1:26 eligibility.count: a comparison such as {gte: 2} is expected, not the number 2`)
+	f(`{"event":"order","count":{"gte":2},"sum":{"gte":2},"of":"qty"}`,
+		`1:1 eligibility: one of count, sum, min, max, avg, first, last, distinct is expected, not `+
+			`count and sum`)
+	f(`{"event":"order","within":"30d","window":"lifetime"}`,
+		`1:42 eligibility.window: within and window do not stand together`)
+	f(`{"event":"order","window":{"calendar":"fortnight"}}`,
+		`1:39 eligibility.window.calendar: one of hour, day, week, month, quarter, year is expected, `+
+			`not "fortnight"`)
+	f(`{"outcome":"clik"}`, `1:12 eligibility.outcome: there is no outcome "clik" -> click`)
+	f(`{"outcome":"click","offers":{"ids":["cupon"]}}`,
+		`1:37 eligibility.offers.ids[0]: there is no offer "cupon" -> coupon`)
+	f(`{"sequence":[{"event":"order"}],"within":"3d"}`,
+		`1:13 eligibility.sequence: a list of 2 to 8 events is expected, not 1`)
+	f(`{"sequence":[{"event":"order"},{"event":"visit","count":{"gte":2}}],"within":"3d"}`,
+		`1:49 eligibility.sequence[1].count: unknown key "count"`)
+	f(`{"not_seen_for":"a week"}`, `1:17 eligibility.not_seen_for: "a week" is not a duration: a `+
+		`whole number and s, m, h, d or w, from 1s to ten years, such as 90s, 4h, 30d`)
 }
 
 func TestFaultsOfTexts(t *testing.T) {

@@ -25,7 +25,12 @@ type Program struct {
 	requestAtoms []Atom
 	timed        []uint16 // bits of atoms that change with time alone or with an event
 	calendar     bool     // an atom needs the zone
+	events       bool     // an atom needs what the person did
 }
+
+// ReadsEvents says whether EvalUser looks at Who.Tail and Who.Activity. Without
+// it they need not be filled.
+func (p *Program) ReadsEvents() bool { return p.events }
 
 // Builder gathers the conditions of one snapshot. Calls of one Builder must not
 // run at the same time.
@@ -166,6 +171,7 @@ func (b *Builder) Program() *Program {
 			p.timed = append(p.timed, uint16(i))
 		}
 		p.calendar = p.calendar || t.local()
+		p.events = p.events || t.behavioural()
 	}
 	return p
 }
