@@ -95,7 +95,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	}
 	store, err := storage.Open(dir, o.Storage)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+		return nil, err
 	}
 	e := &Engine{opts: o, log: o.Logger, store: store}
 	if err := e.start(); err != nil {

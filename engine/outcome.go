@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"tact/engine/decide"
 	"tact/engine/definition"
@@ -48,6 +49,9 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 	if err := checkName(doc.Outcome, "outcome"); err != nil {
 		return rejected(err)
 	}
+	if p := unknownOutcome(doc.Outcome); p != nil {
+		return rejected(p)
+	}
 	if outcomeOf(doc.Outcome) == 0 && b.snap.Set.Workspace.UndeclaredReject {
 		return rejected(invalid("undeclared", "outcome",
 			fmt.Sprintf("%q is not a known outcome, and this workspace rejects others", doc.Outcome)))
@@ -84,6 +88,22 @@ func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
 		return *b.duplicate(g, old == doc.BodyHash || len(doc.EventID) == 0)
 	}
 	return b.applyOutcome(g, doc, &t, names, key)
+}
+
+// unknownOutcome refuses a name that is nearly one of those that caps count: a
+// slip would leave the use to expire in silence. Other names are custom outcomes.
+func unknownOutcome(name []byte) *Problem {
+	if outcomeOf(name) != 0 {
+		return nil
+	}
+	known := []string{
+		"impression", "send", "delivered", "click", "accept", "reject", "convert", "dismiss",
+	}
+	near := definition.Suggest(strings.ToLower(string(name)), known)
+	if near == "" {
+		return nil
+	}
+	return invalid("unknown_outcome", "outcome", fmt.Sprintf("%q; did you mean %q?", name, near))
 }
 
 // maxWorth bounds the value of one outcome, so that sums stay finite.

@@ -39,6 +39,9 @@ func LoadDir(dir string) ([]File, error) {
 	if err := w.walk(dir, "", []os.FileInfo{info}); err != nil {
 		return nil, fmt.Errorf("read definitions: %w", err)
 	}
+	if len(w.files) == 0 {
+		return nil, fmt.Errorf("read definitions: no *.yaml or *.yml under %s", dir)
+	}
 	slices.SortFunc(w.files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return w.files, nil
 }

@@ -166,6 +166,9 @@ func loadState(path, print string, o *ImportOptions) (importState, error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return fresh, fmt.Errorf("%s: %w", path, err)
 	}
+	if s.Version == stateVersion && s.Fingerprint != print && s.Line == 0 {
+		return fresh, nil // of another file nothing was dealt with: it is not in the way
+	}
 	if s.Version != stateVersion || s.Fingerprint != print {
 		return fresh, fmt.Errorf("%s: %w", path, ErrOtherFile)
 	}
