@@ -49,7 +49,9 @@ func every() []*Effect {
 		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
 		{Kind: EffectUse, Ord: 1, Use: UseEffect{9, []HeldKey{{CounterKey{1, 2}, 3, 4, false, 0}}}},
 		{Kind: EffectOutcome, Ord: 1, Outcome: OutcomeEffect{
-			1, 2, 3, 4, 5, 6, []Name{7}, testDay, math.Inf(1), OutcomeLate,
+			1, 2, 3, 4, 5, 6,
+			[]Name{7},
+			testDay, math.Inf(1), OutcomeLate,
 			-3600,
 		}},
 		{Kind: EffectDecision, Ord: 1, Decision: DecisionEffect{

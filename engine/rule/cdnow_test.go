@@ -131,8 +131,10 @@ func audiences() []audience {
 	return []audience{
 		{buy + `}`, func(p past) bool { return len(p.all) > 0 }},
 		{buy + `,"count":{"gte":2},"within":"90d"}`, func(p past) bool { return len(p.within(90)) >= 2 }},
-		{buy + `,"count":{"gte":3},"within":"180d"}`,
-			func(p past) bool { return len(p.within(180)) >= 3 }},
+		{
+			buy + `,"count":{"gte":3},"within":"180d"}`,
+			func(p past) bool { return len(p.within(180)) >= 3 },
+		},
 		{buy + `,"count":{"is":1}}`, func(p past) bool { return len(p.all) == 1 }},
 		{buy + `,"count":{"gte":10}}`, func(p past) bool { return len(p.all) >= 10 }},
 		{buy + `,"count":{"gt":50}}`, func(p past) bool { return len(p.all) > 50 }},
@@ -141,15 +143,23 @@ func audiences() []audience {
 		{`{"not_seen_for":"180d"}`, func(p past) bool { return len(p.within(180)) == 0 }},
 		{`{"all":[` + buy + `},{"not_seen_for":"180d"}]}`, // lapsed
 			func(p past) bool { return len(p.all) > 0 && len(p.within(180)) == 0 }},
-		{`{"all":[{"not_seen_for":"60d"},` + buy + `,"count":{"gte":5}}]}`,
-			func(p past) bool { return len(p.within(60)) == 0 && len(p.all) >= 5 }},
+		{
+			`{"all":[{"not_seen_for":"60d"},` + buy + `,"count":{"gte":5}}]}`,
+			func(p past) bool { return len(p.within(60)) == 0 && len(p.all) >= 5 },
+		},
 		{buy + `,"sum":{"gte":500},"of":"amount"}`, func(p past) bool { return total(p.all) >= 500 }},
-		{buy + `,"sum":{"gte":100},"of":"amount","within":"90d"}`,
-			func(p past) bool { return total(p.within(90)) >= 100 }},
-		{buy + `,"sum":{"lt":20},"of":"amount","within":"270d"}`,
-			func(p past) bool { return total(p.within(270)) < 20 }},
-		{buy + `,"sum":{"gte":20},"of":"cds","within":"120d"}`,
-			func(p past) bool { return discs(p.within(120)) >= 20 }},
+		{
+			buy + `,"sum":{"gte":100},"of":"amount","within":"90d"}`,
+			func(p past) bool { return total(p.within(90)) >= 100 },
+		},
+		{
+			buy + `,"sum":{"lt":20},"of":"amount","within":"270d"}`,
+			func(p past) bool { return total(p.within(270)) < 20 },
+		},
+		{
+			buy + `,"sum":{"gte":20},"of":"cds","within":"120d"}`,
+			func(p past) bool { return discs(p.within(120)) >= 20 },
+		},
 		{buy + `,"max":{"gte":200},"of":"amount"}`, func(p past) bool {
 			return some(p.all, func(x purchase) bool { return x.amount >= 200 }) > 0
 		}},
@@ -162,10 +172,14 @@ func audiences() []audience {
 		{buy + `,"max":{"is":1},"of":"cds"}`, func(p past) bool {
 			return len(p.all) > 0 && some(p.all, func(x purchase) bool { return x.cds > 1 }) == 0
 		}},
-		{buy + `,"distinct":"day","count":{"gte":4},"within":"150d"}`,
-			func(p past) bool { return days(p.within(150)) >= 4 }},
-		{buy + `,"where":[{"property":"amount","gte":100}],"within":"80d"}`,
-			func(p past) bool { return some(p.within(80), big) > 0 }},
+		{
+			buy + `,"distinct":"day","count":{"gte":4},"within":"150d"}`,
+			func(p past) bool { return days(p.within(150)) >= 4 },
+		},
+		{
+			buy + `,"where":[{"property":"amount","gte":100}],"within":"80d"}`,
+			func(p past) bool { return some(p.within(80), big) > 0 },
+		},
 		{buy + `,"where":[{"property":"amount","gte":20},{"property":"cds","lte":2}],` +
 			`"count":{"gte":2},"within":"60d"}`, func(p past) bool {
 			return some(p.within(60), func(x purchase) bool { return x.amount >= 20 && x.cds <= 2 }) >= 2
@@ -174,11 +188,13 @@ func audiences() []audience {
 		{buy + `,"first":{"before":"1997-02-01"}}`, func(p past) bool {
 			return len(p.all) > 0 && p.all[0].at.Before(time.Date(1997, 2, 1, 0, 0, 0, 0, time.UTC))
 		}},
-		{`{"all":[` + buy + `,"first":{"within_last":"200d"}},` + buy + `,"count":{"gte":3}}]}`,
+		{
+			`{"all":[` + buy + `,"first":{"within_last":"200d"}},` + buy + `,"count":{"gte":3}}]}`,
 			func(p past) bool {
 				return len(p.all) >= 3 && len(p.since(p.all[0].at)) >= 0 &&
 					p.all[0].at.After(p.now.AddDate(0, 0, -200))
-			}},
+			},
+		},
 		{buy + `,"window":{"calendar":"month"}}`, func(p past) bool {
 			return len(p.since(p.monthBegin())) > 0
 		}},
@@ -186,8 +202,10 @@ func audiences() []audience {
 			month := (p.now.Month()-1)/3*3 + 1
 			return len(p.since(time.Date(p.now.Year(), month, 1, 0, 0, 0, 0, time.UTC))) >= 2
 		}},
-		{buy + `,"sum":{"gte":150},"of":"amount","window":{"calendar":"year","zone":"user"}}`,
-			func(p past) bool { return total(p.since(year(p))) >= 150 }},
+		{
+			buy + `,"sum":{"gte":150},"of":"amount","window":{"calendar":"year","zone":"user"}}`,
+			func(p past) bool { return total(p.since(year(p))) >= 150 },
+		},
 		{buy + `,"count":{"gte":2},"window":{"between":["1997-03-01T00:00:00Z",` +
 			`"1997-06-01T00:00:00Z"]}}`, func(p past) bool {
 			return some(p.all, func(x purchase) bool {

@@ -348,8 +348,10 @@ func TestEventMeaning(t *testing.T) {
 	f(true, `{"not_seen_for":"7d"}`, two...)
 	f(false, `{"not_seen_for":"8d"}`, two...)
 	f(true, `{"not_seen_for":"8d"}`)
-	steps := []string{"visit 2024-03-01T10:00:00Z", "open 2024-03-02T10:00:00Z",
-		"order 2024-03-03T10:00:00Z"}
+	steps := []string{
+		"visit 2024-03-01T10:00:00Z", "open 2024-03-02T10:00:00Z",
+		"order 2024-03-03T10:00:00Z",
+	}
 	f(true, `{"sequence":[{"event":"visit"},{"event":"order"}],"within":"2d"}`, steps...)
 	f(false, `{"sequence":[{"event":"visit"},{"event":"order"}],"within":"47h"}`, steps...)
 	f(false, `{"sequence":[{"event":"order"},{"event":"visit"}],"within":"20d"}`, steps...)

@@ -228,7 +228,8 @@ func (p *parser) property(at place, event string, declared map[string]Property) 
 // out: word is the key, comparison its value; an empty word asks for nothing but
 // that it happened.
 func (p *parser) aggregate(at place, b *behaviour, l *leaf, declared map[string]Property) (
-	word string, comparison place) {
+	word string, comparison place,
+) {
 	var words []string
 	for _, k := range at.node.Keys {
 		if slices.Contains(aggregates(), k.Name) {
