@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"tact/engine/definition"
 	"tact/storage"
 )
@@ -133,6 +135,7 @@ func testFiles(yaml string) []definition.File {
 type bed struct {
 	t   *testing.T
 	dir string
+	fs  vfs.FS // in memory: no disk that stalls decides a test
 	m   *machine
 	e   *Engine
 	out Decision
@@ -140,7 +143,7 @@ type bed struct {
 
 func newBed(t *testing.T, yaml string) *bed {
 	t.Helper()
-	b := &bed{t: t, dir: t.TempDir(), m: &machine{wall: 1_790_000_000_000, mono: 1}}
+	b := &bed{t: t, dir: "store", fs: vfs.NewMem(), m: &machine{wall: 1_790_000_000_000, mono: 1}}
 	b.open()
 	t.Cleanup(func() {
 		if b.e != nil {
@@ -156,7 +159,7 @@ func newBed(t *testing.T, yaml string) *bed {
 func (b *bed) open() {
 	b.t.Helper()
 	e, err := Open(b.dir, Options{
-		Read: b.m.read, Storage: storage.Options{Groups: 4, Ballast: 1 << 20, MinFree: 1},
+		Read: b.m.read, Storage: storage.Options{Groups: 4, FS: b.fs},
 	})
 	if err != nil {
 		b.t.Fatal(err)
