@@ -348,3 +348,30 @@ func TestFullOfVisitors(t *testing.T) {
 	b.user(UserDoc{UserID: []byte("v1")})
 	b.want(b.decideReq("v2", "hero"), "coupon")
 }
+
+// A duplicate is answered when what it repeats is durable, not before.
+func TestDuplicateWaitsForWhatItRepeats(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	ev := EventDoc{
+		EventID: []byte("e"), UserID: []byte("u"), Event: []byte("order_completed"), BodyHash: 1,
+	}
+	b.lateDisk(func() {
+		if r := b.e.Begin().Event(&ev); r.Status != LineApplied {
+			t.Fatalf("%+v", r)
+		}
+		again := b.e.Begin()
+		if r := again.Event(&ev); r.Status != LineDuplicate {
+			t.Fatalf("%+v", r)
+		}
+		if err := again.Commit(time.Millisecond); err == nil {
+			t.Fatal("a duplicate of what is not durable was acknowledged")
+		}
+	})
+	again := b.e.Begin()
+	if r := again.Event(&ev); r.Status != LineDuplicate {
+		t.Fatalf("%+v", r)
+	}
+	if err := again.Commit(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -297,9 +297,9 @@ func TestHoldout(t *testing.T) {
 	f(0, Buckets, 1)
 
 	live := Holdout{StartMs: 100, EndMs: 200}
-	for now, want := range map[int64]bool{99: false, 100: true, 199: true, 200: false} {
-		if live.Live(now) != want {
-			t.Errorf("live at %d: %v", now, !want)
+	for at, want := range map[int64]bool{99: false, 100: true, 199: true, 200: false} {
+		if live.Live(at) != want {
+			t.Errorf("live at %d: %v", at, !want)
 		}
 	}
 	if ever := (&Holdout{}); !ever.Live(0) || !ever.Live(math.MaxInt64) {
