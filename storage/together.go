@@ -30,3 +30,11 @@ func (g *Group) LastFrame() uint64 {
 
 // Floor returns the group's floor, for Instant. The group must be locked.
 func (g *Group) Floor() UnixSec { return g.mu.state.floor() }
+
+// Seal ends the open frame, when it holds anything, and returns the last frame:
+// what is in memory now is the group after that frame, whole, and what is
+// appended later lies in later frames. The group must be locked, and nothing
+// appended since.
+func (g *Group) Seal() uint64 {
+	return g.sealLocked()
+}

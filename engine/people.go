@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"tact/engine/definition"
+	"tact/engine/rule"
+	"tact/storage"
+)
+
+// PeopleQuery says who is asked for: those for whom one of Rule and Segment
+// holds; without both, everybody.
+//
+// A visitor (a row that a decision made, of a person of whom no user line and no
+// event has come) is in no answer: nothing is known of it that an audience could
+// be built on, and it is gone a day later. People who were forgotten are in no
+// answer.
+type PeopleQuery struct {
+	Rule    *definition.Node // a condition tree as documents write it
+	Segment string           // a published segment, static or dynamic
+	Now     storage.UnixMsec // when the rule is judged; 0 = server time
+	// Context is the request that conditions on the request are judged in: for all
+	// people the same. A key that is absent is missing, so that such a condition is
+	// false. Names and values are checked as those of a decision are.
+	Context []NamedValue
+}
+
+// People are those for whom something held at one time.
+type People struct {
+	At       storage.UnixMsec // when it was judged
+	Revision uint32           // of the definitions it was judged by
+	Groups   []GroupPeople    // every group, in rising order
+}
+
+// GroupPeople are the people of one group, by ordinal.
+type GroupPeople struct {
+	Group    storage.GroupID
+	Position uint64          // the last frame of the group that was judged, whole
+	Ords     *roaring.Bitmap // shared: it must not be changed
+}
+
+// PeoplePos is a place in the order of all people: by group, then by ordinal.
+// The order is stable: neither ever changes for a person.
+type PeoplePos struct {
+	Group storage.GroupID
+	Ord   storage.Ord
+}
+
+// Next returns the place behind p: where to go on after the person at p.
+func (p PeoplePos) Next() PeoplePos {
+	if p.Ord == storage.NoOrd {
+		return PeoplePos{Group: p.Group + 1}
+	}
+	return PeoplePos{p.Group, p.Ord + 1}
+}
+
+// Count returns how many people there are. Cost: a few ns for 65,536 ordinals.
+func (p *People) Count() uint64 {
+	var n uint64
+	for i := range p.Groups {
+		n += p.Groups[i].Ords.GetCardinality()
+	}
+	return n
+}
+
+// People returns for whom a rule or a segment holds: all judged by one revision
+// and at one time, each group exactly as it was at its Position, while changes
+// go on. A fault of the query is a *Problem that names the field; of a rule it
+// begins with "rule". The error of ctx is returned when it ends before.
+func (e *Engine) People(ctx context.Context, q *PeopleQuery) (*People, error) {
+	snap := e.snap.Load()
+	ask, err := snap.peopleQuery(q)
+	if err != nil {
+		return nil, err
+	}
+	if ask.at == 0 {
+		ask.at = e.clock.Now()
+	}
+	return e.peopleOf(ctx, snap, ask)
+}
+
+// peopleAsk is a query made ready.
+type peopleAsk struct {
+	tree    *rule.Tree
+	context []rule.ContextValue
+	at      storage.UnixMsec
+}
+
+// peopleQuery reads a query under a snapshot.
+func (s *Snapshot) peopleQuery(q *PeopleQuery) (*peopleAsk, error) {
+	if q.Now < 0 {
+		return nil, invalid("bad_time", "now", "a time before 1970")
+	}
+	node, field := q.Rule, "rule"
+	if q.Segment != "" {
+		if q.Rule != nil {
+			return nil, invalid("two_questions", "segment", "give a rule or a segment, not both")
+		}
+		if problem := s.publishedSegment(q.Segment); problem != nil {
+			return nil, problem
+		}
+		node, field = &definition.Node{Kind: definition.NodeMap, Keys: []definition.Key{
+			{Name: "segment", Value: &definition.Node{Kind: definition.NodeString, Text: q.Segment}},
+		}}, ""
+	}
+	tree, faults := rule.Parse(node, s.Plan.Names, field)
+	if len(faults) > 0 {
+		return nil, ruleProblem(faults)
+	}
+	ask := &peopleAsk{tree: tree, at: q.Now}
+	w := decideWork{snap: s}
+	if err := w.prepareContext(&DecideRequest{Context: q.Context}); err != nil {
+		return nil, err
+	}
+	ask.context = w.context
+	return ask, nil
+}
+
+// publishedSegment says whether a segment can be asked for.
+func (s *Snapshot) publishedSegment(id string) error {
+	names := s.Plan.Names
+	_, static := names.Segments[id]
+	if _, dynamic := names.Rules[id]; static || dynamic {
+		return nil
+	}
+	among := make([]string, 0, len(names.Segments)+len(names.Rules))
+	for known := range names.Segments {
+		among = append(among, known)
+	}
+	for known := range names.Rules {
+		among = append(among, known)
+	}
+	return &Problem{
+		Class: ProblemMissing, Code: "unknown_segment", Field: "segment",
+		Detail: fmt.Sprintf("no segment %q is published%s", id, suggestion(id, among)),
+	}
+}
+
+// ruleProblem tells the first fault of a rule, and how many more there are.
+func ruleProblem(faults []definition.Fault) *Problem {
+	f := &faults[0]
+	p := &Problem{Class: ProblemInvalid, Code: "bad_rule", Field: f.Field, Detail: f.Message}
+	if f.Suggest != "" {
+		p.Detail += fmt.Sprintf("; did you mean %q?", f.Suggest)
+	}
+	if more := len(faults) - 1; more > 0 {
+		p.Detail += fmt.Sprintf(" (and %d more)", more)
+	}
+	return p
+}
+
+// peopleOf judges everybody, group by group.
+func (e *Engine) peopleOf(ctx context.Context, snap *Snapshot, ask *peopleAsk) (*People, error) {
+	p := &People{At: ask.at, Revision: snap.Revision}
+	holds := ask.tree.Population(ask.context)
+	for i := range e.store.Groups() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		g := e.store.Group(storage.GroupID(i))
+		p.Groups = append(p.Groups, e.peopleIn(g, snap, holds, ask.at))
+	}
+	return p, nil
+}
+
+// peopleIn judges the people of one group.
+func (e *Engine) peopleIn(
+	g *storage.Group, snap *Snapshot, holds *rule.Population, at storage.UnixMsec,
+) GroupPeople {
+	home := snap.Plan.Workspace.Zone
+	out := GroupPeople{Group: g.GroupID(), Ords: roaring.New()}
+	g.Lock()
+	defer g.Unlock()
+	out.Position = g.Seal()
+	for o := range storage.Ord(g.Len()) {
+		row := g.Row(o)
+		if row == nil || row.Flags&storage.RowVisitor != 0 {
+			continue
+		}
+		who := rule.Who{ID: g.ID(o), Profile: g.Profile(o), Zone: home, Home: home, Now: at}
+		if zone := e.zone(row.Zone); zone != nil {
+			who.Zone = zone
+		}
+		if holds.ReadsEvents() {
+			who.Tail, who.Activity = g.Tail(o), g.Activity(o)
+		}
+		if holds.Holds(&who) {
+			out.Ords.Add(uint32(o))
+		}
+	}
+	return out
+}
+
+// peopleBlock is how many ids are read under one lock.
+const peopleBlock = 512
+
+// EachPerson calls f for the people of p from a place on, in the order of places,
+// with their canonical ids, until f returns false. The zero place is before
+// everybody. id is valid during the call only. Who was forgotten since p was made
+// is passed over. f runs without a lock and may take its time.
+func (e *Engine) EachPerson(
+	p *People, from PeoplePos, f func(pos PeoplePos, id []byte) bool,
+) error {
+	var ords [peopleBlock]uint32
+	var ends [peopleBlock]int
+	var buf []byte
+	for i := range p.Groups {
+		of := &p.Groups[i]
+		if of.Group < from.Group {
+			continue
+		}
+		if int(of.Group) >= e.store.Groups() {
+			return invalid("bad_position", "group", "there is no such group")
+		}
+		it := of.Ords.Iterator()
+		if of.Group == from.Group {
+			it.AdvanceIfNeeded(uint32(from.Ord))
+		}
+		for it.HasNext() {
+			n := 0
+			for ; n < len(ords) && it.HasNext(); n++ {
+				ords[n] = it.Next()
+			}
+			buf = readIDs(e.store.Group(of.Group), ords[:n], buf[:0], ends[:])
+			start := 0
+			for k, o := range ords[:n] {
+				id := buf[start:ends[k]:ends[k]]
+				start = ends[k]
+				if len(id) > 0 && !f(PeoplePos{of.Group, storage.Ord(o)}, id) {
+					return nil
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// readIDs copies canonical ids into buf; ends[k] is where the k-th ends. Of who
+// is gone there is none.
+func readIDs(g *storage.Group, ords []uint32, buf []byte, ends []int) []byte {
+	g.Lock()
+	defer g.Unlock()
+	for k, o := range ords {
+		buf = append(buf, g.ID(storage.Ord(o))...)
+		ends[k] = len(buf)
+	}
+	return buf
+}
