@@ -114,6 +114,7 @@ func (c *compiler) compile() {
 	c.rules()
 	if len(c.faults) == 0 {
 		c.buildSlabs()
+		c.plan.indexPlaces()
 	}
 	c.plan.Program = c.builder.Program()
 }

@@ -19,6 +19,8 @@
 //  6. Equal to model: the scan over slabs gives what a plain reading of the
 //     definitions gives.
 //  7. No allocation: Pick allocates nothing once the result has grown.
+//  8. Judge agrees with Pick: an offer is eligible by all gates exactly where
+//     Pick, with no other offer allowed, gives it.
 //
 // Choices where the product's words leave room:
 //   - A channel outside the workspace's consent_required (page channels, as a

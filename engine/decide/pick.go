@@ -24,6 +24,8 @@ type work struct {
 	capped   []rankOf
 	unit     []byte  // of a number in the context
 	none     Overlay // stays empty: what a nil overlay stands for
+	judged   Overlay // of Judge
+	asked    Request // of Judge
 }
 
 const (

@@ -132,29 +132,7 @@ func (r *run) judge(s *slab, i int, slot int32, at mark) verdict {
 	if r.blocked(slot, c.offer) {
 		return refused(BlockedByRequest)
 	}
-	if h := r.heldBy(d.holds); h >= 0 {
-		v := refused(HeldOut)
-		v.holdout = h
-		return v
-	}
-	if change, by := r.change(c.offer, s.placement); change.exclude {
-		v := refused(ExperimentExcluded)
-		v.experiment = by
-		return v
-	}
-	if v := r.judgeRules(c.offer); v.reason != ReasonNone {
-		return v
-	}
-	if reason := r.judgeContact(s, d.consent, d.black, c.flags); reason != ReasonNone {
-		return refused(reason)
-	}
-	uses := spanOf(s.uses, d.uses)
-	if r.needsPerson(uses) {
-		return refused(UserNotFound)
-	}
-	if f := r.refusing(uses, r.out.work.uses[:at.uses]); f.cap >= 0 {
-		v := refused(f.reason)
-		v.cap, v.until = f.cap, f.until
+	if v := r.judgeOffer(s, i, GatesAll, r.out.work.uses[:at.uses]); v.reason != ReasonNone {
 		return v
 	}
 	switch {
@@ -162,7 +140,7 @@ func (r *run) judge(s *slab, i int, slot int32, at mark) verdict {
 		return refused(DuplicateInRequest)
 	case !r.allHold(s, d.reach):
 		return refused(NoTreatment)
-	case r.over.NoReserve && len(uses) > 0:
+	case r.over.NoReserve && d.uses.count > 0:
 		return refused(Deadline)
 	case r.excluded(slot, c.offer):
 		return refused(RenderError)

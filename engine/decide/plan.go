@@ -33,6 +33,9 @@ type Plan struct {
 
 	slabs  []slab
 	slabOf []int32 // [placement × policies + policy] → slab, -1 = not compiled
+
+	places     []place  // where offers are candidates, those of one offer together
+	placesFrom []uint32 // of offer o: places[placesFrom[o]:placesFrom[o+1]]
 }
 
 // Workspace is what is true for everybody.
