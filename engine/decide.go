@@ -327,6 +327,7 @@ func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
 		if e.renderItems(w) && e.settle(w, out) {
 			e.tokens(w, out)
 			e.reply(req, out)
+			e.tallyDecision(w, req.Mode == ModeLive)
 			return nil
 		}
 	}

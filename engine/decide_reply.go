@@ -198,6 +198,7 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 		}
 	}
 	out.ID, out.HasID, out.Replayed = id, true, true
+	e.tallies[w.group.GroupID()].replayed.Add(1)
 	out.DecidedAt, out.Revision = w.now, w.record.Revision
 	out.Durability = durabilityStrict
 	e.tokens(w, out)

@@ -55,6 +55,8 @@ type Engine struct {
 	stripes  stripes
 	visitors atomic.Int64
 	counters counters
+	tallies  []groupTally // by group
+	lines    [lineKinds]lineTally
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -98,6 +100,7 @@ func Open(dir string, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{opts: o, log: o.Logger, store: store}
+	e.tallies = make([]groupTally, store.Groups())
 	if err := e.start(); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

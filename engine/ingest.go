@@ -111,6 +111,10 @@ func invalid(code, field, detail string) *Problem {
 
 // User applies one line of POST /v1/users.
 func (b *Batch) User(doc *UserDoc) LineResult {
+	return b.countLine(lineUser, b.user(doc))
+}
+
+func (b *Batch) user(doc *UserDoc) LineResult {
 	id, err := b.owner(doc.UserID, doc.Identities)
 	if err != nil {
 		return rejected(err)
@@ -309,6 +313,10 @@ func (b *Batch) create(
 
 // Event applies one line of POST /v1/events.
 func (b *Batch) Event(doc *EventDoc) LineResult {
+	return b.countLine(lineEvent, b.event(doc))
+}
+
+func (b *Batch) event(doc *EventDoc) LineResult {
 	id, err := b.owner(doc.UserID, doc.Identities)
 	if err != nil {
 		return rejected(err)

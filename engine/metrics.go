@@ -44,15 +44,14 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	line("tact_revision", "gauge", "definitions revision in force", e.Revision())
 	line("tact_epoch", "gauge", "number of this start of the store", e.store.Epoch())
 	line("tact_server_time_ms", "gauge", "server time", int64(e.clock.Now()))
-	e.writeStoreMetrics(line)
+	e.writeStoreMetrics(w, line)
+	e.writeTallies(w)
 }
 
-func (e *Engine) writeStoreMetrics(line func(name, kind, help string, v any)) {
+func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help string, v any)) {
 	s := e.store.Stats()
-	b := &s.Bytes
-	total := b.Rows + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Stats + b.Dedup
+	writeParts(w, &s.Bytes)
 	line("tact_users", "gauge", "people in memory", s.People)
-	line("tact_resident_bytes", "gauge", "resident bytes of all groups", total)
 	line("tact_commits_total", "counter", "synced commits", s.Commits)
 	line("tact_frames_total", "counter", "frames made durable", s.Frames)
 	line("tact_commits_late_total", "counter", "commits beyond their deadline", s.Late)
@@ -65,11 +64,26 @@ func (e *Engine) writeStoreMetrics(line func(name, kind, help string, v any)) {
 	line("tact_disk_free_bytes", "gauge", "free bytes of the store's disk", s.DiskFree)
 	line("tact_corrupt_blocks_total", "counter", "corrupt blocks met", s.Corruptions)
 	line("tact_write_stalls_total", "counter", "write stalls of the store", s.WriteStalls)
+	writeCommits(w, &s)
 	full := 0
 	if s.DiskFull {
 		full = 1
 	}
 	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space", full)
+}
+
+// writeCommits writes the histogram of commit times.
+func writeCommits(w io.Writer, s *storage.StoreStats) {
+	const name = "tact_commit_seconds"
+	fmt.Fprintf(w, "# HELP %s time of synced commits\n# TYPE %s histogram\n", name, name)
+	var n uint64
+	for i, bound := range storage.CommitBuckets() {
+		n += s.CommitCounts[i]
+		fmt.Fprintf(w, "%s_bucket{le=\"%g\"} %d\n", name, float64(bound)/1e6, n)
+	}
+	n += s.CommitCounts[len(s.CommitCounts)-1]
+	fmt.Fprintf(w, "%s_bucket{le=\"+Inf\"} %d\n%s_sum %g\n%s_count %d\n",
+		name, n, name, s.CommitSum.Seconds(), name, n)
 }
 
 // StoreStats returns the store's own figures, for benchmarks and checks.

@@ -46,6 +46,10 @@ func outcomeOf(name []byte) definition.CountOn {
 // statistics and to the person's tail. It is idempotent by event_id, or, when
 // there is none, by the item and the outcome's name.
 func (b *Batch) Outcome(doc *OutcomeDoc) LineResult {
+	return b.countLine(lineOutcome, b.outcome(doc))
+}
+
+func (b *Batch) outcome(doc *OutcomeDoc) LineResult {
 	if err := checkName(doc.Outcome, "outcome"); err != nil {
 		return rejected(err)
 	}

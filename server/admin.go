@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	process "github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"tact/engine"
@@ -353,6 +354,7 @@ func (s *Server) writeMetrics(r *request) {
 	var b bytes.Buffer
 	s.metrics.write(&b, s.inFlight.Load(), s.bulk.Load())
 	s.engine.WriteMetrics(&b)
+	process.WriteProcessMetrics(&b)
 	r.ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
 	r.ctx.Response.SetBodyRaw(b.Bytes())
 }

@@ -68,6 +68,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/healthz", Open: true, handle: (*Server).health},
 		{Method: "GET", Path: "/readyz", Open: true, handle: (*Server).ready},
 		{Method: "GET", Path: "/metrics", handle: (*Server).writeMetrics},
+		{Method: "GET", Path: "/debug/pprof/{name}", class: classQuick, handle: (*Server).profile},
 		{Method: "GET", Path: "/openapi.json", Open: true, handle: (*Server).openAPI},
 	}
 	for i := range routes {

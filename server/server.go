@@ -135,6 +135,8 @@ type Server struct {
 	inFlight atomic.Int64
 	bulk     atomic.Int64
 	draining atomic.Bool
+
+	profiling atomic.Bool // a profile of a stretch of time is being taken
 }
 
 // New makes a server of e. All faults of o are named at once.

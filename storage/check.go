@@ -21,6 +21,8 @@ type StoreStats struct {
 	Reloads       uint64        // groups rebuilt after a refused batch
 	CommitMedian  time.Duration // of the last 1,024 batches
 	CommitLongest time.Duration
+	CommitCounts  [13]uint64 // of this process, by CommitBuckets
+	CommitSum     time.Duration
 
 	DurableLag uint64 // frames appended and not durable, all groups together
 	FlushLag   int    // rows changed and not written, all groups together
@@ -46,6 +48,7 @@ func (s *Store) Stats() StoreStats {
 		WriteStalls:      s.db.faults.stalls.Load(), Dead: s.dead.err(),
 	}
 	st.CommitMedian, st.CommitLongest = s.com.times.summary()
+	st.CommitCounts, st.CommitSum = s.com.times.histogram()
 	for k := range s.dict.kinds {
 		st.Names += len(s.NamesOf(DictKind(k)))
 	}

@@ -58,11 +58,19 @@ var (
 
 const latencyWindow = 1024
 
-// latencyRing keeps the latest commit times in microseconds.
+// CommitBuckets are the upper bounds of StoreStats.CommitCounts, in microseconds:
+// dense where disks answer. One more count is of what took longer.
+func CommitBuckets() [12]int64 {
+	return [...]int64{100, 200, 300, 500, 750, 1e3, 2e3, 5e3, 10e3, 50e3, 250e3, 1e6}
+}
+
+// latencyRing keeps the latest commit times in microseconds, and counts all.
 type latencyRing struct {
-	mu   sync.Mutex
-	n    int
-	last [latencyWindow]uint32
+	mu     sync.Mutex
+	n      int
+	last   [latencyWindow]uint32
+	counts [13]uint64 // by CommitBuckets, the last one without a bound
+	sum    time.Duration
 }
 
 func (l *latencyRing) add(d time.Duration) {
@@ -70,6 +78,22 @@ func (l *latencyRing) add(d time.Duration) {
 	defer l.mu.Unlock()
 	l.last[l.n%latencyWindow] = uint32(min(d.Microseconds(), 1<<32-1))
 	l.n++
+	l.sum += d
+	i := 0
+	for _, bound := range CommitBuckets() {
+		if d.Microseconds() <= bound {
+			break
+		}
+		i++
+	}
+	l.counts[i]++
+}
+
+// histogram returns how many commits took how long, and what they took together.
+func (l *latencyRing) histogram() (counts [13]uint64, sum time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts, l.sum
 }
 
 // summary returns the median and the longest commit of the window.

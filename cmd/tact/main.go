@@ -111,7 +111,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		return wrongUse(cmd, err)
 	})
 	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newDoctor(),
-		newLoadtest(), newVersion())
+		newLoadtest(), newTop(), newVersion())
 	return root
 }
 
