@@ -38,6 +38,8 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 		return s.create(frame, e)
 	case EffectTime:
 		return nil
+	case EffectMember, EffectTrack:
+		return s.checkMember(e)
 	case EffectClaim:
 		if e.Claim.Slot >= Slots {
 			return fmt.Errorf("%w: claim in slot %d", ErrInvalid, e.Claim.Slot)
@@ -133,6 +135,14 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		c := claim{e.Claim.Workspace, e.Claim.Slot, e.Claim.Hash, e.Claim.Target}
 		s.identities.put(c)
 		s.claims = append(s.claims, c)
+	case EffectMember:
+		s.members.move(frame, e.Time, &e.Member)
+	case EffectTrack:
+		s.members.track(&e.Track)
+	case EffectForget:
+		if s.row(e.Ord) == nil {
+			s.members.forget(frame, e.Time, e.Ord)
+		}
 	}
 }
 
@@ -215,8 +225,9 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 		r.Flags |= RowWithdrawn
 	}
 	r.BitsRev, r.NextChange = 0, 0
-	s.settle(r)
+	s.settle(r, e.Ord)
 	s.rebit(e.Ord)
+	s.notePatch(e.Ord, e.Patch)
 	s.touch(frame, r, e.Ord, rowDirtyProfile)
 	return nil
 }
@@ -260,8 +271,9 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 		return err
 	}
 	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
+	s.noteEvent(e.Ord, e.Event.Event, false)
 	if r.Flags&RowVisitor != 0 {
-		s.settle(r)
+		s.settle(r, e.Ord)
 		s.touch(frame, r, e.Ord, rowDirtyProfile)
 	}
 	return nil
@@ -278,6 +290,7 @@ func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 		return err
 	}
 	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
+	s.noteEvent(e.Ord, o.Event, true)
 	return nil
 }
 
@@ -453,7 +466,9 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 	s.slab.drop(r.contact)
 	s.slab.drop(r.activity)
 	s.index.remove(r.IDHash, o)
-	s.settle(r)
+	if r.Flags&RowVisitor != 0 {
+		s.visitors--
+	}
 	s.people--
 	wasDirty := r.Flags & rowDirty
 	*r = Row{
@@ -464,10 +479,13 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 }
 
 // settle makes a visitor a person who stays.
-func (s *state) settle(r *Row) {
+func (s *state) settle(r *Row, o Ord) {
 	if r.Flags&RowVisitor != 0 {
 		r.Flags &^= RowVisitor
 		s.visitors--
+		if s.watch != nil {
+			s.note(o, &s.watch.All)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *state) checksum() (uint64, error) {
 			}
 		}
 	}
-	return sum, nil
+	return sum + s.members.sum(), nil
 }
 
 func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
@@ -163,6 +163,9 @@ func (s *state) check() error {
 	}
 	if err := s.segments.differ(&segments); err != nil {
 		return fmt.Errorf("segments: %w", err)
+	}
+	if err := s.members.check(s.nextOrd); err != nil {
+		return err
 	}
 	return s.damage
 }

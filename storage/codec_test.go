@@ -64,6 +64,10 @@ func every() []*Effect {
 		}},
 		{Kind: EffectForget, Ord: 1},
 		{Kind: EffectTime, Ord: NoOrd, Floor: 12},
+		{Kind: EffectMember, Ord: NoOrd, Member: MemberEffect{
+			Segment: 3, Entered: true, Cause: CauseBackfill, At: testDay, Ords: []Ord{0, 7, 900_000},
+		}},
+		{Kind: EffectTrack, Ord: NoOrd, Track: TrackEffect{3, TrackWhole, 1 << 60}},
 	}
 	for i, e := range list {
 		e.Time = testDay + UnixMsec(i*1000)

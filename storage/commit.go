@@ -396,6 +396,7 @@ func (s *Store) reload(g *Group) error {
 	old := g.mu.state
 	l.state.person = max(l.state.person, old.person)
 	l.state.reserved = max(l.state.reserved, old.reserved)
+	l.state.watch = old.watch
 	l.state.attachTotals(s.totals)
 	old.detachTotals()
 	dropped := g.mu.open.number

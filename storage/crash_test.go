@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -131,6 +132,9 @@ func (sim *simulation) verify(s *Store) error {
 		if err := g.verify(s.groups[i]); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
 		}
+		if err := g.compareChanges(s, s.groups[i].id); err != nil {
+			return fmt.Errorf("group %d: %w", i, err)
+		}
 	}
 	if sim.o.hooks.ackEarly != nil {
 		return nil // Check would notice at once: leave it to the power cut
@@ -173,10 +177,34 @@ func (g *simGroup) compare(group *Group) error {
 	if got != want {
 		return fmt.Errorf("state sums to %016x, the replayed log to %016x", got, want)
 	}
+	if err := m.compareMembers(group.mu.state); err != nil {
+		return err
+	}
 	for o := range m.nextOrd {
 		if err := m.compare(group.mu.state, o, secondOf(g.gen.now)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// compareChanges reads the changes of membership back, a few at a time.
+func (g *simGroup) compareChanges(s *Store, id GroupID) error {
+	var got []Change
+	before, _ := s.KeptChanges(id)
+	for {
+		at := before + uint64(len(got))
+		more, err := s.ReadChanges(id, at, 37, nil)
+		if err != nil {
+			return err
+		}
+		if len(more) == 0 {
+			break
+		}
+		got = append(got, more...)
+	}
+	if want := g.gen.m.changes[before:]; !slices.Equal(got, want) {
+		return fmt.Errorf("%d changes of membership were read, want %d", len(got), len(want))
 	}
 	return nil
 }

@@ -230,6 +230,22 @@ func decodePersonal(b []byte) error {
 
 func decodeMeta(value []byte) error { return newState(3, stateOptions{}).loadMeta(value) }
 
+// sampleChanges is a block of the log, without its checksum.
+func sampleChanges() []byte {
+	m := newMemberships()
+	m.track(&TrackEffect{Segment: 3, Phase: TrackBuilding})
+	m.move(1, testDay, &MemberEffect{
+		Segment: 3, Entered: true, Cause: CauseBackfill, At: testDay, Ords: []Ord{1, 2, 70_000},
+	})
+	m.move(2, testDay+1, &MemberEffect{Segment: 3, Cause: CauseTime, At: testDay, Ords: []Ord{2}})
+	block, _ := m.takeBlock(nil)
+	return block[:len(block)-4]
+}
+
+func decodeChanges(value []byte) error {
+	return eachChange(value, func(*changeRun, Ord) bool { return true })
+}
+
 func decodeDedup(value []byte) error {
 	s := newState(3, stateOptions{})
 	if err := s.loadDedup(value); err != nil {
@@ -254,8 +270,13 @@ func decoders(t testing.TB) map[string]struct {
 		inputs [][]byte
 	}
 	out := map[string]entry{
-		"meta":  {decodeStored(decodeMeta), [][]byte{d.meta[:len(d.meta)-4]}},
-		"dedup": {decodeStored(decodeDedup), [][]byte{d.dedup[0][:len(d.dedup[0])-4]}},
+		"meta": {decodeStored(decodeMeta), [][]byte{d.meta[:len(d.meta)-4]}},
+		"members": {
+			decodeStored(func(b []byte) error { m := newMemberships(); return m.loadRecord(b) }),
+			[][]byte{s.members.appendRecord(nil)},
+		},
+		"changes": {decodeStored(decodeChanges), [][]byte{sampleChanges()}},
+		"dedup":   {decodeStored(decodeDedup), [][]byte{d.dedup[0][:len(d.dedup[0])-4]}},
 		"identity": {
 			decodeStored(decodeIdentity), [][]byte{appendIdentityRow(nil, PersonRef{1, 2, 3})[:16]},
 		},
@@ -354,6 +375,8 @@ func FuzzTail(f *testing.F)        { fuzzDecoder(f, "tail") }
 func FuzzContact(f *testing.F)     { fuzzDecoder(f, "contact") }
 func FuzzActivity(f *testing.F)    { fuzzDecoder(f, "activity") }
 func FuzzMeta(f *testing.F)        { fuzzDecoder(f, "meta") }
+func FuzzMembers(f *testing.F)     { fuzzDecoder(f, "members") }
+func FuzzChanges(f *testing.F)     { fuzzDecoder(f, "changes") }
 func FuzzDedup(f *testing.F)       { fuzzDecoder(f, "dedup") }
 func FuzzIdentity(f *testing.F)    { fuzzDecoder(f, "identity") }
 func FuzzRowProfile(f *testing.F)  { fuzzDecoder(f, "row profile") }

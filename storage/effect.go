@@ -17,7 +17,12 @@ const (
 	EffectClaim                          // an identity points at a person (in the identity's group)
 	EffectForget                         // a visitor row expires
 	EffectTime                           // nothing but the frame's time
+	EffectMember                         // people enter or leave a tracked segment
+	EffectTrack                          // the tracking of a segment begins, is whole or ends
 )
+
+// effectLast is the highest kind.
+const effectLast = EffectTrack
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -46,6 +51,8 @@ type Effect struct {
 	Outcome  OutcomeEffect
 	Decision DecisionEffect
 	Claim    ClaimEffect
+	Member   MemberEffect
+	Track    TrackEffect
 }
 
 // CreateEffect makes a person.

@@ -68,6 +68,12 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = le.AppendUint64(b, uint64(c.Target.Person))
 	case EffectTime:
 		b = le.AppendUint32(b, uint32(e.Floor))
+	case EffectMember:
+		b = appendMember(b, &e.Member)
+	case EffectTrack:
+		t := &e.Track
+		b = binary.AppendUvarint(b, uint64(t.Segment))
+		b = le.AppendUint64(append(b, byte(t.Phase)), t.Digest)
 	}
 	return b
 }
@@ -302,6 +308,7 @@ type effectDecoder struct {
 	keys           []HeldKey
 	variants       []Name
 	counts         []StatsCount
+	ords           []Ord
 }
 
 // decodeClear fills e, whose Kind is set, from the clear part of its body.
@@ -340,6 +347,10 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		d.in.check(c.Slot < Slots)
 	case EffectTime:
 		e.Floor = d.seconds()
+	case EffectMember:
+		d.member(&e.Member)
+	case EffectTrack:
+		e.Track = TrackEffect{d.in.name(), TrackPhase(d.in.u8()), d.in.u64()}
 	case EffectEvent, EffectForget:
 	default:
 		return fmt.Errorf("%w: effect kind %d", ErrCorrupt, e.Kind)

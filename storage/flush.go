@@ -224,6 +224,7 @@ func (s *Store) encodeMeta(g *Group, f *flushGroup, b *pebble.Batch, pass *flush
 		s.flush.key = appendDedupKey(s.flush.key[:0], g.id, block.day, uint32(pass.frame))
 		err = errors.Join(err, b.Set(s.flush.key, block.value, nil))
 	}
+	err = errors.Join(err, s.encodeMembers(g, b))
 	if since := dedupSince(st.highWater()); since > f.day {
 		from := appendDedupKey(nil, g.id, 0, 0)
 		to := appendDedupKey(nil, g.id, since, 0)

@@ -80,7 +80,7 @@ func (f *frame) rewind(m frameMark) {
 //
 // key seals the personal part. The frame is unchanged after an error.
 func (f *frame) append(e *Effect, key *[16]byte) error {
-	if e.Kind < EffectCreate || e.Kind > EffectTime || e.Kind == EffectPatch && e.Patch == nil {
+	if e.Kind < EffectCreate || e.Kind > effectLast || e.Kind == EffectPatch && e.Patch == nil {
 		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
 	}
 	if f.count == 0 {
@@ -157,7 +157,7 @@ type record struct {
 func (f *frameHead) next(b []byte) (r record, rest []byte, err error) {
 	in := effectReader{b: b}
 	r.kind, r.flags = EffectKind(in.u8()), in.u8()
-	in.check(r.kind >= EffectCreate && r.kind <= EffectTime && r.flags&^recordFlags == 0)
+	in.check(r.kind >= EffectCreate && r.kind <= effectLast && r.flags&^recordFlags == 0)
 	r.ord = NoOrd
 	if r.flags&recordPerson != 0 {
 		r.ord = Ord(in.u32())

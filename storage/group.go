@@ -70,7 +70,12 @@ func (g *Group) Lock() {
 }
 
 // Unlock gives the group back. Views taken since Lock are no longer valid.
-func (g *Group) Unlock() { g.mu.Unlock() }
+func (g *Group) Unlock() {
+	if len(g.mu.state.touched) > 0 {
+		g.tellLocked()
+	}
+	g.mu.Unlock()
+}
 
 // GroupID returns the number of the group.
 func (g *Group) GroupID() GroupID { return g.id }

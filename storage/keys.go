@@ -16,6 +16,7 @@ import (
 const (
 	prefixFrame     = 0x20
 	prefixGroup     = 0x21
+	prefixMember    = 0x22
 	prefixPersonKey = 0x30
 	prefixName      = 0x40
 	prefixDedup     = 0x50

@@ -64,7 +64,7 @@ func (s *Store) loadGroup(g GroupID) (loaded, error) {
 		l.meta = l.state.metaFrame
 	}
 	for _, load := range []func(GroupID, *state) error{
-		from.loadRows, from.loadIdentities, from.loadDedups,
+		from.loadRows, from.loadIdentities, from.loadDedups, from.loadMembers,
 	} {
 		if err := load(g, l.state); err != nil {
 			return l, err

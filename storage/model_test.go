@@ -15,6 +15,8 @@ type model struct {
 	dedup    map[uint64]uint32
 	totals   map[TotalKey]int64 // confirmed
 	claims   map[[16]byte]PersonRef
+	members  map[Name]map[Ord]bool // of tracked segments
+	changes  []Change
 	floor    UnixSec
 	nextOrd  Ord
 	reserved uint64
@@ -49,7 +51,7 @@ func newModel() *model {
 	return &model{
 		people: map[Ord]*modelPerson{}, stats: map[StatsKey]statsRow{},
 		dedup: map[uint64]uint32{}, totals: map[TotalKey]int64{},
-		claims: map[[16]byte]PersonRef{},
+		claims: map[[16]byte]PersonRef{}, members: map[Name]map[Ord]bool{},
 	}
 }
 
@@ -77,6 +79,19 @@ func (m *model) apply(e *Effect) {
 	case EffectForget:
 		if p != nil && p.visitor {
 			delete(m.people, e.Ord)
+			for n := range Name(5) {
+				m.member(e.Time, &MemberEffect{
+					Segment: n, Cause: CauseForgotten, At: e.Time, Ords: []Ord{e.Ord},
+				})
+			}
+		}
+	case EffectMember:
+		m.member(e.Time, &e.Member)
+	case EffectTrack:
+		if t := &e.Track; t.Phase == TrackEnded {
+			delete(m.members, t.Segment)
+		} else if m.members[t.Segment] == nil {
+			m.members[t.Segment] = map[Ord]bool{}
 		}
 	case EffectOutcome:
 		o := &e.Outcome
@@ -91,6 +106,41 @@ func (m *model) apply(e *Effect) {
 	if p != nil {
 		p.apply(m, e)
 	}
+}
+
+func (m *model) member(at UnixMsec, e *MemberEffect) {
+	in := m.members[e.Segment]
+	for _, o := range e.Ords {
+		if in == nil || in[o] == e.Entered {
+			continue
+		}
+		in[o] = e.Entered
+		m.changes = append(m.changes, Change{
+			uint64(len(m.changes) + 1), e.Segment, o, e.Entered, e.Cause, e.At, at,
+		})
+	}
+}
+
+// compareMembers compares the tracked segments.
+func (m *model) compareMembers(s *state) error {
+	if len(s.members.sets) != len(m.members) || s.members.last != uint64(len(m.changes)) {
+		return fmt.Errorf("%d tracked segments, %d changes; want %d, %d", len(s.members.sets),
+			s.members.last, len(m.members), len(m.changes))
+	}
+	for n, want := range m.members {
+		have := s.members.sets[n].bitmap
+		for o, in := range want {
+			if have.Contains(uint32(o)) != in {
+				return fmt.Errorf("ordinal %d in segment %d: want %t", o, n, in)
+			}
+		}
+		for _, o := range have.ToArray() {
+			if !want[Ord(o)] {
+				return fmt.Errorf("ordinal %d is in segment %d", o, n)
+			}
+		}
+	}
+	return nil
 }
 
 func (m *model) addStats(k StatsKey, n uint64, v float64) {
@@ -543,12 +593,14 @@ func (g *generator) draw() *Effect {
 		}}
 	case n < 85:
 		return &Effect{Kind: EffectOutcome, Ord: o, Outcome: g.outcome()}
-	case n < 93:
+	case n < 91:
 		return &Effect{Kind: EffectDecision, Ord: o, Decision: DecisionEffect{
 			ID: DecisionID{1, byte(n), byte(g.r.Uint32())}, Request: g.r.Uint64N(6), Body: g.r.Uint32(),
 			Until:  secondOf(g.now) + UnixSec(g.r.IntN(300)),
 			Counts: []StatsCount{{Key: StatsKey{Offer: Name(g.r.IntN(9))}, N: 2, Value: 0.5}},
 		}}
+	case n < 94:
+		return g.members()
 	case n < 95:
 		return &Effect{Kind: EffectForget, Ord: o}
 	case n < 97:
@@ -558,6 +610,27 @@ func (g *generator) draw() *Effect {
 		Workspace: 1, Slot: Slot(g.r.IntN(Slots)), Hash: [16]byte{byte(g.r.IntN(200)), 9},
 		Target: PersonRef{Group: 3, Ord: o, Person: PersonID(o) + 1},
 	}}
+}
+
+// members draws an effect on tracked segments.
+func (g *generator) members() *Effect {
+	segment := Name(1 + g.r.IntN(4))
+	if g.r.IntN(4) == 0 {
+		phase := TrackPhase(1 + g.r.IntN(3))
+		return &Effect{Kind: EffectTrack, Ord: NoOrd, Track: TrackEffect{segment, phase, g.r.Uint64()}}
+	}
+	e := &Effect{Kind: EffectMember, Ord: NoOrd, Member: MemberEffect{
+		Segment: segment, Entered: g.r.IntN(3) > 0, Cause: MemberCause(1 + g.r.IntN(4)), At: g.now - 7,
+	}}
+	for o := range g.m.nextOrd {
+		if g.m.people[o] != nil && g.r.IntN(8) == 0 {
+			e.Member.Ords = append(e.Member.Ords, o)
+		}
+	}
+	if len(e.Member.Ords) == 0 {
+		return &Effect{Kind: EffectTime, Ord: NoOrd}
+	}
+	return e
 }
 
 func (g *generator) create() *Effect {
@@ -719,6 +792,9 @@ func compareAll(t *testing.T, g *generator, s *state) {
 		if err := g.m.compare(s, o, secondOf(g.now)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := g.m.compareMembers(s); err != nil {
+		t.Fatal(err)
 	}
 	if !maps.Equal(s.stats.rows, g.m.stats) {
 		t.Fatal("statistics differ")

@@ -35,6 +35,7 @@ type state struct {
 	identities identityIndex
 	tags       bitmaps
 	segments   bitmaps
+	members    memberships
 	stats      statsTable
 	dedup      dedupTable
 	share      totalsShare
@@ -56,6 +57,9 @@ type state struct {
 	claims    []claim // identities to be written
 	damage    error   // first part that did not open
 
+	watch   *Watch  // what somebody wants to hear of; nil: nothing
+	touched []Touch // in this lock section
+
 	draft   profileDraft
 	edit    contactDraft
 	sum     activityDraft
@@ -75,6 +79,7 @@ func newState(g GroupID, o stateOptions) *state {
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.tags.byName = make(map[Name]*roaring.Bitmap)
 	s.segments.byName = make(map[Name]*roaring.Bitmap)
+	s.members = newMemberships()
 	return s
 }
 
@@ -222,7 +227,7 @@ func (s *state) bytes() StateBytes {
 		Rows:       int64(s.rows.held) * rowChunk * 192,
 		Index:      s.index.bytes(),
 		Identities: s.identities.bytes(),
-		Bitmaps:    s.tags.bytes() + s.segments.bytes(),
+		Bitmaps:    s.tags.bytes() + s.segments.bytes() + s.members.bytes(),
 		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
 		Dedup:      s.dedup.bytes(),
 	}

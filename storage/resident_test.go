@@ -13,6 +13,7 @@ type fakeDisk struct {
 	meta      []byte
 	claims    map[[16]byte]claim
 	dedup     [][]byte
+	members   memberships
 	watermark uint64
 }
 
@@ -53,6 +54,7 @@ func (d *fakeDisk) flush(t *testing.T, s *state, frame uint64, max int) {
 	for _, b := range s.takeDedup() {
 		d.dedup = append(d.dedup, b.value)
 	}
+	d.members = copyMembers(&s.members)
 	if all {
 		d.watermark = frame
 	}
@@ -86,7 +88,21 @@ func (d *fakeDisk) load(t *testing.T) *state {
 			t.Fatal(err)
 		}
 	}
+	s.members = copyMembers(&d.members)
 	return s
+}
+
+// copyMembers copies what is resident of the memberships.
+func copyMembers(m *memberships) memberships {
+	out := newMemberships()
+	out.last, out.members = m.last, m.members
+	for n, set := range m.sets {
+		out.sets[n] = &memberSet{
+			bitmap: set.bitmap.Clone(), phase: set.phase, digest: set.digest,
+			dirty: map[uint16]struct{}{},
+		}
+	}
+	return out
 }
 
 func sumOf(t *testing.T, s *state) uint64 {
@@ -139,7 +155,7 @@ func TestLoadKeepsChecksum(t *testing.T) {
 	l.markAllDirty()
 	again := newFakeDisk()
 	again.flush(t, l, 1000, 1<<20)
-	again.claims, again.dedup = d.claims, d.dedup
+	again.claims, again.dedup, again.members = d.claims, d.dedup, d.members
 	if got := sumOf(t, again.load(t)); got != want {
 		t.Fatalf("written unopened: checksum %x, want %x", got, want)
 	}
@@ -329,7 +345,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	})
 	f(&Effect{Kind: EffectClaim, Ord: NoOrd, Claim: ClaimEffect{Slot: Slots}})
 	f(&Effect{Kind: 0, Ord: o})
-	f(&Effect{Kind: EffectTime + 1, Ord: o})
+	f(&Effect{Kind: effectLast + 1, Ord: o})
 }
 
 // onePerson returns a state with the person 0.

@@ -136,6 +136,7 @@ type Store struct {
 	com    committer
 	flush  flusher
 	macs   macPool
+	follow func(*Group, []Touch)
 
 	gate   sync.RWMutex // held shared while effects of several groups belong together
 	dead   deathNote
