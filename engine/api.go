@@ -282,6 +282,7 @@ const (
 	ProblemStale                        // 409: If-Match names another revision
 	ProblemFull                         // 507: disk or memory cap
 	ProblemBusy                         // 503 with Retry-After: not durable in time, in doubt
+	ProblemTooMany                      // 429 with Retry-After: a bound of work at the same time
 )
 
 // Error implements error.

@@ -302,29 +302,21 @@ func (w *decideWork) prepareForce(req *DecideRequest) error {
 // decideOnce finds the person and decides, with further tries when a total is
 // full, a message does not render or the disk is late.
 func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
-	w := &out.work
 	if err := e.identify(req, out); err != nil {
 		return err
 	}
-	for try := range maxPicks {
-		replay, err := e.pickLocked(req, out, try == 0)
-		if err != nil {
+	return e.decideFrom(req, out, 0)
+}
+
+// decideFrom makes the tries of a decision from one on, for the person named.
+func (e *Engine) decideFrom(req *DecideRequest, out *Decision, from int) error {
+	w := &out.work
+	for try := from; try < maxPicks; try++ {
+		state, err := e.attempt(req, out, try == 0)
+		if err != nil || state == attemptAnswered {
 			return err
 		}
-		if replay != (storage.DecisionID{}) {
-			err := e.replay(req, replay, out)
-			if err == errReleased {
-				out.reset(w.snap)
-				if err = e.prepare(req, w, out); err == nil {
-					err = e.identify(req, out)
-				}
-				if err == nil {
-					continue
-				}
-			}
-			return err
-		}
-		if e.renderItems(w) && e.settle(w, out) {
+		if state == attemptRendered && e.settle(w, out) {
 			e.tokens(w, out)
 			e.reply(req, out)
 			e.tallyDecision(w, req.Mode == ModeLive)
@@ -334,6 +326,39 @@ func (e *Engine) decideOnce(req *DecideRequest, out *Decision) error {
 	return &Problem{
 		Class: ProblemBusy, Code: "error", Detail: "no try of this decision could be completed",
 	}
+}
+
+// attempt is how far one try of a decision came.
+type attempt uint8
+
+const (
+	attemptAgain    attempt = iota // nothing is held: another try is due
+	attemptRendered                // decided and rendered: it waits to be settled
+	attemptAnswered                // out is the reply: an earlier one, given again
+)
+
+// attempt makes one try: everything but the wait for what it used.
+func (e *Engine) attempt(req *DecideRequest, out *Decision, first bool) (attempt, error) {
+	w := &out.work
+	replay, err := e.pickLocked(req, out, first)
+	if err != nil {
+		return attemptAgain, err
+	}
+	if replay != (storage.DecisionID{}) {
+		err := e.replay(req, replay, out)
+		if err != errReleased {
+			return attemptAnswered, err
+		}
+		out.reset(w.snap)
+		if err = e.prepare(req, w, out); err == nil {
+			err = e.identify(req, out)
+		}
+		return attemptAgain, err
+	}
+	if !e.renderItems(w) {
+		return attemptAgain, nil
+	}
+	return attemptRendered, nil
 }
 
 // pickLocked decides under the lock of the person's group, and appends what was

@@ -19,6 +19,8 @@ type Options struct {
 	Read        Reading         // the machine's clocks; nil = the real ones
 	AcceptClock bool            // adopt a wall clock that is more than 30 days ahead of the store
 	MaxVisitors int             // rows of unknown people kept at a time; default 10 % of capacity
+	MaxViews    int             // answers kept for cursors; default 16
+	ViewBytes   int64           // of them together; default 256 MiB
 	Logger      *slog.Logger
 }
 
@@ -57,6 +59,7 @@ type Engine struct {
 	counters counters
 	tallies  []groupTally // by group
 	lines    [lineKinds]lineTally
+	views    views
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -94,6 +97,12 @@ func Open(dir string, o Options) (*Engine, error) {
 		if o.Storage.MemoryCap > 0 {
 			o.MaxVisitors = int(o.Storage.MemoryCap / bytesPerUser / 10)
 		}
+	}
+	if o.MaxViews == 0 {
+		o.MaxViews = defaultMaxViews
+	}
+	if o.ViewBytes == 0 {
+		o.ViewBytes = defaultViewBytes
 	}
 	store, err := storage.Open(dir, o.Storage)
 	if err != nil {
@@ -222,6 +231,7 @@ func (e *Engine) tick() {
 			e.log.Info("clock step adopted", "step", step)
 		}
 	}
+	e.views.sweep(e.clock.Now())
 	now := toSec(e.clock.Now())
 	for i := range e.store.Groups() {
 		g := e.store.Group(storage.GroupID(i))

@@ -29,6 +29,8 @@ func statusOf(c engine.ProblemClass) int {
 		return fasthttp.StatusInsufficientStorage
 	case engine.ProblemBusy:
 		return fasthttp.StatusServiceUnavailable
+	case engine.ProblemTooMany:
+		return fasthttp.StatusTooManyRequests
 	}
 	return fasthttp.StatusInternalServerError
 }
