@@ -317,15 +317,20 @@ func (e *Engine) decideFrom(req *DecideRequest, out *Decision, from int) error {
 			return err
 		}
 		if state == attemptRendered && e.settle(w, out) {
-			e.tokens(w, out)
-			e.reply(req, out)
-			e.tallyDecision(w, req.Mode == ModeLive)
+			e.conclude(req, out)
 			return nil
 		}
 	}
 	return &Problem{
 		Class: ProblemBusy, Code: "error", Detail: "no try of this decision could be completed",
 	}
+}
+
+// conclude makes the reply of a decision that is settled.
+func (e *Engine) conclude(req *DecideRequest, out *Decision) {
+	e.tokens(&out.work, out)
+	e.reply(req, out)
+	e.tallyDecision(&out.work, req.Mode == ModeLive)
 }
 
 // attempt is how far one try of a decision came.

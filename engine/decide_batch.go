@@ -174,8 +174,7 @@ func (b *DecisionBatch) finish(i int, id []byte) {
 		s.err = b.e.decideFrom(&b.req, out, s.tries+1)
 		return
 	}
-	b.e.tokens(&out.work, out)
-	b.e.reply(&b.req, out)
+	b.e.conclude(&b.req, out)
 }
 
 // aim points the request at one person. A person known by one identity alone has
