@@ -203,6 +203,7 @@ func badCursor() *Problem {
 
 func goneCursor(why string) *Problem {
 	return &Problem{
-		Class: ProblemGone, Code: "cursor_gone", Field: "cursor", Detail: why + "; ask again from the begin",
+		Class: ProblemGone, Code: "cursor_gone", Field: "cursor",
+		Detail: why + "; ask again from the begin",
 	}
 }

@@ -117,7 +117,9 @@ func (x *Eligibility) narrow(q *EligibilityQuery) error {
 //
 // The person's group is locked for as long as it takes, a few µs for each
 // thousand offers beside the judgement of the person's conditions.
-func (x *Eligibility) User(id []byte, dst []OfferVerdict) (_ []OfferVerdict, known bool, err error) {
+func (x *Eligibility) User(id []byte, dst []OfferVerdict) (
+	_ []OfferVerdict, known bool, err error,
+) {
 	if err := checkUserID(id, "users"); err != nil {
 		return dst, false, err
 	}
