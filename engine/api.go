@@ -125,8 +125,12 @@ type SlotReply struct {
 	First    int
 	Count    int
 	Fallback bool
-	Reason   string        // reason code when Count is 0
-	Reasons  []ReasonCount // counts per reason, with ExplainAll
+	Reason   string // reason code when Count is 0
+	// Until is when the reason may be over: of quiet hours the first open moment
+	// of a message they hold, of caps when one frees. 0 = not known: dropped, or
+	// not in sight.
+	Until   storage.UnixSec
+	Reasons []ReasonCount // counts per reason, with ExplainAll
 }
 
 // ReasonCount counts candidates per reason code.
@@ -167,7 +171,7 @@ type TraceReply struct {
 	Key     []byte // the caller's placement key
 	OfferID string
 	Reason  string // "" for a winner
-	Detail  string // the cap, experiment or rule that refused
+	Detail  string // the cap, quiet hours, experiment or rule that refused
 	Until   storage.UnixSec
 }
 

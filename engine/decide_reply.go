@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -38,7 +39,7 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 		s := &w.result.Slots[i]
 		out.Slots = append(out.Slots, SlotReply{
 			Key: req.Placements[i].Key, First: int(s.First), Count: int(s.Count),
-			Fallback: s.Kind == decide.SlotFallback, Reason: s.Reason.String(),
+			Fallback: s.Kind == decide.SlotFallback, Reason: s.Reason.String(), Until: s.Until,
 		})
 	}
 	for i := range w.result.Items {
@@ -121,6 +122,8 @@ func (e *Engine) explain(req *DecideRequest, out *Decision) {
 		switch {
 		case line.Cap >= 0:
 			t.Detail = "cap " + plan.Caps[line.Cap].ID
+		case line.Quiet >= 0:
+			t.Detail = "quiet_hours " + cmp.Or(plan.Quiet[line.Quiet].ID, "of the workspace")
 		case line.Experiment >= 0:
 			t.Detail = "experiment " + plan.Experiments[line.Experiment].ID
 		case line.Holdout >= 0:

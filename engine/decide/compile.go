@@ -112,6 +112,7 @@ func (c *compiler) compile() {
 	c.experiments()
 	c.holdouts()
 	c.rules()
+	c.quietHours()
 	if len(c.faults) == 0 {
 		c.buildSlabs()
 		c.plan.indexPlaces()
@@ -153,11 +154,6 @@ func (c *compiler) workspace() {
 	}
 	if len(w.ConsentRequired) > 0 {
 		out.ConsentRequired = channelBits(w.ConsentRequired)
-	}
-	if q := w.QuietHours; q != nil {
-		out.Quiet = QuietHours{
-			Channels: channelBits(q.Channels), Classes: classBits(q.Classes), Windows: q.Windows,
-		}
 	}
 	c.personalisation = c.intern(&w.Meta, storage.DictPurpose, "personalisation")
 }

@@ -154,6 +154,51 @@ func (c *catalogue) workspace(r *rand.Rand) {
 		}
 	}
 	c.set.Workspace = w
+	c.quiet(r)
+}
+
+// quiet makes a calendar and up to three documents of quiet hours.
+func (c *catalogue) quiet(r *rand.Rand) {
+	first := int32(startMs / 86_400_000)
+	cal := &definition.Calendar{Meta: meta("calendar", "cal")}
+	for i := range 12 {
+		from := first + int32(i*5) + r.Int32N(5)
+		cal.Days = append(cal.Days, definition.CalendarDay{
+			ID: one(r, "", "a", "b"), From: from, Until: from + 1 + r.Int32N(4),
+		})
+	}
+	c.set.Calendars = []*definition.Calendar{cal}
+	c.set.Segments = []*definition.Segment{{
+		Meta: meta("segment", "tagged"), Rule: mapping("tag", text("t1")),
+	}}
+	for i := range r.IntN(4) {
+		q := &definition.QuietRule{
+			Meta: meta("quiet_hours", fmt.Sprintf("q%d", i)), Offers: c.selector(r),
+			Classes: one(r, []definition.MessageClass{definition.Marketing},
+				[]definition.MessageClass{definition.Transactional},
+				[]definition.MessageClass{definition.Marketing, definition.Transactional}),
+			Segment: one(r, "", "", "tagged"), Hold: r.IntN(2) == 0,
+		}
+		for range r.IntN(3) {
+			from := r.IntN(24) * 60
+			q.Windows = append(q.Windows, definition.MinuteSpan{
+				From: from, Until: (from + 390) % 1440, Days: one(r, 0, 0, uint8(r.IntN(128))),
+			})
+		}
+		if len(q.Windows) == 0 || r.IntN(2) == 0 {
+			q.On = one(r, []string{"cal"}, []string{"cal/a"}, []string{"cal/a", "cal/b"})
+		}
+		if r.IntN(3) == 0 {
+			q.Except = one(r, []string{"cal/b"}, []string{"cal/a"})
+		}
+		if r.IntN(3) == 0 {
+			q.Channels = []definition.Channel{one(r, definition.ChannelWeb, definition.ChannelSMS)}
+		}
+		if r.IntN(3) == 0 {
+			q.Placements = []string{"p0", "p1"}
+		}
+		c.set.Quiet = append(c.set.Quiet, q)
+	}
 }
 
 func (c *catalogue) selector(r *rand.Rand) definition.Selector {

@@ -224,8 +224,8 @@ func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 		return v
 	}
 	if gates&GateContact != 0 {
-		if reason := r.judgeContact(s, d.consent, d.black, c.flags); reason != ReasonNone {
-			return refused(reason)
+		if v := r.judgeContact(s, d.consent, d.black, d.quiet); v.reason != ReasonNone {
+			return v
 		}
 	}
 	if gates&GateCaps == 0 {

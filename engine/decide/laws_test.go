@@ -218,6 +218,16 @@ func TestOrderDoesNotMatter(t *testing.T) {
 func wideCatalogue(n int) *definition.Set {
 	set := &definition.Set{}
 	set.Workspace.Timezone = "UTC"
+	set.Calendars = []*definition.Calendar{{
+		Meta: meta("calendar", "c"), Days: []definition.CalendarDay{{From: 20000, Until: 30000}},
+	}}
+	for i := range 4 { // of the last offers, at every hour but one
+		set.Quiet = append(set.Quiet, &definition.QuietRule{
+			Meta: meta("quiet_hours", fmt.Sprint("q", i)), Classes: []definition.MessageClass{0},
+			Offers: definition.Selector{IDs: []string{"o990", "o991", "o992"}}, Hold: true,
+			Windows: []definition.MinuteSpan{{From: 60 * (i + 1), Until: 60 * i}}, On: []string{"c"},
+		})
+	}
 	set.Attributes = []*definition.Attribute{
 		{Meta: meta("attribute", "age"), Type: definition.TypeInt},
 	}

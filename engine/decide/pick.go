@@ -54,12 +54,16 @@ type run struct {
 	over     *Overlay
 	out      *Result
 	row      []uint64
-	filtered bool // skip is in use for this slot
-	quiet    Reason
-	quietSet bool
+	filtered bool   // skip is in use for this slot
 	held     uint64 // holdouts the person is in
 	heldSet  uint64 // holdouts that were judged
 	zone     [1]*time.Location
+
+	// Quiet hours, a bit per Plan.Quiet: judged, binding the person, refusing now.
+	quietSet, quietBinds, quietNow uint64
+	// What quietUntil said last, and of which.
+	quietMask uint64
+	quietOpen storage.UnixSec
 }
 
 // winner is the best candidate of a scan so far.
@@ -164,21 +168,21 @@ func (r *run) slot(i int32) {
 	}
 	res := SlotResult{First: int32(before.items), Policy: s.policy}
 	res.Count = int32(len(out.Items) - before.items)
-	var verdict Reason // of the fallback
+	fallen := refused(ReasonNone) // the verdict on the fallback
 	switch {
 	case res.Count > 0:
 		res.Kind = SlotItems
 	case s.fallback.offer >= 0:
-		if verdict = r.judgeFallback(s, i); verdict == ReasonNone {
+		if fallen = r.judgeFallback(s, i); fallen.reason == ReasonNone {
 			r.giveFallback(s, i)
 			res.Kind, res.Count = SlotFallback, 1
 		}
 	}
 	if r.req.Explain || res.Kind == SlotNone {
 		full := int(res.Count) == count && res.Kind == SlotItems
-		reason := r.reasons(s, i, before, full, verdict)
+		reason, until := r.reasons(s, i, before, full, fallen)
 		if res.Kind == SlotNone {
-			res.Reason = reason
+			res.Reason, res.Until = reason, until
 		}
 	}
 	r.unfilter(s, before.items)
@@ -328,7 +332,7 @@ func (r *run) accepts(s *slab, i int) (change offerChange, ok bool) {
 			return change, false
 		}
 	}
-	if c.flags&flagQuiet != 0 && r.quietNow() != ReasonNone {
+	if c.flags&flagQuiet != 0 && r.quiet(s.details[i].quiet) != ReasonNone {
 		return change, false
 	}
 	return change, true

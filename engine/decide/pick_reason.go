@@ -11,22 +11,34 @@ type verdict struct {
 	reason                   Reason
 	stage                    Stage
 	cap, experiment, holdout int32
+	quiet                    int32
 	until                    storage.UnixSec
 }
 
 func refused(r Reason) verdict {
-	return verdict{reason: r, cap: -1, experiment: -1, holdout: -1}
+	return verdict{reason: r, cap: -1, experiment: -1, holdout: -1, quiet: -1}
 }
 
 // reasons is the slow second pass over one slot: it judges every candidate gate
 // by gate, writes the trace when asked, and returns the reason of the candidate
-// that got furthest. full says that the slot got all the items it wanted;
+// that got furthest, and until when it holds: the earliest of those with that
+// reason that say, 0 when none does. full says that the slot got all the items it wanted;
 // fallen is the verdict on the fallback.
-func (r *run) reasons(s *slab, slot int32, start mark, full bool, fallen Reason) Reason {
-	furthest, best := Inactive, -1
+func (r *run) reasons(
+	s *slab, slot int32, start mark, full bool, fallen verdict,
+) (furthest Reason, until storage.UnixSec) {
+	furthest, until = Inactive, Never
+	best := -1
 	note := func(v *verdict) {
-		if d := depth(v.reason, v.stage); v.reason != ReasonNone && d > best {
-			furthest, best = v.reason, d
+		d := depth(v.reason, v.stage)
+		if v.reason == ReasonNone || d < best {
+			return
+		}
+		if d > best {
+			furthest, best, until = v.reason, d, Never
+		}
+		if v.until != 0 {
+			until = min(until, v.until)
 		}
 	}
 	for i := range s.candidates {
@@ -53,17 +65,19 @@ func (r *run) reasons(s *slab, slot int32, start mark, full bool, fallen Reason)
 		r.trace(TraceLine{Slot: slot, Offer: m.offer}, &v)
 	}
 	if s.fallback.offer >= 0 && r.given(start.items) == 0 || r.fellBack(start.items) {
-		v := refused(fallen)
 		line := TraceLine{Slot: slot, Offer: s.fallback.offer, Fallback: true}
-		if fallen == ReasonNone {
+		if fallen.reason == ReasonNone {
 			line.Rank = 1
 		}
-		r.trace(line, &v)
+		r.trace(line, &fallen)
 		if best < 0 {
-			furthest = fallen
+			note(&fallen)
 		}
 	}
-	return furthest
+	if until == Never {
+		until = 0
+	}
+	return furthest, until
 }
 
 // given is the number of items of this slot so far; fellBack tells whether its
@@ -81,6 +95,7 @@ func (r *run) trace(line TraceLine, v *verdict) {
 	}
 	line.Reason, line.Stage, line.Until = v.reason, v.stage, v.until
 	line.Cap, line.Experiment, line.Holdout = v.cap, v.experiment, v.holdout
+	line.Quiet = v.quiet
 	r.out.Trace = append(r.out.Trace, line)
 }
 
@@ -185,16 +200,21 @@ func (r *run) judgeRules(offer int32) verdict {
 }
 
 // judgeContact judges consent, blacklist and quiet hours.
-func (r *run) judgeContact(s *slab, consent, black span, f flags) Reason {
+func (r *run) judgeContact(s *slab, consent, black span, quiet uint64) verdict {
 	switch {
 	case !r.allHold(s, consent):
-		return ConsentMissing
+		return refused(ConsentMissing)
 	case !r.allHold(s, black):
-		return Blacklisted
-	case f&flagQuiet != 0:
-		return r.quietNow()
+		return refused(Blacklisted)
 	}
-	return ReasonNone
+	v := refused(r.quiet(quiet))
+	if v.reason != ReasonNone {
+		var hold bool
+		if v.quiet, hold = r.quietBy(quiet); hold {
+			v.until = r.quietUntil(quiet)
+		}
+	}
+	return v
 }
 
 // duplicate tells whether one of the first n items keeps the offer from being
@@ -219,38 +239,38 @@ func (r *run) duplicate(offer int32, n int) bool {
 // judgeFallback judges the policy's fallback: catalogue, holdout and
 // experiment exclusion, consent, blacklist, quiet hours, address; no rules and
 // no caps. A universal one skips holdout, experiment exclusion and consent.
-func (r *run) judgeFallback(s *slab, slot int32) Reason {
+func (r *run) judgeFallback(s *slab, slot int32) verdict {
 	f := &s.fallback
 	if early := r.catalogue(f.offer); early != ReasonNone {
-		return early
+		return refused(early)
 	}
 	if f.treatment < 0 {
-		return f.reason
+		return refused(f.reason)
 	}
 	if r.blocked(slot, f.offer) {
-		return BlockedByRequest
+		return refused(BlockedByRequest)
 	}
 	consent := f.consent
 	if s.universal {
 		consent = span{}
 	} else {
 		if r.heldBy(f.holds) >= 0 {
-			return HeldOut
+			return refused(HeldOut)
 		}
 		if change, _ := r.change(f.offer, s.placement); change.exclude {
-			return ExperimentExcluded
+			return refused(ExperimentExcluded)
 		}
 	}
-	if reason := r.judgeContact(s, consent, f.black, f.flags); reason != ReasonNone {
-		return reason
+	if v := r.judgeContact(s, consent, f.black, f.quiet); v.reason != ReasonNone {
+		return v
 	}
 	switch {
 	case !r.allHold(s, f.reach):
-		return NoTreatment
+		return refused(NoTreatment)
 	case r.excluded(slot, f.offer):
-		return RenderError
+		return refused(RenderError)
 	}
-	return ReasonNone
+	return refused(ReasonNone)
 }
 
 // giveFallback appends the fallback: it counts nothing.

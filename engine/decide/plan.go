@@ -26,6 +26,7 @@ type Plan struct {
 	Caps        []Cap
 	Experiments []Experiment
 	Holdouts    []Holdout // at most MaxHoldouts
+	Quiet       []Quiet   // at most MaxQuiet, the workspace's own first
 
 	offerIDs, placementIDs, policyIDs, experimentIDs map[string]int32
 	offerNames, placementNames, capNames             map[storage.Name]int32
@@ -45,15 +46,6 @@ type Workspace struct {
 	Zones           []*time.Location // judge people without a zone, when Protect
 	Protect         bool
 	ConsentRequired uint16 // bit per channel: a missing consent refuses marketing
-	Quiet           QuietHours
-}
-
-// QuietHours are compiled quiet hours: Classes has a bit per message class,
-// Channels a bit per channel. No channels: none.
-type QuietHours struct {
-	Channels uint16
-	Classes  uint8
-	Windows  []definition.MinuteSpan
 }
 
 // Offer is one offer.

@@ -120,7 +120,10 @@ type SlotResult struct {
 	Kind         SlotKind
 	First, Count int32 // into Result.Items
 	Reason       Reason
-	Policy       int32 // the policy that filled it, after experiments; -1 = none
+	// Until is when the first of the candidates refused for this Reason may be
+	// allowed again, if nothing else changes; 0 = not known or not soon.
+	Until  storage.UnixSec
+	Policy int32 // the policy that filled it, after experiments; -1 = none
 }
 
 // Item is one picked offer. Hold and Grace are the reservation's life and its
@@ -164,8 +167,8 @@ type Assignment struct {
 	Name       storage.Name // DictVariant
 }
 
-// TraceLine is the verdict on one candidate. Cap, Experiment and Holdout are
-// -1 when they did not refuse; Rank is not 0 for winners.
+// TraceLine is the verdict on one candidate. Cap, Experiment, Holdout and Quiet
+// are -1 when they did not refuse; Rank is not 0 for winners.
 type TraceLine struct {
 	Slot       int32
 	Offer      int32
@@ -174,6 +177,7 @@ type TraceLine struct {
 	Cap        int32
 	Experiment int32
 	Holdout    int32
+	Quiet      int32 // into Plan.Quiet
 	Until      storage.UnixSec
 	Score      float64 // 0 for candidates that have no treatment here
 	Rank       int

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -290,7 +291,11 @@ func (s *script) show(req *Request, out *Result, keys bool) string {
 			place = s.plan.Placements[at].ID
 		}
 		if slot.Kind == SlotNone {
-			fmt.Fprintf(&b, "%s: none %s\n", place, slot.Reason)
+			fmt.Fprintf(&b, "%s: none %s", place, slot.Reason)
+			if slot.Until != 0 {
+				fmt.Fprintf(&b, " until %s", showSec(slot.Until))
+			}
+			b.WriteByte('\n')
 		}
 		for _, it := range out.Items[slot.First : slot.First+slot.Count] {
 			kind := ""
@@ -373,6 +378,12 @@ func (s *script) showTrace(b *strings.Builder, l *TraceLine) {
 	}
 	if l.Cap >= 0 {
 		fmt.Fprintf(b, " %s until %s", s.plan.Caps[l.Cap].ID, showSec(l.Until))
+	}
+	if l.Quiet >= 0 {
+		fmt.Fprintf(b, " %s", cmp.Or(s.plan.Quiet[l.Quiet].ID, "workspace"))
+		if l.Until != 0 {
+			fmt.Fprintf(b, " until %s", showSec(l.Until))
+		}
 	}
 	if l.Experiment >= 0 {
 		fmt.Fprintf(b, " %s", s.plan.Experiments[l.Experiment].ID)

@@ -62,6 +62,7 @@ type detail struct {
 	factors factors
 	uses    span
 	holds   uint64
+	quiet   uint64 // quiet hours that bind it, bit per Plan.Quiet
 	tie     uint64 // seed of the tie hash
 	consent span   // terms of the contact gates, for reasons
 	black   span
@@ -84,7 +85,7 @@ type misfit struct {
 type fallback struct {
 	offer, treatment int32 // offer -1: none; treatment -1: reason says why
 	reason           Reason
-	flags            flags
+	quiet            uint64 // quiet hours that bind it, bit per Plan.Quiet
 	holds            uint64
 	consent          span
 	black            span
@@ -171,7 +172,7 @@ func (b *slabBuilder) candidate(offer, treatment int32) {
 	if len(o.experiments) > 0 {
 		cand.flags |= flagTouched
 	}
-	if c.quietBinds(o.Class, s.channel) {
+	if d.quiet = c.quietOf(offer, s); d.quiet != 0 {
 		cand.flags |= flagQuiet
 	}
 	d.uses = b.capUses(offer)
@@ -366,9 +367,7 @@ func (b *slabBuilder) fallback(offer int32) {
 		f.consent, f.black, f.reach = b.gates(o)
 		f.holds = o.holds
 		b.s.holds |= o.holds
-		if b.c.quietBinds(o.Class, b.s.channel) {
-			f.flags |= flagQuiet
-		}
+		f.quiet = b.c.quietOf(offer, b.s)
 	}
 	b.s.fallback = f
 }
@@ -377,16 +376,6 @@ func (b *slabBuilder) fallback(offer int32) {
 // that it needs no address.
 func pageChannel(ch definition.Channel) bool {
 	return ch == definition.ChannelWeb || ch == definition.ChannelInApp
-}
-
-// quietBinds tells whether quiet hours bind a class on a channel: marketing
-// always, transactional when quiet_hours.classes names it, mandatory never.
-func (c *compiler) quietBinds(class definition.MessageClass, ch definition.Channel) bool {
-	q := &c.plan.Workspace.Quiet
-	if q.Channels&(1<<ch) == 0 || class == definition.Mandatory {
-		return false
-	}
-	return class == definition.Marketing || q.Classes&(1<<class) != 0
 }
 
 // offer finds what the variant changes of an offer, or nil.

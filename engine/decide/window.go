@@ -104,36 +104,3 @@ func floorDiv(a, b int64) int64 {
 func clampSec(at int64) storage.UnixSec {
 	return storage.UnixSec(min(max(at, 0), int64(Never)))
 }
-
-// quietNow judges quiet hours once per Pick: QuietHoursNow, TimezoneUnknown
-// when a person without a zone is refused by one of the zones that may be
-// theirs, or ReasonNone.
-func (r *run) quietNow() Reason {
-	if r.quietSet {
-		return r.quiet
-	}
-	r.quietSet, r.quiet = true, ReasonNone
-	refused := QuietHoursNow
-	if r.who.Zone == nil && r.p.Workspace.Protect {
-		refused = TimezoneUnknown
-	}
-	sec := floorDiv(int64(r.at.Ms), 1000)
-	for _, zone := range r.zones() {
-		minute := int(floorDiv(wall(sec, zone), 60) % (24 * 60))
-		for _, span := range r.p.Workspace.Quiet.Windows {
-			if inSpan(span, minute) {
-				r.quiet = refused
-			}
-		}
-	}
-	return r.quiet
-}
-
-// inSpan tells whether a minute of the day lies in [From, Until), which may
-// cross midnight. An empty span holds nothing.
-func inSpan(s definition.MinuteSpan, minute int) bool {
-	if s.From <= s.Until {
-		return minute >= s.From && minute < s.Until
-	}
-	return minute >= s.From || minute < s.Until
-}

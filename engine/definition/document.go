@@ -10,7 +10,7 @@ import (
 func reservedKinds() []string {
 	return []string{
 		"metric", "survey", "ticket_policy", "coupon", "programme", "journey", "campaign",
-		"calendar", "item", "relation", "alert", "report",
+		"item", "relation", "alert", "report",
 	}
 }
 
@@ -143,6 +143,10 @@ func (r *reading) decode(o *object, m Meta) {
 		s.Events = append(s.Events, o.event(m))
 	case "segment":
 		s.Segments = append(s.Segments, o.segment(m))
+	case "calendar":
+		s.Calendars = append(s.Calendars, o.calendar(m))
+	case "quiet_hours":
+		s.Quiet = append(s.Quiet, o.quietRule(m))
 	case "cap":
 		s.Caps = append(s.Caps, o.cap(m))
 	case "offer":

@@ -422,6 +422,8 @@ func (s *Set) metas() []*Meta {
 	out = metasOf(out, s.Tags, func(d *Tag) *Meta { return &d.Meta })
 	out = metasOf(out, s.Events, func(d *Event) *Meta { return &d.Meta })
 	out = metasOf(out, s.Segments, func(d *Segment) *Meta { return &d.Meta })
+	out = metasOf(out, s.Calendars, func(d *Calendar) *Meta { return &d.Meta })
+	out = metasOf(out, s.Quiet, func(d *QuietRule) *Meta { return &d.Meta })
 	out = metasOf(out, s.Caps, func(d *Cap) *Meta { return &d.Meta })
 	out = metasOf(out, s.Offers, func(d *Offer) *Meta { return &d.Meta })
 	out = metasOf(out, s.Placements, func(d *Placement) *Meta { return &d.Meta })

@@ -5,7 +5,7 @@ package definition
 // refuses unknown keys, wrong types and what is not supported yet. What a
 // schema cannot say (references, real zones, ends after starts, sums of
 // weights) only Load checks. docs/schema.json holds the same bytes.
-func Schema() []byte { return []byte(schemaFirst + schemaSecond + schemaParts) }
+func Schema() []byte { return []byte(schemaFirst + schemaQuiet + schemaSecond + schemaParts) }
 
 // schemaFirst is the head and the kinds up to cap.
 const schemaFirst = `{
@@ -19,8 +19,8 @@ const schemaFirst = `{
     "kind": {
       "description": "What the document defines.",
       "enum": [
-        "workspace", "attribute", "tag", "event", "segment", "cap", "offer", "placement",
-        "decision_policy", "layer", "experiment", "holdout", "test"
+        "workspace", "attribute", "tag", "event", "segment", "calendar", "quiet_hours", "cap",
+        "offer", "placement", "decision_policy", "layer", "experiment", "holdout", "test"
       ]
     }
   },
@@ -35,6 +35,10 @@ const schemaFirst = `{
       "then": {"$ref": "#/$defs/event"}},
     {"if": {"properties": {"kind": {"const": "segment"}}},
       "then": {"$ref": "#/$defs/segment"}},
+    {"if": {"properties": {"kind": {"const": "calendar"}}},
+      "then": {"$ref": "#/$defs/calendar"}},
+    {"if": {"properties": {"kind": {"const": "quiet_hours"}}},
+      "then": {"$ref": "#/$defs/quiet_hours"}},
     {"if": {"properties": {"kind": {"const": "cap"}}},
       "then": {"$ref": "#/$defs/cap"}},
     {"if": {"properties": {"kind": {"const": "offer"}}},
@@ -85,24 +89,7 @@ const schemaFirst = `{
           "properties": {
             "channels": {"$ref": "#/$defs/channels"},
             "classes": {"$ref": "#/$defs/bound_classes", "default": ["marketing"]},
-            "windows": {
-              "type": "array",
-              "minItems": 1,
-              "maxItems": 8,
-              "items": {
-                "description": "[from, until) of the person's day; may cross midnight.",
-                "type": "object",
-                "additionalProperties": false,
-                "required": ["from", "until"],
-                "properties": {
-                  "from": {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
-                  "until": {
-                    "type": "string",
-                    "pattern": "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
-                  }
-                }
-              }
-            },
+            "windows": {"$ref": "#/$defs/day_windows"},
             "when_hit": {"enum": ["hold", "drop"], "default": "hold"}
           }
         }

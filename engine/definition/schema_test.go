@@ -85,6 +85,7 @@ func TestSchemaWords(t *testing.T) {
 // wrongShapes are documents that both Load and the schema refuse.
 func wrongShapes() []string {
 	const meta = "kind: layer\nid: a\n"
+	const quiet = "kind: quiet_hours\nid: a\nwindows: [{from: \"21:00\", until: \"08:00\"}]\n"
 	const person = "kind: cap\nid: c\nscope: person\nper: offer\ncount_on: send\n"
 	const mixed = "kind: cap\nid: c\nscope: person\nper: offer\nwindow: lifetime\nlimit: 1\n"
 	const offer = "kind: offer\nid: o\nmessage_class: marketing\n"
@@ -105,6 +106,17 @@ func wrongShapes() []string {
 		"kind: segment\nid: a\n", "kind: segment\nid: a\nmembers: dynamic\n",
 		"kind: workspace\nid: a\nquiet_hours: {channels: [sms]}\n",
 		"kind: workspace\nid: a\nquiet_hours: {channels: [sms], windows: [{from: 9:00}]}\n",
+		"kind: calendar\nid: a\n", "kind: calendar\nid: a\ndays: []\n",
+		"kind: calendar\nid: a\ndays: [{from: 2026-01-01}]\n",
+		"kind: calendar\nid: a\ndays: [{date: 2026-1-1}]\n",
+		"kind: calendar\nid: a\ndays: [{date: 2026-01-01, until: 2026-01-02}]\n",
+		"kind: calendar\nid: a\nsource: \"\"\ndays: [{date: 2026-01-01}]\n",
+		"kind: quiet_hours\nid: a\n", "kind: quiet_hours\nid: a\nwindows: []\n",
+		"kind: quiet_hours\nid: a\non: []\n", "kind: quiet_hours\nid: a\non: [a/b/c]\n",
+		quiet + "applies_to: {}\n", quiet + "applies_to: {message_classes: [mandatory]}\n",
+		quiet + "when_hit: wait\n", quiet + "segment: [a]\n",
+		"kind: quiet_hours\nid: a\nwindows: [{from: \"21:00\", until: \"08:00\", days: []}]\n",
+		"kind: quiet_hours\nid: a\nwindows: [{from: \"21:00\", until: \"08:00\", days: [mon]}]\n",
 		"kind: workspace\nid: a\nzones: []\n", "kind: workspace\nid: a\nlocale: chinese\n",
 		"kind: workspace\nid: a\ncurrency: rmb\n",
 		person + "window: lifetime\n", person + "window: 7d\nlimit: 1\n",

@@ -53,6 +53,8 @@ type Set struct {
 	Tags        []*Tag
 	Events      []*Event
 	Segments    []*Segment
+	Calendars   []*Calendar
+	Quiet       []*QuietRule
 	Caps        []*Cap
 	Offers      []*Offer
 	Placements  []*Placement
@@ -86,8 +88,45 @@ type QuietHours struct {
 }
 
 // MinuteSpan is [From, Until) in minutes after local midnight, 0..1440. From >
-// Until crosses midnight.
-type MinuteSpan struct{ From, Until int }
+// Until crosses midnight. Days has a bit for each day of the week on which the
+// span begins, Sunday the first; 0 = every day.
+type MinuteSpan struct {
+	From, Until int
+	Days        uint8
+}
+
+// QuietRule (kind quiet_hours): when what it selects may not be sent or shown.
+// It is in force on the local days that are in one of On (all, when there is
+// none) and in none of Except; a window belongs to the day on which it begins.
+type QuietRule struct {
+	Meta
+	Offers     Selector
+	Channels   []Channel      // empty = all
+	Placements []string       // empty = all
+	Classes    []MessageClass // default: marketing
+	Segment    string         // "" = everybody
+	Windows    []MinuteSpan   // empty = the whole day
+	On         []string       // "calendar", or "calendar/day" for its days of one id
+	Except     []string
+	Hold       bool // when_hit: hold (default) | drop
+}
+
+// Calendar is a set of named days, such as public holidays.
+type Calendar struct {
+	Meta
+	Source string // where the dates come from
+	Days   []CalendarDay
+}
+
+// CalendarDay is the local days [From, Until) under one name, counted from
+// 1970-01-01. Days of one calendar that share an ID are one holiday in several
+// years.
+type CalendarDay struct {
+	ID          string
+	Name        Text
+	From, Until int32
+	Pos         Pos
+}
 
 // AttrType is the type of an attribute or property or context key.
 type AttrType uint8
@@ -384,7 +423,7 @@ type TestExpect struct {
 // or not yet supported are refused by name.
 func Supported() []string {
 	return []string{
-		"workspace", "attribute", "tag", "event", "segment", "cap", "offer", "placement",
-		"decision_policy", "layer", "experiment", "holdout", "test",
+		"workspace", "attribute", "tag", "event", "segment", "calendar", "quiet_hours", "cap",
+		"offer", "placement", "decision_policy", "layer", "experiment", "holdout", "test",
 	}
 }

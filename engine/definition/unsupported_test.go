@@ -112,7 +112,7 @@ func unsupported() []struct{ text, want string } {
 	}
 	for _, kind := range []string{
 		"metric", "survey", "ticket_policy", "coupon", "programme", "journey", "campaign",
-		"calendar", "item", "relation", "alert", "report",
+		"item", "relation", "alert", "report",
 	} {
 		list = append(list, struct{ text, want string }{
 			"kind: " + kind + "\nid: a\n",

@@ -115,12 +115,15 @@ func (f field) minuteSpans() []MinuteSpan {
 		if !ok {
 			continue
 		}
-		span := MinuteSpan{-1, -1}
+		span := MinuteSpan{From: -1, Until: -1}
 		if from, ok := o.need("from"); ok {
 			span.From = from.minute(lastMinute)
 		}
 		if until, ok := o.need("until"); ok {
 			span.Until = until.minute(endOfDay)
+		}
+		if days, ok := o.get("days"); ok {
+			span.Days = days.weekdays()
 		}
 		o.close()
 		if span.From < 0 || span.Until < 0 {

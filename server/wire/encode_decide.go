@@ -57,6 +57,9 @@ func (w *writer) slot(d *engine.Decision, s *engine.SlotReply) {
 		w.open('{')
 		w.name("reason")
 		*w = appendString(*w, s.Reason)
+		if s.Until != 0 {
+			w.time("until", int64(s.Until)*1000)
+		}
 		w.reasons(s.Reasons)
 		w.close('}')
 	case s.Fallback:

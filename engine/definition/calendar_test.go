@@ -1,0 +1,109 @@
+package definition
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// easterSunday is the Gregorian Easter (J. Meeus, Astronomical Algorithms, 2nd
+// ed., chapter 8).
+func easterSunday(year int) time.Time {
+	a, b, c := year%19, year/100, year%100
+	d, e := b/4, b%4
+	f := (b + 8) / 25
+	g := (b - f + 1) / 3
+	h := (19*a + b - d - g + 15) % 30
+	i, k := c/4, c%4
+	l := (32 + 2*e + 2*i - h - k) % 7
+	m := (a + 11*h + 22*l) / 451
+	n := h + l - 7*m + 114
+	return time.Date(year, time.Month(n/31), n%31+1, 0, 0, 0, 0, time.UTC)
+}
+
+// The holidays of the example that are computed are what the rules give, and
+// the Chinese ones hang together: no worked weekend is a day off, each is a
+// Saturday or a Sunday, and each announced holiday lies in its year.
+func TestExampleCalendars(t *testing.T) {
+	calendars := map[string]*Calendar{}
+	for _, c := range loadExample(t).Calendars {
+		if c.Source == "" {
+			t.Errorf("%s has no source", c.ID)
+		}
+		calendars[c.ID] = c
+	}
+	date := func(day int32) time.Time { return time.Unix(int64(day)*86400, 0).UTC() }
+	western := calendars["western_holidays"]
+	f := func(id string, year int, first time.Time, days int) {
+		t.Helper()
+		if !slices.ContainsFunc(western.Days, func(d CalendarDay) bool {
+			return d.ID == id && date(d.From) == first && d.Until == d.From+int32(days)
+		}) {
+			t.Errorf("%s %d does not begin on %s", id, year, first.Format(time.DateOnly))
+		}
+	}
+	for year := 2025; year <= 2027; year++ {
+		f("easter", year, easterSunday(year).AddDate(0, 0, -2), 4)
+		thanks := time.Date(year, 11, 22, 0, 0, 0, 0, time.UTC)
+		for thanks.Weekday() != time.Thursday {
+			thanks = thanks.AddDate(0, 0, 1)
+		}
+		f("thanksgiving", year, thanks, 1)
+		f("black_friday", year, thanks.AddDate(0, 0, 1), 1)
+		f("christmas", year, time.Date(year, 12, 24, 0, 0, 0, 0, time.UTC), 3)
+	}
+	for _, w := range calendars["cn_working_weekends"].Days {
+		if day := date(w.From).Weekday(); day != time.Saturday && day != time.Sunday {
+			t.Errorf("%s is a %s", date(w.From), day)
+		}
+		for _, d := range calendars["cn_public_holidays"].Days {
+			if d.From <= w.From && w.From < d.Until {
+				t.Errorf("%s is off and worked", date(w.From))
+			}
+		}
+	}
+}
+
+func TestQuietFaults(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		if got := wrong(text); !slices.Equal(got, want) {
+			t.Errorf("%s\n got %q\nwant %q", text, got, want)
+		}
+	}
+	const calendar = "kind: calendar\nid: c\ndays:\n  - {id: a, date: 2026-01-01}\n---\n"
+	f("kind: calendar\nid: c\ndays:\n  - {from: 2026-02-29, until: 2026-03-01}\n"+
+		"  - {from: 2026-03-02, until: 2026-03-02}\n  - {from: 2026-01-01, until: 2027-01-03}\n"+
+		"  - {date: 2026-01-01, until: 2026-01-02}\n  - {date: 1970-01-01}\n",
+		`f.yaml:4:12: calendar/c: days[0].from: "2026-02-29" is not a date, such as 2026-11-22`,
+		"f.yaml:5:31: calendar/c: days[1].until: the end is not after the start: until is the "+
+			"first day that is over",
+		"f.yaml:6:31: calendar/c: days[2].until: the days span more than 366 days",
+		"f.yaml:7:5: calendar/c: days[3]: a day has one date, or from and until",
+		`f.yaml:8:12: calendar/c: days[4].date: "1970-01-01" is not in the years 1971 to 2199`)
+	f(calendar+"kind: quiet_hours\nid: q\non: [c/b, d, \"c//a\"]\nexcept: [c, c/a]\n"+
+		"segment: s\nwindow: []\n",
+		"f.yaml:8:6: quiet_hours/q: on[0]: calendar c has no days with id b (did you mean a?)",
+		`f.yaml:8:11: quiet_hours/q: on[1]: there is no calendar "d" (did you mean c?)`,
+		`f.yaml:8:14: quiet_hours/q: on[2]: "c//a" is not a calendar, nor calendar/day`,
+		`f.yaml:10:10: quiet_hours/q: segment: there is no segment "s"`,
+		"f.yaml:11:1: quiet_hours/q: window: unknown key (did you mean windows?)")
+	f("kind: quiet_hours\nid: q\napplies_to: {channels: [sms], message_classes: [mandatory]}\n"+
+		"except: []\n",
+		"f.yaml:1:1: quiet_hours/q: quiet hours have windows of the day, or days of a calendar "+
+			"(on), or both",
+		"f.yaml:3:13: quiet_hours/q: applies_to: quiet hours never bind mandatory messages",
+		"f.yaml:4:9: quiet_hours/q: except: an empty list: leave the key out")
+	// Two documents and the workspace close the day together; days and calendars do not count.
+	const parts = "kind: workspace\nid: w\nquiet_hours: {channels: [sms], windows: " +
+		`[{from: "00:00", until: "08:00"}]}` + "\n---\nkind: quiet_hours\nid: a\n" +
+		"applies_to: {channels: [sms]}\nwindows: [{from: \"08:00\", until: \"16:00\"}]\n---\n" +
+		"kind: quiet_hours\nid: b\nwindows: [{from: \"15:00\", until: \"24:00\""
+	f(parts+"}]\n",
+		"f.yaml:8:10: quiet_hours/a: windows: no minute of the day (in January) is outside the "+
+			"quiet hours of marketing on sms in every zone: a whole day needs a calendar (on) or days",
+		"f.yaml:12:10: quiet_hours/b: windows: no minute of the day (in January) is outside the "+
+			"quiet hours of marketing on sms in every zone: a whole day needs a calendar (on) or days")
+	f(parts + ", days: [monday]}]\n")
+	f(parts + "}]\nsegment: s\n---\nkind: segment\nid: s\nmembers: static\n")
+}
