@@ -33,10 +33,11 @@ const (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		".":                 {},
-		"storage":           {"storage/invariant"},
+		"storage":           {"storage/invariant", "storage/journal"},
 		"storage/docs":      {"storage", "storage/invariant"},
 		"storage/eventlog":  {"storage", "storage/invariant"},
 		"storage/invariant": {},
+		"storage/journal":   {},
 		"engine/definition": {},
 		"engine/content":    {"engine/definition"},
 		"engine/experiment": {"engine/definition"},

@@ -1,0 +1,405 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Classes of errors.
+var (
+	// ErrCorrupt reports a journal that is missing, cut or not what was written.
+	ErrCorrupt = errors.New("journal is corrupt")
+	// ErrRolledBack reports a journal or a ring of a later epoch than the
+	// store's: the store is an older copy.
+	ErrRolledBack = errors.New("the store is an older copy of itself")
+	// ErrLate reports a record that was not durable in time.
+	ErrLate = errors.New("the journal is late")
+	// ErrDead reports a journal that takes and makes durable nothing more.
+	ErrDead = errors.New("the journal has stopped")
+)
+
+// Options says how to open a journal.
+type Options struct {
+	Disk    Disk
+	Shm     Shm // nil: no ring, and every grant waits
+	StoreID [16]byte
+	Groups  int
+	Slots   int           // records it holds, a multiple of 16; default 16384
+	Ahead   time.Duration // how far the high-water is written ahead; default 2 s
+	Lease   time.Duration // of a session; default 30 min
+	Every   time.Duration // pause between syncs nobody waits for; default 5 ms
+	Mono    func() int64  // milliseconds of a clock that no one sets; nil = the machine's
+	Logger  *slog.Logger  // nil = discard
+
+	page     int // bytes; default 4096
+	counters int // places in the table of counters; default 1<<17
+	batch    int // pages of one sync; default 256
+	bugs     bugs
+}
+
+// bugs are planted by tests only: each breaks one law.
+type bugs struct {
+	noChecksum   bool // a torn record is taken
+	noEpoch      bool // a dead record is taken
+	leaseEarly   bool // a lease is in force before its record is durable
+	twoUnsynced  bool // two answered records of one counter are not durable
+	twoUses      bool // one record may use a counter twice
+	creditLater  bool // a sync is credited with what was stored during it
+	reuseEarly   bool // a slot is used again before its frame is durable
+	waterEarly   bool // the watermark passes a frame that is not durable
+	aheadBehind  bool // the high-water is written behind
+	leaseAtBoot  bool // a lease is judged at the time of the start
+	knownHighest bool // D is the highest number instead of the gap-free one
+	sameBoot     bool // no reboot is taken for no loss
+}
+
+func (o *Options) fill() {
+	if o.Slots == 0 {
+		o.Slots = 16384
+	}
+	if o.page == 0 {
+		o.page = pageSize
+	}
+	if o.counters == 0 {
+		o.counters = 1 << 17
+	}
+	if o.batch == 0 {
+		o.batch = 256
+	}
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&o.Ahead, 2*time.Second)
+	set(&o.Lease, 30*time.Minute)
+	set(&o.Every, 5*time.Millisecond)
+	if o.Mono == nil {
+		base := time.Now()
+		o.Mono = func() int64 { return time.Since(base).Milliseconds() }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (o *Options) validate() error {
+	switch per := o.page / SlotSize; {
+	case o.Disk == nil:
+		return errors.New("journal: no disk")
+	case o.Groups < 1 || o.Groups >= noGroup:
+		return fmt.Errorf("journal: %d groups", o.Groups)
+	case o.Slots < 2*per || o.Slots%per != 0 || o.Slots > 1<<24:
+		return fmt.Errorf("journal: %d slots: want a multiple of %d, at least %d",
+			o.Slots, per, 2*per)
+	}
+	return nil
+}
+
+// State is what the store keeps of the journal in its own atomic batches.
+type State struct {
+	Epoch  uint32 // whose records count; 0 = there never was a journal
+	Water  uint64 // every record up to it lies in durable frames
+	Synced Msec   // M
+	Ahead  Msec   // durable high-water
+	Clean  bool   // the epoch was ended, and nothing was open
+}
+
+// Journal is one node's journal. Its methods may be called from any goroutine
+// unless they say otherwise.
+type Journal struct {
+	o      Options
+	salt   uint32
+	ring   *ring // nil: none
+	mem    []byte
+	file   File
+	direct bool     // file, as it was opened
+	seq    uint64   // of file
+	older  []string // files to be removed at Start
+	out    []byte   // pages on their way, aligned
+	kick   chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+
+	epoch   atomic.Uint32
+	open    atomic.Bool     // grants may be answered at once
+	synced  atomic.Uint64   // every record up to it is durable
+	durable []atomic.Uint64 // by group: highest id whose record is durable
+	backlog atomic.Uint64   // records that hold a slot
+	stats   counters
+	waits   waitList
+
+	mu struct {
+		sync.Mutex
+		started    bool
+		dead       error
+		tail       uint64 // number of the last record
+		water      uint64 // durable watermark
+		now        Msec   // newest time
+		nowMono    int64  // when it was met
+		mark       Msec   // M
+		ahead      Msec   // newest high-water written
+		aheadSaved Msec   // durable
+		place      []place
+		ids        []uint64 // by group: id of the newest record
+		counters   []uint64 // by hash: number of the newest record answered at once
+		sharing    int64    // of nowMono: until when leases may be open
+	}
+}
+
+// place is what memory knows of the record in a slot.
+type place struct {
+	group uint16
+	frame uint64
+	id    uint64
+}
+
+// Ask says what a grant wants.
+type Ask struct {
+	// AtOnce says that nothing but the journal's own laws stands against an
+	// answer before the record is durable.
+	AtOnce   bool
+	Counters []uint64 // a hash of each counter that the record uses, owner included
+	Lease    Lease    // the owner's lease before this record
+	Carries  bool     // the record carries a new lease
+}
+
+// Put stores a record and returns its number. atOnce says that the reservation
+// may be answered now; otherwise Wait. Number 0 says that the journal does not
+// take the record: it is full, has stopped, or the payload is too long; the
+// caller then waits for the frame. Records of one group must be put in the
+// order of their ids. r is filled in; its payload is copied.
+func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.takes(r) {
+		j.stats.refused.Add(1)
+		if a.Carries {
+			// Its id would be credited with the syncs of others.
+			j.open.Store(false)
+		}
+		return 0, false
+	}
+	j.meet(r.Time)
+	atOnce = a.AtOnce && j.lawful(r, a)
+	j.store(r)
+	if r.Kind != Reserve {
+		return r.Number, false
+	}
+	if !atOnce {
+		j.stats.waited.Add(1)
+		return r.Number, false
+	}
+	for _, c := range a.Counters {
+		j.mu.counters[c%uint64(len(j.mu.counters))] = r.Number
+	}
+	j.stats.atOnce.Add(1)
+	return r.Number, true
+}
+
+func (j *Journal) takes(r *Record) bool {
+	full := j.mu.tail-j.mu.water >= uint64(j.o.Slots)
+	if j.o.bugs.reuseEarly {
+		full = false
+	}
+	return j.mu.started && j.mu.dead == nil && !full && len(r.Payload) <= MaxPayload &&
+		(int(r.Group) < len(j.durable) || r.Kind == Time)
+}
+
+// meet raises the newest time.
+func (j *Journal) meet(now Msec) {
+	if now >= j.mu.now {
+		j.mu.now, j.mu.nowMono = now, j.o.Mono()
+	}
+}
+
+// lawful is law A1.
+func (j *Journal) lawful(r *Record, a *Ask) bool {
+	bug := &j.o.bugs
+	if !j.fast() {
+		return false
+	}
+	durable := j.durable[r.Group].Load()
+	if bug.leaseEarly {
+		durable = 1<<64 - 1
+	}
+	// A request may come with a time from before the last sync: it is judged by
+	// the newest time, which is what syncs are marked with.
+	if !a.Lease.inForce(j.epoch.Load(), durable, j.mu.now) {
+		return false
+	}
+	if j.mu.now > j.mu.aheadSaved && !bug.aheadBehind {
+		return false
+	}
+	synced := j.synced.Load()
+	for i, c := range a.Counters {
+		if j.mu.counters[c%uint64(len(j.mu.counters))] > synced && !bug.twoUnsynced {
+			return false
+		}
+		for _, other := range a.Counters[:i] {
+			if other == c && !bug.twoUses {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// fast reports whether any grant may be answered at once.
+func (j *Journal) fast() bool { return j.ring != nil && j.open.Load() }
+
+// crowded reports that slots run short: no lease begins then, so that a record
+// that carries one always finds a slot.
+func (j *Journal) crowded() bool { return j.backlog.Load() > uint64(j.o.Slots)/2 }
+
+// store gives r its number and writes it into memory.
+func (j *Journal) store(r *Record) {
+	m := &j.mu
+	r.Number, r.Epoch, r.Synced = m.tail+1, j.epoch.Load(), m.mark
+	r.Ahead = max(m.now, r.Time) + Msec(j.o.Ahead/time.Millisecond)
+	if j.o.bugs.aheadBehind {
+		r.Ahead = m.now
+	}
+	m.ahead = max(m.ahead, r.Ahead)
+	at := int(r.Number % uint64(j.o.Slots))
+	m.place[at] = place{r.Group, r.Frame, r.ID}
+	if r.Kind == Reserve {
+		m.ids[r.Group] = max(m.ids[r.Group], r.ID)
+	}
+	if r.Kind != Time {
+		m.sharing = m.nowMono + j.o.Lease.Milliseconds()
+	}
+	r.put(j.slot(at), j.salt)
+	m.tail = r.Number
+	j.backlog.Store(m.tail - m.water)
+	if j.ring != nil {
+		j.ring.setTail(r.Number)
+	}
+}
+
+// slot returns the memory of a slot. The memory has the layout of the file: a
+// page of header, then the slots.
+func (j *Journal) slot(i int) []byte {
+	from := j.o.page + i*SlotSize
+	return j.mem[from : from+SlotSize : from+SlotSize]
+}
+
+// Prospect returns the state that the store should put into the batch that is
+// about to make frames durable: durable has the newest such frame of every
+// group. Settle follows when the batch is synced.
+func (j *Journal) Prospect(durable []uint64) State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.mu
+	st := State{Epoch: j.epoch.Load(), Water: m.water, Synced: m.mark, Ahead: m.ahead}
+	for st.Water < m.tail {
+		p := &m.place[(st.Water+1)%uint64(j.o.Slots)]
+		if p.group != noGroup && p.frame > durable[p.group] && !j.o.bugs.waterEarly {
+			break
+		}
+		st.Water++
+	}
+	return st
+}
+
+// Settle is told that the batch with a state of Prospect is durable: slots up
+// to its watermark may be used again, and those who wait for them are woken.
+func (j *Journal) Settle(st State) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.mu
+	if st.Epoch != j.epoch.Load() || st.Water < m.water {
+		return
+	}
+	for n := m.water + 1; n <= st.Water; n++ {
+		p := &m.place[n%uint64(j.o.Slots)]
+		if p.group != noGroup && p.id != 0 {
+			raise(&j.durable[p.group], p.id)
+		}
+	}
+	m.water = st.Water
+	m.aheadSaved = max(m.aheadSaved, st.Ahead)
+	j.backlog.Store(m.tail - m.water)
+	if st.Water > j.synced.Load() {
+		j.synced.Store(st.Water)
+		j.waits.wake(st.Water)
+	}
+}
+
+// Unsettled calls f for every record of a group whose frame is not known to be
+// durable, oldest first: what has to be applied again when the group's memory is
+// dropped. f returns the frame that holds the effect from now on.
+func (j *Journal) Unsettled(group uint16, f func(r *Record) (frame uint64)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for n := j.mu.water + 1; n <= j.mu.tail; n++ {
+		at := int(n % uint64(j.o.Slots))
+		p := &j.mu.place[at]
+		if p.group != group {
+			continue
+		}
+		if r, ok := parse(j.slot(at), j.salt, false); ok {
+			r.Frame = p.frame
+			p.frame = f(&r)
+		}
+	}
+}
+
+// Synced returns the number up to which every record is durable.
+func (j *Journal) Synced() uint64 { return j.synced.Load() }
+
+func raise(a *atomic.Uint64, v uint64) {
+	for {
+		old := a.Load()
+		if old >= v || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}
+
+// ring is the memory that outlives the process, with its header:
+//
+//	page 0: "tactring" | format u32 | slots u32 | store id 16 | epoch u32 | crc u32
+//	        at 128: tail u64
+//	then the slots, as in the file
+type ring struct {
+	mem []byte
+}
+
+const (
+	ringMagic  = "tactring"
+	ringFormat = 1
+	ringTail   = 128
+)
+
+func (r *ring) setTail(n uint64) { storeTail(r.mem[ringTail:ringTail+8], n) }
+
+// begin empties the ring for an epoch. Until the header is whole it is nobody's
+// witness.
+func (r *ring) begin(id [16]byte, slots int, epoch uint32) {
+	clear(r.mem)
+	b := r.mem
+	copy(b, ringMagic)
+	le := binary.LittleEndian
+	le.PutUint32(b[8:], ringFormat)
+	le.PutUint32(b[12:], uint32(slots))
+	copy(b[16:], id[:])
+	le.PutUint32(b[32:], epoch)
+	le.PutUint32(b[36:], sum(0, b[:36]))
+}
+
+// witness reads the header: the epoch it stands for and its tail.
+func (r *ring) witness(id [16]byte, slots int) (epoch uint32, tail uint64, ok bool) {
+	b, le := r.mem, binary.LittleEndian
+	if string(b[:8]) != ringMagic || le.Uint32(b[8:]) != ringFormat ||
+		le.Uint32(b[36:]) != sum(0, b[:36]) || string(b[16:32]) != string(id[:]) {
+		return 0, 0, false
+	}
+	epoch = le.Uint32(b[32:])
+	return epoch, le.Uint64(b[ringTail:]), le.Uint32(b[12:]) == uint32(slots)
+}

@@ -1,0 +1,114 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// effort returns how many seeds to play: 1,000, or TACT_EFFORT × 1,000,000.
+func effort(t *testing.T) (seeds uint64, long bool) {
+	t.Helper()
+	v := os.Getenv("TACT_EFFORT")
+	if v == "" {
+		return 1000, false
+	}
+	share, err := strconv.ParseFloat(v, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(1, uint64(share*1e6)), share >= 0.1
+}
+
+// runSeed plays one seed. A planted bug may make it panic, which counts as seen.
+func runSeed(seed uint64, b bugs, sb simBugs) (fault string, n simCounts) {
+	w := newWorld(seed, b, sb)
+	defer func() {
+		if p := recover(); p != nil {
+			if b == (bugs{}) && sb == (simBugs{}) {
+				panic(fmt.Sprintf("seed %d: %v", seed, p))
+			}
+			fault = fmt.Sprint(p)
+		}
+	}()
+	fault = w.run()
+	return fault, w.n
+}
+
+// TestSimulation plays seeds of grants, shows, confirms, power losses, kills,
+// moves, stuck syncs and clock steps against the real journal. In no window may
+// more uses be shown than a cap allows, and no confirm in time may be called late.
+func TestSimulation(t *testing.T) {
+	seeds, _ := effort(t)
+	from := uint64(0)
+	if v := os.Getenv("TACT_SEED"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, seeds = n, 1
+	}
+	stop := time.Now().Add(24 * time.Hour)
+	if at, ok := t.Deadline(); ok {
+		stop = at.Add(-30 * time.Second)
+	}
+	var next, played atomic.Uint64
+	var mu sync.Mutex
+	var sum simCounts
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for !t.Failed() && time.Now().Before(stop) {
+				i := next.Add(1) - 1
+				if i >= seeds {
+					return
+				}
+				fault, n := runSeed(from+i, bugs{}, simBugs{})
+				if fault != "" {
+					t.Errorf("TACT_SEED=%d: %s", from+i, fault)
+				}
+				played.Add(1)
+				mu.Lock()
+				sum.add(&n)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d seeds of %d asked for: %+v", played.Load(), seeds, sum)
+	if played.Load() < seeds && !t.Failed() {
+		t.Logf("cut short by the test's deadline: -timeout was too small")
+	}
+}
+
+// Seeds that failed once stay. Each is named after what broke.
+func TestSeedsThatFailed(t *testing.T) {
+	f := func(seed uint64, name string) {
+		t.Helper()
+		if fault, _ := runSeed(seed, bugs{}, simBugs{}); fault != "" {
+			t.Errorf("%s: seed %d: %s", name, seed, fault)
+		}
+	}
+	f(2, "the frame after a recovery had the number of the recovery's own batch")
+	f(3, "a client that slept through its reservation's life was taken to be in time")
+}
+
+func (n *simCounts) add(o *simCounts) {
+	n.grants += o.grants
+	n.atOnce += o.atOnce
+	n.power += o.power
+	n.kills += o.kills
+	n.moved += o.moved
+	n.nested += o.nested
+	n.lost += o.lost
+	n.shown += o.shown
+	n.waits += o.waits
+	n.refused += o.refused
+	n.eio += o.eio
+	n.late += o.late
+}
