@@ -121,7 +121,7 @@ func (t *testRun) person() error {
 			r.patch.SegmentsAdd = append(r.patch.SegmentsAdd, id)
 		}
 	}
-	profile, err := storage.BuildProfile(&r.patch)
+	profile, err := storage.BuildProfile(&r.patch, r.names.now())
 	if err != nil {
 		return err
 	}

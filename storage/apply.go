@@ -69,7 +69,9 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	if err := s.applyRow(frame, r, e); err != nil {
 		return err
 	}
-	r.LastSeen = max(r.LastSeen, secondOf(e.Time))
+	if e.Kind != EffectPatch || !e.Patch.TagsExpire {
+		r.LastSeen = max(r.LastSeen, secondOf(e.Time))
+	}
 	return nil
 }
 
@@ -203,7 +205,7 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 	}
 	d := &s.draft
 	d.load(Profile{s.slab.get(r.profile)})
-	if err := d.patch(e.Patch); err != nil {
+	if err := d.patch(e.Patch, e.Time); err != nil {
 		return err
 	}
 	s.scratch = d.append(s.scratch[:0])
@@ -211,7 +213,7 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 		return fmt.Errorf("profile of %d bytes: %w", len(s.scratch), ErrTooLarge)
 	}
 	unchanged := string(s.scratch) == string(s.slab.get(r.profile))
-	if unchanged && r.Flags&RowVisitor == 0 {
+	if unchanged && (r.Flags&RowVisitor == 0 || e.Patch.TagsExpire) {
 		return nil
 	}
 	ref, err := s.slab.put(r.profile, s.scratch)
@@ -225,7 +227,9 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 		r.Flags |= RowWithdrawn
 	}
 	r.BitsRev, r.NextChange = 0, 0
-	s.settle(r, e.Ord)
+	if !e.Patch.TagsExpire {
+		s.settle(r, e.Ord)
+	}
 	s.rebit(e.Ord)
 	s.notePatch(e.Ord, e.Patch)
 	s.touch(frame, r, e.Ord, rowDirtyProfile)
@@ -236,14 +240,18 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 // ones.
 func (s *state) rebit(o Ord) {
 	d := &s.draft
-	for _, t := range d.oldTags {
-		if _, kept := findTag(d.tags, t.ID); !kept {
-			s.tags.remove(t.ID, o)
+	for i := range d.oldTags {
+		t := &d.oldTags[i]
+		if at, kept := findTag(d.tags, t.ID); !kept {
+			s.unhold(t, o)
+		} else if now := &d.tags[at]; now.Value != t.Value || now.Expires != t.Expires {
+			s.ends.remove(t, o)
+			s.ends.add(now, o)
 		}
 	}
-	for _, t := range d.tags {
-		if _, had := findTag(d.oldTags, t.ID); !had {
-			s.tags.add(t.ID, o)
+	for i := range d.tags {
+		if _, had := findTag(d.oldTags, d.tags[i].ID); !had {
+			s.hold(&d.tags[i], o)
 		}
 	}
 	for _, n := range d.oldSegments {
@@ -452,7 +460,7 @@ func checkContactEffect(e *Effect) error {
 func (s *state) forget(frame uint64, r *Row, o Ord) {
 	// The tags and segments lie in the clear part, so a sealed profile is fine.
 	p := Profile{s.slab.get(r.profile)}
-	p.EachTag(func(t TagValue) bool { s.tags.remove(t.ID, o); return true })
+	p.EachTag(func(t TagValue) bool { s.unhold(&t, o); return true })
 	p.EachSegment(func(n Name) bool { s.segments.remove(n, o); return true })
 	for h := range s.contact(o).held {
 		for i := range h.Len() {

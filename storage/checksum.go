@@ -117,6 +117,7 @@ func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
 func (s *state) check() error {
 	tags := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
 	segments := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
+	ends := newTagIndex()
 	var people, visitors, dirty int
 	var used int64
 	var err error
@@ -140,7 +141,7 @@ func (s *state) check() error {
 			return false
 		}
 		p := Profile{s.slab.get(r.profile)}
-		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); return true })
+		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); ends.add(&t, o); return true })
 		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
 		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity} {
 			if ref != 0 {
@@ -159,6 +160,9 @@ func (s *state) check() error {
 			s.slab.used, people, visitors, dirty, used, ErrCorrupt)
 	}
 	if err := s.tags.differ(&tags); err != nil {
+		return fmt.Errorf("tags: %w", err)
+	}
+	if err := s.ends.differ(&ends); err != nil {
 		return fmt.Errorf("tags: %w", err)
 	}
 	if err := s.segments.differ(&segments); err != nil {

@@ -1,12 +1,12 @@
 package storage
 
 // BuildProfile packs a profile that belongs to no store: what a person would
-// have after one patch. It serves the tests of definitions. It errors with
+// have after one patch at a time. It serves the tests of definitions. It errors with
 // ErrTooLarge as the patch of a stored person would.
-func BuildProfile(p *Patch) (Profile, error) {
+func BuildProfile(p *Patch, at UnixMsec) (Profile, error) {
 	var d profileDraft
 	d.load(Profile{})
-	if err := d.patch(p); err != nil {
+	if err := d.patch(p, at); err != nil {
 		return Profile{}, err
 	}
 	return Profile{d.append(nil)}, nil

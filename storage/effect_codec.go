@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // The body of an effect has a clear part and, for effects with personal
@@ -16,6 +17,7 @@ const (
 	patchTagsReplace = 1 << iota
 	patchBlacklist
 	patchZone
+	patchTagSources // at the end: who removes u8, flags u8, the source u8 of each tag added
 )
 
 // hasPersonal says whether e has a personal part.
@@ -126,6 +128,8 @@ func appendPatchClear(b []byte, p *Patch) []byte {
 	set(patchTagsReplace, p.TagsReplace)
 	set(patchBlacklist, p.Blacklist != nil)
 	set(patchZone, p.Zone != nil)
+	sources := patchSourced(p)
+	set(patchTagSources, sources)
 	b = append(b, flags)
 	b = appendNames(b, p.TagsRemove)
 	b = binary.AppendUvarint(b, uint64(len(p.TagsAdd)))
@@ -150,7 +154,33 @@ func appendPatchClear(b []byte, p *Patch) []byte {
 	if p.Zone != nil {
 		b = binary.AppendUvarint(b, uint64(*p.Zone))
 	}
+	if sources {
+		b = append(b, byte(p.TagSource))
+		var how byte
+		if p.TagsMerged {
+			how |= patchMerged
+		}
+		if p.TagsExpire {
+			how |= patchExpire
+		}
+		b = append(b, how)
+		for i := range p.TagsAdd {
+			b = append(b, byte(p.TagsAdd[i].Source))
+		}
+	}
 	return b
+}
+
+// Flags of a patch's tags.
+const (
+	patchMerged = 1
+	patchExpire = 2
+)
+
+// patchSourced says whether a patch tells more of its tags than their names.
+func patchSourced(p *Patch) bool {
+	return p.TagSource != 0 || p.TagsMerged || p.TagsExpire ||
+		slices.ContainsFunc(p.TagsAdd, func(t TagValue) bool { return t.Source != 0 })
 }
 
 func appendPatchPersonal(b []byte, p *Patch) []byte {
@@ -391,7 +421,8 @@ func (d *effectDecoder) decodePersonal(e *Effect, part []byte) error {
 
 func (d *effectDecoder) patchClear() {
 	flags := d.in.u8()
-	d.in.check(flags&^(patchTagsReplace|patchBlacklist|patchZone) == 0)
+	const known = patchTagsReplace | patchBlacklist | patchZone | patchTagSources
+	d.in.check(flags&^known == 0)
 	p := &d.patch
 	*p = Patch{TagsReplace: flags&patchTagsReplace != 0}
 	p.TagsRemove = d.names(&d.tagsRemove)
@@ -418,6 +449,16 @@ func (d *effectDecoder) patchClear() {
 	if flags&patchZone != 0 {
 		d.zone = d.in.name()
 		p.Zone = &d.zone
+	}
+	if flags&patchTagSources != 0 {
+		p.TagSource = TagSource(d.in.u8())
+		how := d.in.u8()
+		p.TagsMerged, p.TagsExpire = how&patchMerged != 0, how&patchExpire != 0
+		d.in.check(p.TagSource < sourceCount && how&^(patchMerged|patchExpire) == 0)
+		for i := range p.TagsAdd {
+			p.TagsAdd[i].Source = TagSource(d.in.u8())
+			d.in.check(p.TagsAdd[i].Source < sourceCount)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ type modelPerson struct {
 	visitor    bool
 	attrs      map[Name]Value
 	tags       map[Name]TagValue
+	history    []TagChange
 	segments   map[Name]bool
 	consents   []Consent // all that ever came, in order of arrival
 	identities []Identity
@@ -152,8 +153,8 @@ func (p *modelPerson) apply(m *model, e *Effect) {
 	now := secondOf(e.Time)
 	switch e.Kind {
 	case EffectPatch:
-		p.patch(e.Patch)
-		p.visitor = false
+		p.patch(e.Patch, e.Time)
+		p.visitor = p.visitor && e.Patch.TagsExpire
 	case EffectEvent:
 		p.event(e.Time, TailEvent{
 			Occurred: e.Event.Occurred, Event: e.Event.Event, Clamped: e.Event.Clamped,
@@ -205,7 +206,7 @@ func (p *modelPerson) apply(m *model, e *Effect) {
 	}
 }
 
-func (p *modelPerson) patch(in *Patch) {
+func (p *modelPerson) patch(in *Patch, at UnixMsec) {
 	for _, i := range in.Identities {
 		if !slices.ContainsFunc(p.identities, func(h Identity) bool {
 			return h.Type == i.Type && string(h.Value) == string(i.Value)
@@ -220,15 +221,7 @@ func (p *modelPerson) patch(in *Patch) {
 			p.attrs[a.ID] = a.Value
 		}
 	}
-	if in.TagsReplace {
-		clear(p.tags)
-	}
-	for _, n := range in.TagsRemove {
-		delete(p.tags, n)
-	}
-	for _, t := range in.TagsAdd {
-		p.tags[t.ID] = t
-	}
+	p.patchTags(in, at)
 	for _, n := range in.SegmentsRemove {
 		delete(p.segments, n)
 	}
@@ -422,7 +415,7 @@ func (p *modelPerson) compareProfile(f Profile) error {
 	if f.Zone() != p.zone || f.Locale() != p.locale || f.Blacklist() != p.blacklist {
 		return fmt.Errorf("zone %d, locale %d", f.Zone(), f.Locale())
 	}
-	return nil
+	return p.compareTags(f)
 }
 
 func (p *modelPerson) compareTail(t Tail) error {
@@ -577,6 +570,8 @@ func (g *generator) draw() *Effect {
 	}
 	o := Ord(g.r.IntN(int(g.m.nextOrd))) // also people who are gone
 	switch n := g.r.IntN(100); {
+	case n < 3:
+		return &Effect{Kind: EffectPatch, Ord: o, Patch: &Patch{TagsExpire: true}}
 	case n < 15:
 		return &Effect{Kind: EffectPatch, Ord: o, Patch: g.patch()}
 	case n < 30:
@@ -664,8 +659,13 @@ func (g *generator) patch() *Patch {
 		p.Attrs = append(p.Attrs, AttrValue{ID: name(30), Remove: g.r.IntN(4) == 0, Value: g.value()})
 	})
 	some(func() {
-		p.TagsAdd = append(p.TagsAdd, TagValue{name(30), name(4), UnixSec(g.r.IntN(2))})
+		t := TagValue{ID: name(30), Value: name(4), Source: TagSource(g.r.IntN(5))}
+		if g.r.IntN(3) == 0 {
+			t.Expires = secondOf(g.now) + UnixSec(g.r.IntN(40)) - 10
+		}
+		p.TagsAdd = append(p.TagsAdd, t)
 	})
+	p.TagSource, p.TagsMerged = TagSource(g.r.IntN(5)), g.r.IntN(9) == 0
 	some(func() { p.TagsRemove = append(p.TagsRemove, name(30)) })
 	some(func() { p.SegmentsAdd = append(p.SegmentsAdd, name(20)) })
 	some(func() { p.SegmentsRemove = append(p.SegmentsRemove, name(20)) })
@@ -821,4 +821,5 @@ func compareAll(t *testing.T, g *generator, s *state) {
 			t.Fatalf("tag %d has %d people, want %d", n, b.GetCardinality(), want)
 		}
 	}
+	compareEnds(t, g, s)
 }

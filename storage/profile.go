@@ -29,7 +29,7 @@ const (
 //
 //	personal at u32 | zone u32 | blacklist u16 | addressed u16 |
 //	tags u16 | segments u16 | consents u16 | flags u16
-//	tags ×     id u32 | value u32 | expires u32                 rising ids
+//	tags ×     id and source u32 | value u32 | expires u32      rising ids
 //	segments × id u32                                           rising ids
 //	consents × purpose u32 | source u32 | at i64 | channel u8 | granted u8 | 0 u16
 //	                                                            rising at, then arrival
@@ -42,7 +42,9 @@ const (
 //	heap
 //	identities × type uvarint | uvarint length, value           in order of arrival
 //	addresses  × channel u8 | uvarint length, value             rising channels
+//	sections   as drawn in tag_history.go
 //
+// A tag's first word is id | source << 24.
 // An attribute's first word is id << 8 | kind; with attrInline set the cell is
 // the value as a signed 32-bit number, else the value's offset in the heap: 8
 // bytes for numbers, uvarint length and bytes for the rest.
@@ -100,7 +102,7 @@ func (p Profile) Tag(id Name) (value Name, ok bool, expires UnixSec) {
 	for lo < hi {
 		mid := (lo + hi) / 2
 		t := p.tag(mid)
-		switch at := Name(le32(t)); {
+		switch at := Name(le32(t)) & nameMax; {
 		case at == id:
 			return Name(le32(t[4:])), true, UnixSec(le32(t[8:]))
 		case at < id:
@@ -180,8 +182,7 @@ func (p Profile) EachAttr(f func(Name, Value) bool) {
 // EachTag calls f for every tag in rising ids until f returns false.
 func (p Profile) EachTag(f func(TagValue) bool) {
 	for i := range p.tags() {
-		t := p.tag(i)
-		if !f(TagValue{Name(le32(t)), Name(le32(t[4:])), UnixSec(le32(t[8:]))}) {
+		if !f(tagOf(p.tag(i))) {
 			return
 		}
 	}
@@ -280,6 +281,15 @@ func (p Profile) tags() int {
 	return int(le16(p.b[12:]))
 }
 
+// tagOf reads one tag of a profile.
+func tagOf(b []byte) TagValue {
+	word := le32(b)
+	return TagValue{
+		ID: Name(word & nameMax), Value: Name(le32(b[4:])), Expires: UnixSec(le32(b[8:])),
+		Source: TagSource(word >> 24),
+	}
+}
+
 func (p Profile) tag(i int) []byte { return p.b[profileHeader+i*tagSize:] }
 
 func (p Profile) segments() int {
@@ -367,10 +377,13 @@ func checkProfileClear(b []byte) error {
 	if int64(le32(b)) != int64(size) || size > len(b) {
 		return bad("clear length")
 	}
-	for i := 1; i < p.tags(); i++ {
-		if le32(p.tag(i)) <= le32(p.tag(i-1)) {
-			return bad("order of tags")
+	last := Name(0)
+	for i := range p.tags() {
+		t := tagOf(p.tag(i))
+		if t.ID <= last || t.Source >= sourceCount {
+			return bad("tag")
 		}
+		last = t.ID
 	}
 	for i := 1; i < p.segments(); i++ {
 		if p.segment(i) <= p.segment(i-1) {
@@ -418,10 +431,10 @@ func checkPersonal(b []byte) error {
 		}
 		r.text()
 	}
-	if r.bad || len(r.b) != 0 {
+	if r.bad {
 		return bad("identities and addresses")
 	}
-	return nil
+	return checkSections(r.b)
 }
 
 func checkCell(heap []byte, word, cell uint32) bool {

@@ -25,6 +25,7 @@ type profileDraft struct {
 	attrs      []AttrValue
 	identities []Identity
 	addresses  []address // rising channels
+	history    []TagChange
 
 	oldTags     []TagValue
 	oldSegments []Name
@@ -53,6 +54,8 @@ func (d *profileDraft) load(p Profile) {
 		d.addresses = append(d.addresses, address{c, v})
 		return true
 	})
+	d.history = d.history[:0]
+	p.EachTagChange(func(c TagChange) bool { d.history = append(d.history, c); return true })
 	d.oldTags = append(d.oldTags[:0], d.tags...)
 	d.oldSegments = append(d.oldSegments[:0], d.segments...)
 }
@@ -72,9 +75,13 @@ func checkPatch(p *Patch) error {
 		}
 	}
 	for i := range p.TagsAdd {
-		if p.TagsAdd[i].ID == 0 {
+		t := &p.TagsAdd[i]
+		if t.ID == 0 || t.ID > nameMax || t.Source >= sourceCount {
 			return bad("tag")
 		}
+	}
+	if p.TagSource >= sourceCount {
+		return bad("source of tags")
 	}
 	for i := range p.Consents {
 		if p.Consents[i].Purpose == 0 || p.Consents[i].Channel >= MaxChannels {
@@ -97,30 +104,16 @@ func checkPatch(p *Patch) error {
 	return nil
 }
 
-// patch changes the draft. Removals come before additions. ErrTooLarge names the
-// limit that was passed.
-func (d *profileDraft) patch(p *Patch) error {
+// patch changes the draft at a time. Removals come before additions. ErrTooLarge
+// names the limit that was passed.
+func (d *profileDraft) patch(p *Patch, at UnixMsec) error {
 	for i := range p.Identities {
 		d.addIdentity(p.Identities[i])
 	}
 	for i := range p.Attrs {
 		d.setAttr(p.Attrs[i])
 	}
-	if p.TagsReplace {
-		d.tags = d.tags[:0]
-	}
-	for _, n := range p.TagsRemove {
-		if i, found := findTag(d.tags, n); found {
-			d.tags = slices.Delete(d.tags, i, i+1)
-		}
-	}
-	for _, t := range p.TagsAdd {
-		i, found := findTag(d.tags, t.ID)
-		if !found {
-			d.tags = slices.Insert(d.tags, i, t)
-		}
-		d.tags[i] = t
-	}
+	d.patchTags(p, at)
 	for _, n := range p.SegmentsRemove {
 		if i, found := slices.BinarySearch(d.segments, n); found {
 			d.segments = slices.Delete(d.segments, i, i+1)
@@ -147,6 +140,28 @@ func (d *profileDraft) patch(p *Patch) error {
 		d.locale = *p.Locale
 	}
 	return d.limits()
+}
+
+func (d *profileDraft) patchTags(p *Patch, at UnixMsec) {
+	if p.TagsReplace {
+		d.tags = d.tags[:0]
+	}
+	if p.TagsExpire {
+		d.tags = slices.DeleteFunc(d.tags, func(t TagValue) bool { return t.expired(at) })
+	}
+	for _, n := range p.TagsRemove {
+		if i, found := findTag(d.tags, n); found {
+			d.tags = slices.Delete(d.tags, i, i+1)
+		}
+	}
+	for _, t := range p.TagsAdd {
+		i, found := findTag(d.tags, t.ID)
+		if !found {
+			d.tags = slices.Insert(d.tags, i, t)
+		}
+		d.tags[i] = t
+	}
+	d.recordTags(p, at)
 }
 
 func (d *profileDraft) limits() error {
@@ -257,7 +272,7 @@ func (d *profileDraft) withdrawn() bool {
 func (d *profileDraft) empty() bool {
 	return len(d.id) == 0 && d.zone == 0 && d.locale == 0 && d.blacklist == 0 &&
 		len(d.tags)+len(d.segments)+len(d.consents)+len(d.attrs)+
-			len(d.identities)+len(d.addresses) == 0
+			len(d.identities)+len(d.addresses)+len(d.history) == 0
 }
 
 // append packs the draft behind dst, which must not overlap what the draft
@@ -286,7 +301,7 @@ func (d *profileDraft) appendClear(dst []byte) []byte {
 	dst = le.AppendUint16(dst, uint16(len(d.consents)))
 	dst = le.AppendUint16(dst, 0)
 	for _, t := range d.tags {
-		dst = le.AppendUint32(dst, uint32(t.ID))
+		dst = le.AppendUint32(dst, uint32(t.ID)|uint32(t.Source)<<24)
 		dst = le.AppendUint32(dst, uint32(t.Value))
 		dst = le.AppendUint32(dst, uint32(t.Expires))
 	}
@@ -333,6 +348,11 @@ func (d *profileDraft) appendPersonal(dst []byte) []byte {
 		dst = append(dst, a.channel)
 		dst = binary.AppendUvarint(dst, uint64(len(a.value)))
 		dst = append(dst, a.value...)
+	}
+	if len(d.history) > 0 {
+		d.heap = appendTagHistory(d.heap[:0], d.history)
+		dst = binary.AppendUvarint(append(dst, sectionTagHistory), uint64(len(d.heap)))
+		dst = append(dst, d.heap...)
 	}
 	return dst
 }

@@ -34,6 +34,7 @@ type state struct {
 	index      index
 	identities identityIndex
 	tags       bitmaps
+	ends       tagIndex
 	segments   bitmaps
 	members    memberships
 	stats      statsTable
@@ -78,6 +79,7 @@ func newState(g GroupID, o stateOptions) *state {
 	s.stats.rows = make(map[StatsKey]statsRow)
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.tags.byName = make(map[Name]*roaring.Bitmap)
+	s.ends = newTagIndex()
 	s.segments.byName = make(map[Name]*roaring.Bitmap)
 	s.members = newMemberships()
 	return s
@@ -227,7 +229,8 @@ func (s *state) bytes() StateBytes {
 		Rows:       int64(s.rows.held) * rowChunk * 192,
 		Index:      s.index.bytes(),
 		Identities: s.identities.bytes(),
-		Bitmaps:    s.tags.bytes() + s.segments.bytes() + s.members.bytes(),
+		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +
+			s.ends.bytes(),
 		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
 		Dedup:      s.dedup.bytes(),
 	}

@@ -277,7 +277,7 @@ func (s *state) loadProfile(at rowKey, p storedRow, key [16]byte) error {
 	if clear.withdrawn() {
 		r.Flags |= RowWithdrawn
 	}
-	clear.EachTag(func(t TagValue) bool { s.tags.add(t.ID, p.ord); return true })
+	clear.EachTag(func(t TagValue) bool { s.hold(&t, p.ord); return true })
 	clear.EachSegment(func(n Name) bool { s.segments.add(n, p.ord); return true })
 	s.people++
 	s.nextOrd = max(s.nextOrd, p.ord+1)

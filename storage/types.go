@@ -80,11 +80,12 @@ type AttrValue struct {
 }
 
 // TagValue is one tag of a person. Value is a DictTagValue of an enum tag or 0
-// for a label. Expires 0 = never.
+// for a label. Expires 0 = never; from that second on the tag is not held.
 type TagValue struct {
-	ID      Name
+	ID      Name // at most 2^24 - 1
 	Value   Name
 	Expires UnixSec
+	Source  TagSource
 }
 
 // Consent is one entry of a person's consent history. Per (purpose, channel)
@@ -112,11 +113,16 @@ type Address struct {
 // Patch is a resolved change of a profile: names are dictionary ids, values are
 // typed. Slices are read during the call and not kept.
 type Patch struct {
-	Identities     []Identity // added
-	Attrs          []AttrValue
-	TagsReplace    bool // first drop every tag
-	TagsRemove     []Name
-	TagsAdd        []TagValue
+	Identities  []Identity // added
+	Attrs       []AttrValue
+	TagsReplace bool // first drop every tag
+	TagsRemove  []Name
+	TagsAdd     []TagValue
+	TagSource   TagSource // who removes, for the history
+	TagsMerged  bool      // TagsRemove become the tags added: said in the history
+	// TagsExpire takes out every tag whose end has come by the effect's time. It is
+	// the sweep's: the patch neither settles a visitor nor counts as a call.
+	TagsExpire     bool
 	SegmentsAdd    []Name // static segments
 	SegmentsRemove []Name
 	Consents       []Consent // appended to the history
