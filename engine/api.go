@@ -183,6 +183,8 @@ type UserDoc struct {
 	Tags         []TagDoc
 	TagsSet      bool // Tags came as tags_set: they replace
 	TagsRemove   [][]byte
+	Tiers        []TierDoc
+	Source       []byte // of its tags and tiers: manual (default) rule import model
 	Consents     []ConsentDoc
 	Blacklist    [][]byte
 	HasBlacklist bool
@@ -196,8 +198,17 @@ type UserDoc struct {
 	BodyHash uint32
 }
 
-// TagDoc is a label, or an enum tag with its value.
-type TagDoc struct{ Name, Is []byte }
+// TagDoc is a label, or an enum tag with its value. ExpiresAt and TTL, of which
+// at most one is set, go before the ttl of its document.
+type TagDoc struct {
+	Name, Is  []byte
+	ExpiresAt storage.UnixMsec // 0 = by the document
+	TTL       []byte           // a duration such as 30d; empty = by the document
+	Source    []byte           // empty = the line's
+}
+
+// TierDoc gives a person a level of a model; without one it takes the level away.
+type TierDoc struct{ Tier, Level []byte }
 
 // ConsentDoc is one consent.
 type ConsentDoc struct {
@@ -304,6 +315,8 @@ type UserView struct {
 	Identities []IdentityView
 	Attributes []AttributeView
 	Tags       []TagView
+	Tiers      []TagView // Tag is the model, Is the level
+	TagHistory []TagChangeView
 	Segments   []string
 	Consents   []ConsentView
 	Blacklist  []string
@@ -322,10 +335,22 @@ type AttributeView struct {
 	Value storage.Value
 }
 
-// TagView is one tag of a person; Is is empty for a label, Expires 0 for ever.
+// TagView is one tag of a person; Is is empty for a label, Expires 0 for ever,
+// Source "" and Since 0 where they are not known.
 type TagView struct {
 	Tag, Is string
 	Expires storage.UnixSec
+	Source  string
+	Since   storage.UnixSec
+}
+
+// TagChangeView is one stay of a tag, or of a level of a model, with a person.
+// Ended 0: still held; else How is cleared, expired, replaced or merged.
+type TagChangeView struct {
+	Tag, Tier, Is string
+	Set, Ended    storage.UnixSec
+	Source, By    string
+	How           string
 }
 
 // ConsentView is one entry of a person's consent history.

@@ -212,6 +212,7 @@ func (e *Engine) loop(ctx context.Context) {
 			return
 		case <-tick.C:
 			e.tick()
+			e.sweepTags()
 		}
 	}
 }

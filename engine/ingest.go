@@ -187,6 +187,9 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 	if p.seen != nil {
 		return *p.seen
 	}
+	if b.replace {
+		b.dropTags(p.group.Profile(p.ord))
+	}
 	b.stamp(storage.EffectPatch, p.ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, body
 	b.effect.Patch = &b.patch

@@ -49,12 +49,7 @@ func (e *Engine) viewProfile(v *UserView, p storage.Profile) {
 		v.Attributes = append(v.Attributes, AttributeView{name(storage.DictAttribute, id), value})
 		return true
 	})
-	p.EachTag(func(t storage.TagValue) bool {
-		v.Tags = append(v.Tags, TagView{
-			name(storage.DictTag, t.ID), name(storage.DictTagValue, t.Value), t.Expires,
-		})
-		return true
-	})
+	e.viewTags(v, p, e.clock.Now())
 	p.EachSegment(func(s storage.Name) bool {
 		v.Segments = append(v.Segments, name(storage.DictSegment, s))
 		return true

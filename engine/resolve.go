@@ -58,12 +58,16 @@ type resolver struct {
 	values values
 
 	clamped bool // a time of the line lay in the future and was replaced
+	replace bool // the line's tags replace all others
 }
 
 // undeclared mints the id of a name that no document declares, or refuses it.
 func (r *resolver) undeclared(
 	kind storage.DictKind, name []byte, field string,
 ) (storage.Name, error) {
+	if kind == storage.DictTag && len(name) > 0 && name[0] == 0 { // levels of models
+		return 0, checkName(name, field)
+	}
 	if r.snap.Set.Workspace.UndeclaredReject {
 		return 0, invalid("undeclared", field, fmt.Sprintf("%q is not declared", name))
 	}
@@ -91,7 +95,7 @@ func (r *resolver) resolvePatch(doc *UserDoc) error {
 	}
 	r.values.buf, r.clamped = r.values.buf[:0], false
 	steps := [...]func(*UserDoc) error{
-		r.resolveAttributes, r.resolveTags, r.resolveConsents, r.resolveChannels, r.resolvePlace,
+		r.resolveAttributes, r.resolveTags, r.resolveTiers, r.resolveConsents, r.resolveChannels, r.resolvePlace,
 	}
 	for _, step := range steps {
 		if err := step(doc); err != nil {
@@ -127,51 +131,6 @@ func (r *resolver) resolveAttributes(doc *UserDoc) error {
 			}
 		}
 		r.patch.Attrs = append(r.patch.Attrs, out)
-	}
-	return nil
-}
-
-func (r *resolver) resolveTags(doc *UserDoc) error {
-	r.patch.TagsReplace = doc.TagsSet
-	for i := range doc.Tags {
-		t := &doc.Tags[i]
-		field := fmt.Sprintf("tags[%d]", i)
-		schema, declared := r.snap.tags[string(t.Name)]
-		if !declared {
-			id, err := r.undeclared(storage.DictTag, t.Name, field)
-			if err != nil {
-				return err
-			}
-			schema = tagSchema{id: id}
-		}
-		out := storage.TagValue{ID: schema.id}
-		if schema.ttl > 0 {
-			out.Expires = storage.UnixSec(int64(r.names.now())/1000 + schema.ttl)
-		}
-		switch {
-		case len(t.Is) == 0 && len(schema.values) > 0:
-			return invalid("wrong_type", field, "an enum tag needs a value: {tag, is}")
-		case len(t.Is) > 0 && declared && len(schema.values) == 0:
-			return invalid("wrong_type", field, "a label tag takes no value")
-		case len(t.Is) > 0 && declared:
-			v, ok := schema.values[string(t.Is)]
-			if !ok {
-				return invalid("unknown_value", field, fmt.Sprintf("%q is not a value of this tag", t.Is))
-			}
-			out.Value = v
-		case len(t.Is) > 0:
-			v, err := r.mint(storage.DictTagValue, t.Is, field)
-			if err != nil {
-				return err
-			}
-			out.Value = v
-		}
-		r.patch.TagsAdd = append(r.patch.TagsAdd, out)
-	}
-	for _, name := range doc.TagsRemove {
-		if id, ok := r.names.lookup(storage.DictTag, name); ok {
-			r.patch.TagsRemove = append(r.patch.TagsRemove, id)
-		}
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ type Snapshot struct {
 	attributes map[string]attributeSchema
 	events     map[string]eventSchema
 	tags       map[string]tagSchema
+	renamed    map[string]string // names tags had → their names
+	moving     []movingTag
+	tiers      map[string]tagSchema
 	segments   map[string]storage.Name
 	context    map[string]contextSchema
 	mint       intern // as compile was given it
@@ -50,12 +53,6 @@ type eventSchema struct {
 type propertySchema struct {
 	id  storage.Name
 	typ definition.AttrType
-}
-
-type tagSchema struct {
-	id     storage.Name
-	values map[string]storage.Name // empty: a label
-	ttl    int64
 }
 
 type contextSchema struct {
@@ -152,15 +149,7 @@ func (s *Snapshot) index(mint intern) error {
 		}
 		s.events[ev.ID] = schema
 	}
-	s.tags = make(map[string]tagSchema, len(s.Set.Tags))
-	for _, t := range s.Set.Tags {
-		schema := tagSchema{id: m.id(storage.DictTag, t.ID), ttl: t.TTL}
-		schema.values = make(map[string]storage.Name, len(t.Values))
-		for _, v := range t.Values {
-			schema.values[v] = m.id(storage.DictTagValue, v)
-		}
-		s.tags[t.ID] = schema
-	}
+	s.indexTags(m)
 	s.segments = make(map[string]storage.Name, len(s.Set.Segments))
 	for _, seg := range s.Set.Segments {
 		if !seg.Static {

@@ -92,7 +92,13 @@ func (r *docReader) member(doc *UserDoc, k definition.Key) {
 				doc.Tags = append(doc.Tags, TagDoc{Name: []byte(t.Text)})
 				continue
 			}
-			doc.Tags = append(doc.Tags, TagDoc{r.text(t.Get("tag")), r.text(t.Get("is"))})
+			doc.Tags = append(doc.Tags, TagDoc{
+				Name: r.text(t.Get("tag")), Is: r.text(t.Get("is")), TTL: r.text(t.Get("ttl")),
+			})
+		}
+	case "tiers":
+		for _, t := range k.Value.Keys {
+			doc.Tiers = append(doc.Tiers, TierDoc{[]byte(t.Name), r.text(t.Value)})
 		}
 	case "segments": // read by testRun.person
 	case "consents":

@@ -174,6 +174,7 @@ func (c *compiler) zone(name, field string) *time.Location {
 func (c *compiler) names() {
 	n := &rule.Names{
 		Attributes: map[string]rule.Attribute{}, Tags: map[string]rule.Tag{},
+		Renamed: map[string]string{}, Tiers: map[string]rule.Tier{},
 		Segments: map[string]storage.Name{}, Context: map[string]rule.ContextKey{},
 		Today: c.env.NowMs,
 	}
@@ -183,16 +184,7 @@ func (c *compiler) names() {
 			Sensitive: a.Class == "sensitive", Values: a.Values,
 		}
 	}
-	for _, t := range c.set.Tags {
-		tag := rule.Tag{ID: c.intern(&t.Meta, storage.DictTag, t.ID)}
-		for _, v := range t.Values {
-			if tag.Values == nil {
-				tag.Values = make(map[string]storage.Name, len(t.Values))
-			}
-			tag.Values[v] = c.intern(&t.Meta, storage.DictTagValue, v)
-		}
-		n.Tags[t.ID] = tag
-	}
+	c.tagNames(n)
 	for _, s := range c.set.Segments {
 		if s.Static {
 			n.Segments[s.ID] = c.intern(&s.Meta, storage.DictSegment, s.ID)

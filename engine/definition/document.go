@@ -64,6 +64,9 @@ func (o *object) meta(kind string) Meta {
 			m.ID = f.id()
 		}
 	}
+	if kind == "tag" {
+		m.ID = o.tagName(m.ID)
+	}
 	if m.ID != "" {
 		o.doc = kind + "/" + m.ID
 	}
@@ -139,6 +142,8 @@ func (r *reading) decode(o *object, m Meta) {
 		s.Attributes = append(s.Attributes, o.attribute(m))
 	case "tag":
 		s.Tags = append(s.Tags, o.tag(m))
+	case "tier":
+		s.Tiers = append(s.Tiers, o.tier(m))
 	case "event":
 		s.Events = append(s.Events, o.event(m))
 	case "segment":

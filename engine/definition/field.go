@@ -15,6 +15,8 @@ type reading struct {
 	refs   []reference       // names of other documents, resolved by check
 	later  []func(*reading)  // checks that need the whole set
 	offers map[string]*Offer // by id, for later checks
+
+	formerly map[string]*Tag // by a name it had
 }
 
 type docKey struct{ kind, id string }

@@ -420,6 +420,7 @@ func (s *Set) metas() []*Meta {
 	}
 	out = metasOf(out, s.Attributes, func(d *Attribute) *Meta { return &d.Meta })
 	out = metasOf(out, s.Tags, func(d *Tag) *Meta { return &d.Meta })
+	out = metasOf(out, s.Tiers, func(d *Tier) *Meta { return &d.Meta })
 	out = metasOf(out, s.Events, func(d *Event) *Meta { return &d.Meta })
 	out = metasOf(out, s.Segments, func(d *Segment) *Meta { return &d.Meta })
 	out = metasOf(out, s.Calendars, func(d *Calendar) *Meta { return &d.Meta })

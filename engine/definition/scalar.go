@@ -100,6 +100,10 @@ func (f field) duration() int64 {
 	return 0
 }
 
+// ParseDuration reads 90s, 15m, 4h, 30d or 2w, from a second to ten years, as
+// seconds.
+func ParseDuration(text string) (seconds int64, ok bool) { return parseDuration(text) }
+
 func parseDuration(text string) (seconds int64, ok bool) {
 	digits := countDigits(text)
 	if digits == 0 || digits > 9 || len(text) != digits+1 || text[0] == '0' {

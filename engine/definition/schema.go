@@ -19,8 +19,9 @@ const schemaFirst = `{
     "kind": {
       "description": "What the document defines.",
       "enum": [
-        "workspace", "attribute", "tag", "event", "segment", "calendar", "quiet_hours", "cap",
-        "offer", "placement", "decision_policy", "layer", "experiment", "holdout", "test"
+        "workspace", "attribute", "tag", "tier", "event", "segment", "calendar",
+        "quiet_hours", "cap", "offer", "placement", "decision_policy", "layer", "experiment",
+        "holdout", "test"
       ]
     }
   },
@@ -31,6 +32,8 @@ const schemaFirst = `{
       "then": {"$ref": "#/$defs/attribute"}},
     {"if": {"properties": {"kind": {"const": "tag"}}},
       "then": {"$ref": "#/$defs/tag"}},
+    {"if": {"properties": {"kind": {"const": "tier"}}},
+      "then": {"$ref": "#/$defs/tier"}},
     {"if": {"properties": {"kind": {"const": "event"}}},
       "then": {"$ref": "#/$defs/event"}},
     {"if": {"properties": {"kind": {"const": "segment"}}},
@@ -126,8 +129,35 @@ const schemaFirst = `{
         "description": {"$ref": "#/$defs/human"},
         "owner": {"$ref": "#/$defs/text"},
         "labels": {"$ref": "#/$defs/labels"},
+        "namespace": {
+          "description": "A brand of the group: everything else names the tag namespace/id.",
+          "$ref": "#/$defs/id"
+        },
         "values": {"$ref": "#/$defs/values"},
-        "ttl": {"$ref": "#/$defs/duration"}
+        "ttl": {"description": "How long a person holds it.", "$ref": "#/$defs/duration"},
+        "formerly": {
+          "description": "Names it had, or of tags merged into it: their holders hold it.",
+          "type": "array",
+          "items": {"$ref": "#/$defs/data_name"},
+          "minItems": 1,
+          "maxItems": 10000,
+          "uniqueItems": true
+        }
+      }
+    },
+    "tier": {
+      "description": "A model that gives a person one of a few levels, the lowest first.",
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["levels"],
+      "properties": {
+        "kind": true,
+        "id": {"$ref": "#/$defs/id"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+        "levels": {"$ref": "#/$defs/values"}
       }
     },
     "event": {

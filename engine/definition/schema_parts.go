@@ -174,6 +174,7 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
         {"$ref": "#/$defs/attribute_atom"},
         {"$ref": "#/$defs/context_atom"},
         {"$ref": "#/$defs/tag_atom"},
+        {"$ref": "#/$defs/tier_atom"},
         {"$ref": "#/$defs/segment_atom"},
         {"$ref": "#/$defs/percent_atom"},
         {"$ref": "#/$defs/event_atom"},
@@ -212,6 +213,22 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
         "is_not": {"$ref": "#/$defs/value"},
         "in": {"$ref": "#/$defs/value_list"},
         "not_in": {"$ref": "#/$defs/value_list"},
+        "is_set": {"type": "boolean"}
+      }
+    },
+    "tier_atom": {
+      "description": "The level of a model; gt, gte, lt, lte by the order of its levels.",
+      "required": ["tier"],
+      "properties": {
+        "tier": {"$ref": "#/$defs/id"},
+        "is": {"$ref": "#/$defs/value"},
+        "is_not": {"$ref": "#/$defs/value"},
+        "in": {"$ref": "#/$defs/value_list"},
+        "not_in": {"$ref": "#/$defs/value_list"},
+        "gt": {"$ref": "#/$defs/value"},
+        "gte": {"$ref": "#/$defs/value"},
+        "lt": {"$ref": "#/$defs/value"},
+        "lte": {"$ref": "#/$defs/value"},
         "is_set": {"type": "boolean"}
       }
     },

@@ -51,6 +51,7 @@ type Set struct {
 	Workspace   Workspace // the default workspace when no document says otherwise
 	Attributes  []*Attribute
 	Tags        []*Tag
+	Tiers       []*Tier
 	Events      []*Event
 	Segments    []*Segment
 	Calendars   []*Calendar
@@ -153,11 +154,20 @@ type Attribute struct {
 	Sources  []string // for conflict: source:[…]
 }
 
-// Tag declares a label tag, or an enum tag when Values is not empty.
+// Tag declares a label tag, or an enum tag when Values is not empty. Of a tag in
+// a namespace the ID is "namespace/name": the name that everything uses.
 type Tag struct {
 	Meta
-	Values []string
-	TTL    int64 // seconds, 0 = for ever
+	Namespace string // a brand of the group; "" = none
+	Values    []string
+	TTL       int64    // seconds, 0 = for ever
+	Formerly  []string // names it had, or of tags merged into it
+}
+
+// Tier declares a model that gives a person one of a few ordered levels.
+type Tier struct {
+	Meta
+	Levels []string // lowest first
 }
 
 // Event declares an event and its properties.
@@ -423,7 +433,7 @@ type TestExpect struct {
 // or not yet supported are refused by name.
 func Supported() []string {
 	return []string{
-		"workspace", "attribute", "tag", "event", "segment", "calendar", "quiet_hours", "cap",
-		"offer", "placement", "decision_policy", "layer", "experiment", "holdout", "test",
+		"workspace", "attribute", "tag", "tier", "event", "segment", "calendar", "quiet_hours",
+		"cap", "offer", "placement", "decision_policy", "layer", "experiment", "holdout", "test",
 	}
 }

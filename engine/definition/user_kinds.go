@@ -173,17 +173,6 @@ func (f field) conflict() {
 	}
 }
 
-func (o *object) tag(m Meta) *Tag {
-	t := &Tag{Meta: m}
-	if f, ok := o.get("values"); ok {
-		t.Values = f.values()
-	}
-	if f, ok := o.get("ttl"); ok {
-		t.TTL = f.duration()
-	}
-	return t
-}
-
 func (o *object) event(m Meta) *Event {
 	const mostIndexed = 8
 	e := &Event{Meta: m}

@@ -70,6 +70,7 @@ type test struct {
 	openLo   bool // testVersion: the end does not belong to it
 	openHi   bool
 	id       storage.Name
+	former   []storage.Name // testTag, testTagValues: held instead of id
 	lo, hi   int64
 	flo, fhi float64
 	seed     uint64
@@ -97,10 +98,14 @@ type compiled struct {
 
 // compile turns a leaf into a test. Cost: O(values × log values).
 func compile(l *leaf) compiled {
-	t := test{id: l.id, typ: l.typ, channel: l.channel, enum: l.enum, fold: l.fold}
+	t := test{
+		id: l.id, former: l.former, typ: l.typ, channel: l.channel, enum: l.enum, fold: l.fold,
+	}
 	switch l.subject {
 	case subjectTag:
 		t.compileTag(l)
+	case subjectTier:
+		t.compileTier(l)
 	case subjectSegment:
 		t.kind = testSegment
 	case subjectPercent:
@@ -131,6 +136,29 @@ func (t *test) compileTag(l *leaf) {
 	t.kind = testTagValues
 	for _, v := range l.values {
 		t.ints = append(t.ints, int64(v.value))
+	}
+	t.ints = sorted(t.ints)
+}
+
+// compileTier turns an order of levels into the set of those that pass.
+func (t *test) compileTier(l *leaf) {
+	if l.op == opIsSet {
+		t.kind = testTag
+		return
+	}
+	t.kind = testTagValues
+	if l.op == opIn {
+		for _, v := range l.values {
+			t.ints = append(t.ints, int64(l.levels[v.num].ID))
+		}
+		t.ints = sorted(t.ints)
+		return
+	}
+	lo, hi := interval(l.op, l.values)
+	for i, level := range l.levels {
+		if lo <= int64(i) && int64(i) <= hi {
+			t.ints = append(t.ints, int64(level.ID))
+		}
 	}
 	t.ints = sorted(t.ints)
 }
@@ -405,6 +433,9 @@ func (t *test) key(request bool) string {
 		if flag {
 			num("b", int64(i)+1)
 		}
+	}
+	for _, n := range t.former {
+		num("o", int64(n))
 	}
 	for _, v := range t.ints {
 		b.WriteString(" " + strconv.FormatInt(v, 10))

@@ -132,22 +132,31 @@ func (e *evaluation) judge(t *test) bool {
 }
 
 func (e *evaluation) tag(t *test) bool {
-	value, ok, expires := e.who.Profile.Tag(t.id)
+	value, held := e.held(t, t.id)
+	for i := 0; i < len(t.former) && !held; i++ {
+		value, held = e.held(t, t.former[i])
+	}
+	if !held || t.kind == testTag {
+		return held
+	}
+	_, found := slices.BinarySearch(t.ints, int64(value))
+	return found
+}
+
+// held looks for one tag and lowers flip to its end.
+func (e *evaluation) held(t *test, id storage.Name) (value storage.Name, held bool) {
+	value, ok, expires := e.who.Profile.Tag(id)
 	if !ok || t.enum && value == 0 {
-		return false
+		return 0, false
 	}
 	if expires != 0 {
 		end := storage.UnixMsec(expires) * 1000
 		if e.clock.now >= end {
-			return false
+			return 0, false
 		}
 		e.flip = min(e.flip, end)
 	}
-	if t.kind == testTag {
-		return true
-	}
-	_, found := slices.BinarySearch(t.ints, int64(value))
-	return found
+	return value, true
 }
 
 // timed says that the answer can change with time alone, or with an event.

@@ -148,6 +148,8 @@ func (x *explainer) leaf(l *leaf, negated bool) string {
 			return x.say("tagged ", "有标签 ") + l.name
 		}
 		return x.say("tag ", "标签 ") + l.name + x.comparison(l, negated)
+	case subjectTier:
+		return x.say("tier ", "分层 ") + l.name + x.comparison(l, negated)
 	case subjectEvent:
 		return x.event(l, negated)
 	case subjectProperty:

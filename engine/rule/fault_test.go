@@ -32,7 +32,7 @@ func wantFaults(t *testing.T, rule string, want ...string) {
 // Law 7: the exact place, field, message and suggestion of every fault.
 func TestFaults(t *testing.T) {
 	f := func(rule string, want ...string) { t.Helper(); wantFaults(t, rule, want...) }
-	f(`{"tier":"x"}`, `1:9 eligibility.tier: tier is not supported yet`)
+	f(`{"tier":"x"}`, `1:9 eligibility.tier: there is no tier "x"`)
 	f(`{"attribute":"agee","gte":18}`,
 		`1:14 eligibility.attribute: there is no attribute "agee" -> age`)
 	f(`{"attrbute":"age","gte":18}`,
@@ -156,7 +156,7 @@ func TestFaultsOfShape(t *testing.T) {
 	f(`{"all":[],"saftey":true}`, `1:11 eligibility.saftey: unknown key "saftey" -> safety`)
 	f(`{"safety":true}`,
 		`1:1 eligibility: a condition names one of all, any, not, attribute, tag, `+
-			`segment, percent, context, event, outcome, sequence, not_seen_for`)
+			`segment, percent, context, tier, event, outcome, sequence, not_seen_for`)
 	f(`{"attribute":"city","is":{"offer":"categry"}}`,
 		`1:35 eligibility.is.offer: the offer has no attribute "categry" -> category`)
 	f(`{"attribute":"age","is":{"offer":"category"}}`,

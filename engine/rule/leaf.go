@@ -22,6 +22,7 @@ const (
 	subjectReachable
 	subjectEvent    // events, outcomes, sequences
 	subjectProperty // of an event, in where
+	subjectTier
 )
 
 // op is how a leaf compares. There is no negative one.
@@ -64,6 +65,8 @@ type leaf struct {
 	fold    bool // ignore case
 	values  []operand
 	pattern *regexp.Regexp // of matches
+	former  []storage.Name // of tag: names it had
+	levels  []Level        // of tier; num of a value is its place
 
 	behaviour *behaviour // of events
 }
@@ -89,9 +92,10 @@ func (l *leaf) asksKnown() *leaf {
 			subject: l.subject, name: l.name, typ: l.typ, behaviour: l.behaviour, op: opIsSet,
 		}
 	case l.subject == subjectAttribute, l.subject == subjectContext,
-		l.subject == subjectTag && l.enum:
+		l.subject == subjectTag && l.enum, l.subject == subjectTier:
 		return &leaf{
 			subject: l.subject, name: l.name, id: l.id, typ: l.typ, enum: l.enum, op: opIsSet,
+			former: l.former, levels: l.levels,
 		}
 	}
 	return nil

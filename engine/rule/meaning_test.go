@@ -46,6 +46,7 @@ func positives() []string {
 		`{"attribute":"birthday","anniversary":{"before":"182d","after":"182d"}}`,
 		`{"attribute":"joined","within_last":"99w"}`, `{"attribute":"joined","within_next":"99w"}`,
 		`{"attribute":"age","is_set":true}`, `{"tag":"churn"}`, `{"tag":"city_tier"}`,
+		`{"tier":"rfm","gte":"low"}`, `{"tier":"rfm","is_set":true}`,
 		`{"tag":"city_tier","in":["1","2","3"]}`, `{"segment":"uploaded"}`,
 		`{"percent":["0%","100%"],"salt":"s"}`, `{"context":"page","contains":"a"}`,
 		`{"context":"hour","gte":-1}`,

@@ -3,6 +3,7 @@ package rule
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (l *leaf) naive(w *Who, ctx []ContextValue) bool {
 	switch l.subject {
 	case subjectSegment:
 		return w.Profile.Segment(l.id)
-	case subjectTag:
+	case subjectTag, subjectTier:
 		return l.naiveTag(w)
 	case subjectPercent:
 		bucket := experiment.Bucket(experiment.Seed("tact/v1/percent/"+l.name), w.ID)
@@ -69,15 +70,25 @@ func (l *leaf) naive(w *Who, ctx []ContextValue) bool {
 }
 
 func (l *leaf) naiveTag(w *Who) bool {
-	value, ok, expires := w.Profile.Tag(l.id)
-	if !ok || expires != 0 && int64(w.Now) >= int64(expires)*1000 {
-		return false
+	var value storage.Name
+	held := false
+	for _, id := range append([]storage.Name{l.id}, l.former...) {
+		w.Profile.EachTag(func(t storage.TagValue) bool {
+			ended := t.Expires != 0 && int64(w.Now) >= int64(t.Expires)*1000
+			if t.ID == id && !held && !ended && (!l.enum || t.Value != 0) {
+				value, held = t.Value, true
+			}
+			return true
+		})
 	}
-	if l.enum && value == 0 {
-		return false
+	if !held || l.op == opNone || l.op == opIsSet {
+		return held
 	}
-	if l.op == opNone || l.op == opIsSet {
-		return true
+	if l.subject == subjectTier {
+		at := slices.IndexFunc(l.levels, func(v Level) bool { return v.ID == value })
+		return at >= 0 && l.naiveOrder(func(o operand) int {
+			return order(int64(at) < o.num, int64(at) > o.num)
+		})
 	}
 	for _, v := range l.values {
 		if v.value == value {

@@ -144,8 +144,7 @@ func (p *parser) tree(at place, depth int, negated bool) part {
 		at.close([]string{subject})
 		p.negation(&result, value, reading{depth, negated})
 	case "tier":
-		at.close([]string{subject, "is", "in", "gte", "lte"})
-		value.fault("%s is not supported yet", subject)
+		result.node = p.tier(at, value)
 	case "event", "outcome":
 		result.node = p.event(at, value, subject)
 	case "sequence":
@@ -206,8 +205,7 @@ func (at place) subject() (string, bool) {
 			p.near(k.Name, subjects(), "unknown condition %q", brief(k.Name))
 			return "", false
 		}
-		at.fault("a condition names one of %s", strings.Join(slices.DeleteFunc(subjects(),
-			func(s string) bool { return s == "tier" }), ", "))
+		at.fault("a condition names one of %s", strings.Join(subjects(), ", "))
 		return "", false
 	}
 	at.fault("a condition names one thing; this one names %s: join them with all or any",

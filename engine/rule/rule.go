@@ -71,6 +71,8 @@ var (
 type Names struct {
 	Attributes map[string]Attribute
 	Tags       map[string]Tag
+	Renamed    map[string]string // names that tags had → their names
+	Tiers      map[string]Tier
 	Segments   map[string]storage.Name // static ones
 	Rules      map[string]*Tree        // dynamic segments
 	Events     map[string]Event
@@ -90,10 +92,25 @@ type Attribute struct {
 	Values    []string
 }
 
-// Tag is a declared tag: a label, or an enum tag when Values is not empty.
+// Tag is a declared tag: a label, or an enum tag when Values is not empty. Who
+// holds one of Former, tags that became this one, holds it: of several that a
+// person holds the first counts, the tag itself before all.
 type Tag struct {
 	ID     storage.Name
+	Former []storage.Name
 	Values map[string]storage.Name // DictTagValue ids
+}
+
+// Tier is a declared model. The level of a person is stored as an enum tag.
+type Tier struct {
+	ID     storage.Name // DictTag
+	Levels []Level      // lowest first
+}
+
+// Level is one level of a Tier.
+type Level struct {
+	Name string
+	ID   storage.Name // DictTagValue
 }
 
 // ContextKey is a declared key of a request's context.

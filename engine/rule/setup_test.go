@@ -40,10 +40,17 @@ func testNames() *Names {
 			"illness":    {ID: 10, Type: definition.TypeString, Sensitive: true},
 		},
 		Tags: map[string]Tag{
-			"churn":     {ID: 1},
-			"city_tier": {ID: 2, Values: map[string]storage.Name{"1": 1, "2": 2, "3": 3}},
+			"churn": {ID: 1, Former: []storage.Name{4}},
+			"city_tier": {
+				ID: 2, Former: []storage.Name{5, 7},
+				Values: map[string]storage.Name{"1": 1, "2": 2, "3": 3},
+			},
 			"complaint": {ID: 3},
 		},
+		Renamed: map[string]string{"leaving": "churn", "town": "city_tier"},
+		Tiers: map[string]Tier{"rfm": {ID: 6, Levels: []Level{
+			{"low", 3}, {"mid", 1}, {"high", 4},
+		}}},
 		Segments: map[string]storage.Name{"uploaded": 1, "friends": 2},
 		Events: map[string]Event{
 			"order": {ID: 1, Properties: map[string]Property{
@@ -250,7 +257,7 @@ func (d draw) atom() string {
 	case 1:
 		return `{"tag":"city_tier","` + sign + `in":` + d.quoted(1+d.IntN(2), "1", "2", "3") + `}`
 	case 2:
-		return `{"tag":"city_tier"}`
+		return d.tier()
 	case 3:
 		return `{"segment":"uploaded"}`
 	case 4:
@@ -281,6 +288,17 @@ func (d draw) atom() string {
 		return `{"attribute":"subscribed","is":` + d.one("true", "false") + `}`
 	}
 	return d.timed()
+}
+
+func (d draw) tier() string {
+	switch d.IntN(4) {
+	case 0:
+		return `{"tag":"city_tier"}`
+	case 1:
+		return `{"tier":"rfm","` + d.one("in", "not_in") + `":` + d.quoted(2, "low", "mid", "high") +
+			`}`
+	}
+	return d.number(`"tier":"rfm"`, `"low"`, `"mid"`, `"high"`)
 }
 
 func (d draw) number(subject string, values ...string) string {
@@ -378,10 +396,10 @@ func (d draw) patch() *storage.Patch {
 	set(8, listValue(), listValue("a", "Ann"), listValue("Kelvin", "小雨", "sam"), odd)
 	set(9, some(storage.KindSemver, append(versions(), "one"))...)
 	set(10, text(storage.KindString, "yes"), odd)
-	for id := storage.Name(1); id <= 3; id++ {
+	for id := storage.Name(1); id <= 7; id++ {
 		if d.IntN(2) == 0 {
 			tag := storage.TagValue{ID: id}
-			if id == 2 {
+			if id == 2 || id >= 5 {
 				tag.Value = storage.Name(d.IntN(5))
 			}
 			if d.IntN(2) == 0 {

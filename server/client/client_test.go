@@ -297,7 +297,7 @@ func TestMapping(t *testing.T) {
 	}, row, `{"addresses":{"email":"a@b"},"attributes":{"ab":"x","age":30,`+
 		`"at":"2026-12-24T10:00:00.000Z"},"consents":[{"channel":"sms","granted":true,`+
 		`"purpose":"marketing"}],"identities":[{"type":"crm","value":"7"}],"locale":"zh-CN",`+
-		`"tags":["p","q","vip",{"is":"30","tag":"tier"}],"user_id":"7"}`)
+		`"source":"import","tags":["p","q","vip",{"is":"30","tag":"tier"}],"user_id":"7"}`)
 	f("users", []string{"user_id=id", "attributes.*=*"}, row, `{"attributes":{"a:b":"x","age":"30",`+
 		`"t":"24/12/2026 18:00","tags":"p| q ||","vip":"yes"},"user_id":"7"}`)
 	f("users", []string{"user_id=id", "attributes.n=vip:int"}, row,

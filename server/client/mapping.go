@@ -293,6 +293,9 @@ func (r *rule) put(doc map[string]any, target []string, v any) error {
 		return fmt.Errorf("%s: %w", strings.Join(target, "."), err)
 	}
 	head := target[0]
+	if head == "tags" {
+		doc["source"] = "import"
+	}
 	if len(target) == 1 {
 		switch head {
 		case "tags", "blacklist":

@@ -29,6 +29,7 @@ func resetUser(doc *engine.UserDoc) {
 		Tags:       doc.Tags[:0],
 		Consents:   doc.Consents[:0],
 		Addresses:  doc.Addresses[:0],
+		Tiers:      doc.Tiers[:0],
 	}
 }
 
@@ -60,6 +61,10 @@ func (d *Decoder) profile(doc *engine.UserDoc, ids bool) {
 			doc.Tags = r.tags(doc.Tags)
 		case "tags_remove":
 			doc.TagsRemove = r.texts()
+		case "tiers":
+			doc.Tiers = r.tiers(doc.Tiers)
+		case "source":
+			doc.Source = r.filled()
 		case "consents":
 			doc.Consents = r.consents(doc.Consents)
 		case "blacklist":
@@ -108,6 +113,12 @@ func (r *reader) tags(dst []engine.TagDoc) []engine.TagDoc {
 				tag.Name = r.filled()
 			case "is":
 				tag.Is = r.filled()
+			case "ttl":
+				tag.TTL = r.filled()
+			case "expires_at":
+				setMsec(&tag.ExpiresAt, r.time())
+			case "source":
+				tag.Source = r.filled()
 			default:
 				r.unknown()
 			}
@@ -116,6 +127,16 @@ func (r *reader) tags(dst []engine.TagDoc) []engine.TagDoc {
 			r.missing("tag")
 		}
 		dst = append(dst, tag)
+	}
+	return dst
+}
+
+// tiers reads model → level | null (takes the level away).
+func (r *reader) tiers(dst []engine.TierDoc) []engine.TierDoc {
+	var o object
+	r.object(&o)
+	for r.member(&o) {
+		dst = append(dst, engine.TierDoc{Tier: o.key, Level: r.removable()})
 	}
 	return dst
 }

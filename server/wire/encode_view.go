@@ -32,6 +32,7 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 	}
 	w.close('}')
 	w.userTags(u)
+	w.userTiers(u)
 	w.texts("segments", u.Segments)
 	w.userConsents(u)
 	w.texts("blacklist", u.Blacklist)
@@ -44,28 +45,9 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 	w.text("timezone", u.Timezone)
 	w.text("locale", u.Locale)
 	w.userEvents(u)
+	w.tagHistory(u)
 	w.close('}')
 	return w
-}
-
-func (w *writer) userTags(u *engine.UserView) {
-	w.name("tags")
-	w.open('[')
-	for _, t := range u.Tags {
-		if t.Is == "" && t.Expires == 0 {
-			w.comma()
-			*w = appendString(*w, t.Tag)
-			continue
-		}
-		w.open('{')
-		w.text("tag", t.Tag)
-		w.text("is", t.Is)
-		if t.Expires != 0 {
-			w.time("expires_at", int64(t.Expires)*1000)
-		}
-		w.close('}')
-	}
-	w.close(']')
 }
 
 func (w *writer) userConsents(u *engine.UserView) {
