@@ -114,7 +114,7 @@ func (s *state) notePatch(o Ord, p *Patch) {
 	for _, n := range p.TagsRemove {
 		join(w.Tags[n])
 	}
-	if p.TagsReplace {
+	if p.TagsReplace || p.TagsExpire {
 		join(w.AnyTag)
 	}
 	for _, n := range p.SegmentsAdd {
