@@ -231,8 +231,8 @@ func (s *state) bytes() StateBytes {
 		Identities: s.identities.bytes(),
 		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +
 			s.ends.bytes(),
-		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
-		Dedup:      s.dedup.bytes(),
+		Stats: int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
+		Dedup: s.dedup.bytes(),
 	}
 	b.Slab, b.SlabUsed = s.slab.bytes()
 	return b
