@@ -95,7 +95,8 @@ func (r *resolver) resolvePatch(doc *UserDoc) error {
 	}
 	r.values.buf, r.clamped = r.values.buf[:0], false
 	steps := [...]func(*UserDoc) error{
-		r.resolveAttributes, r.resolveTags, r.resolveTiers, r.resolveConsents, r.resolveChannels, r.resolvePlace,
+		r.resolveAttributes, r.resolveTags, r.resolveTiers, r.resolveConsents, r.resolveChannels,
+		r.resolvePlace,
 	}
 	for _, step := range steps {
 		if err := step(doc); err != nil {
