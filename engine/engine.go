@@ -55,6 +55,7 @@ type Engine struct {
 	publish  sync.Mutex // one publish at a time
 	old      sync.Map   // revision number → *Snapshot, for previews and replays
 	stripes  stripes
+	track    tracking
 	visitors atomic.Int64
 	counters counters
 	tallies  []groupTally // by group
@@ -109,6 +110,8 @@ func Open(dir string, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{opts: o, log: o.Logger, store: store}
+	e.track.groups = make([]groupTracking, store.Groups())
+	store.Follow(e.follow)
 	e.tallies = make([]groupTally, store.Groups())
 	if err := e.start(); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -136,6 +139,9 @@ func (e *Engine) start() (err error) {
 	if err := e.restoreSnapshot(); err != nil {
 		return err
 	}
+	if err := e.resumeGrowth(); err != nil {
+		return fmt.Errorf("read the counts of segments: %w", err)
+	}
 	if err := e.raiseFloor(); err != nil {
 		return err
 	}
@@ -143,6 +149,7 @@ func (e *Engine) start() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	e.done.Go(func() { e.loop(ctx) })
+	e.done.Go(func() { e.trackLoop(ctx) })
 	return nil
 }
 

@@ -48,6 +48,7 @@ func (e *Engine) swap(snap *Snapshot) error {
 		}
 	}
 	e.snap.Store(snap)
+	e.retrackAll()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"tact/engine/audience"
 	"tact/engine/content"
 	"tact/engine/decide"
 	"tact/engine/definition"
@@ -18,7 +19,8 @@ type Snapshot struct {
 	Set      *definition.Set
 	Plan     *decide.Plan
 
-	messages   []message // by treatment index of the plan
+	audience   *audience.Set // segments that are tracked
+	messages   []message     // by treatment index of the plan
 	attributes map[string]attributeSchema
 	events     map[string]eventSchema
 	tags       map[string]tagSchema
@@ -90,6 +92,11 @@ func compile(
 		return nil, []definition.Fault{{Message: err.Error()}}
 	}
 	s.findStock()
+	if s.audience, faults = audience.Compile(
+		set.Segments, plan.Names, set.Workspace.Timezone, mint,
+	); len(faults) > 0 {
+		return nil, faults
+	}
 	faults = s.compileMessages()
 	if len(faults) > 0 {
 		return nil, faults

@@ -140,7 +140,7 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 	case EffectMember:
 		s.members.move(frame, e.Time, &e.Member)
 	case EffectTrack:
-		s.members.track(&e.Track)
+		s.members.track(frame, e.Time, &e.Track)
 	case EffectForget:
 		if s.row(e.Ord) == nil {
 			s.members.forget(frame, e.Time, e.Ord)
@@ -187,6 +187,9 @@ func (s *state) create(frame uint64, e *Effect) error {
 	s.nextOrd = max(s.nextOrd, e.Ord+1)
 	s.person = max(s.person, c.Person)
 	s.index.add(c.IDHash, e.Ord, s.hashOf)
+	if s.watch != nil && !c.Visitor {
+		s.note(e.Ord, &s.watch.All)
+	}
 	s.mark(r, e.Ord, rowDirtyProfile)
 	return nil
 }
@@ -325,6 +328,7 @@ func (s *state) addEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if s.scratch, err = appendTail(s.scratch[:0], tail, in); err != nil {
 		return err
 	}
+	s.tailMoved = Tail{s.scratch}.Floor() != tail.Floor()
 	s.sums = s.sumUp(s.sums[:0], r, sum)
 	if err := s.slab.room(len(s.scratch), len(s.sums)); err != nil {
 		return err

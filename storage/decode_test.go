@@ -233,7 +233,7 @@ func decodeMeta(value []byte) error { return newState(3, stateOptions{}).loadMet
 // sampleChanges is a block of the log, without its checksum.
 func sampleChanges() []byte {
 	m := newMemberships()
-	m.track(&TrackEffect{Segment: 3, Phase: TrackBuilding})
+	m.track(1, testDay, &TrackEffect{Segment: 3, Phase: TrackBuilding})
 	m.move(1, testDay, &MemberEffect{
 		Segment: 3, Entered: true, Cause: CauseBackfill, At: testDay, Ords: []Ord{1, 2, 70_000},
 	})

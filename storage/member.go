@@ -18,6 +18,7 @@ const (
 	CausePublish                          // the segment's rule changed
 	CauseBackfill                         // was in it when the tracking began
 	CauseForgotten                        // the person is gone
+	CauseEnded                            // the tracking ended: everybody leaves
 )
 
 // TrackPhase says how far the tracking of a segment is. The number is stored; it
@@ -29,6 +30,7 @@ const (
 	TrackEnded    TrackPhase = iota + 1 // its members are not kept any more
 	TrackBuilding                       // some people have not been judged by its rule yet
 	TrackWhole
+	TrackChanged // some people have not been judged by its new rule yet
 )
 
 // MaxMemberOrds bounds the people of one MemberEffect.
@@ -112,13 +114,13 @@ func newMemberships() memberships { return memberships{sets: make(map[Name]*memb
 // checkMember says what is wrong with an effect on members.
 func (s *state) checkMember(e *Effect) error {
 	if e.Kind == EffectTrack {
-		if t := &e.Track; t.Segment == 0 || t.Phase < TrackEnded || t.Phase > TrackWhole {
+		if t := &e.Track; t.Segment == 0 || t.Phase < TrackEnded || t.Phase > TrackChanged {
 			return fmt.Errorf("%w: tracking of segment %d", ErrInvalid, t.Segment)
 		}
 		return nil
 	}
 	m := &e.Member
-	if m.Segment == 0 || m.Cause < CauseChange || m.Cause > CauseForgotten ||
+	if m.Segment == 0 || m.Cause < CauseChange || m.Cause > CauseEnded ||
 		len(m.Ords) == 0 || len(m.Ords) > MaxMemberOrds || m.At > e.Time || m.At < 0 {
 		return fmt.Errorf("%w: members of segment %d", ErrInvalid, m.Segment)
 	}
@@ -131,12 +133,12 @@ func (s *state) checkMember(e *Effect) error {
 }
 
 // track applies a TrackEffect.
-func (m *memberships) track(e *TrackEffect) {
+func (m *memberships) track(frame uint64, time UnixMsec, e *TrackEffect) {
 	m.force = true
 	set := m.sets[e.Segment]
 	if e.Phase == TrackEnded {
 		if set != nil {
-			m.members -= int64(set.bitmap.GetCardinality())
+			m.empty(frame, time, e.Segment)
 			delete(m.sets, e.Segment)
 			m.ended = append(m.ended, e.Segment)
 		}
@@ -147,6 +149,16 @@ func (m *memberships) track(e *TrackEffect) {
 		m.sets[e.Segment] = set
 	}
 	set.phase, set.digest = e.Phase, e.Digest
+}
+
+// empty takes everybody out of a segment.
+func (m *memberships) empty(frame uint64, time UnixMsec, segment Name) {
+	members := m.sets[segment].bitmap.ToArray()
+	all := make([]Ord, len(members))
+	for i, o := range members {
+		all[i] = Ord(o)
+	}
+	m.move(frame, time, &MemberEffect{Segment: segment, Cause: CauseEnded, At: time, Ords: all})
 }
 
 // move applies a MemberEffect.

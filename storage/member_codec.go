@@ -257,7 +257,7 @@ func (m *memberships) loadRecord(value []byte) error {
 			bitmap: roaring.New(), dirty: make(map[uint16]struct{}),
 			phase: TrackPhase(in.u8()), digest: in.u64(),
 		}
-		in.check(n != 0 && m.sets[n] == nil && set.phase > TrackEnded && set.phase <= TrackWhole)
+		in.check(n != 0 && m.sets[n] == nil && set.phase > TrackEnded && set.phase <= TrackChanged)
 		m.sets[n] = set
 	}
 	for range in.count(20) {
@@ -369,7 +369,7 @@ func eachChange(value []byte, f func(r *changeRun, o Ord) bool) error {
 	for range in.count(20) {
 		r.segment, r.entered, r.cause = in.name(), in.flag(), MemberCause(in.u8())
 		r.at, r.time = UnixMsec(in.u64()), UnixMsec(in.u64())
-		in.check(r.segment != 0 && r.cause >= CauseChange && r.cause <= CauseForgotten)
+		in.check(r.segment != 0 && r.cause >= CauseChange && r.cause <= CauseEnded)
 		var last uint64
 		for range in.count(1) {
 			last += uint64(in.uvarint32())

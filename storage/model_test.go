@@ -90,6 +90,11 @@ func (m *model) apply(e *Effect) {
 		m.member(e.Time, &e.Member)
 	case EffectTrack:
 		if t := &e.Track; t.Phase == TrackEnded {
+			for o := range m.nextOrd {
+				m.member(e.Time, &MemberEffect{
+					Segment: t.Segment, Cause: CauseEnded, At: e.Time, Ords: []Ord{o},
+				})
+			}
 			delete(m.members, t.Segment)
 		} else if m.members[t.Segment] == nil {
 			m.members[t.Segment] = map[Ord]bool{}

@@ -60,6 +60,8 @@ type state struct {
 
 	watch   *Watch  // what somebody wants to hear of; nil: nothing
 	touched []Touch // in this lock section
+	// tailMoved: the last event moved the floor of its person's tail.
+	tailMoved bool
 
 	draft   profileDraft
 	edit    contactDraft

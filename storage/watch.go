@@ -1,5 +1,7 @@
 package storage
 
+import "math/bits"
+
 // MaxWatchers bounds the watchers of a group.
 const MaxWatchers = 256
 
@@ -27,6 +29,18 @@ func (w WatchSet) Without(o *WatchSet) WatchSet {
 	return w
 }
 
+// Each calls f for every watcher of the set in rising order, until f returns
+// false.
+func (w *WatchSet) Each(f func(i int) bool) {
+	for k, word := range w {
+		for ; word != 0; word &= word - 1 {
+			if !f(64*k + bits.TrailingZeros64(word)) {
+				return
+			}
+		}
+	}
+}
+
 // Empty tells whether nobody is in the set.
 func (w *WatchSet) Empty() bool { return *w == WatchSet{} }
 
@@ -39,6 +53,7 @@ type Watch struct {
 	Segments   map[Name]WatchSet
 	Events     map[Name]WatchSet // events, and outcomes by the name of their event
 	AnyEvent   WatchSet          // every event that is no outcome
+	Tail       WatchSet          // any event, when it pushes older ones out of the tail
 	Consents   WatchSet
 	Channels   WatchSet // blacklist and addresses
 	Zone       WatchSet
@@ -94,6 +109,9 @@ func (s *state) noteEvent(o Ord, event Name, outcome bool) {
 	set := w.Events[event]
 	if !outcome {
 		set.Join(&w.AnyEvent)
+	}
+	if s.tailMoved {
+		set.Join(&w.Tail)
 	}
 	s.note(o, &set)
 }

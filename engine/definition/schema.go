@@ -204,7 +204,12 @@ const schemaFirst = `{
         "owner": {"$ref": "#/$defs/text"},
         "labels": {"$ref": "#/$defs/labels"},
         "members": {"const": "static"},
-        "rule": {"$ref": "#/$defs/tree"}
+        "rule": {"$ref": "#/$defs/tree"},
+        "track": {
+          "description": "Keeps the members, their number over time, who enters, who leaves.",
+          "type": "boolean",
+          "default": false
+        }
       }
     },
     "cap": {

@@ -184,11 +184,13 @@ type Property struct {
 	Pos     Pos
 }
 
-// Segment: Static, or with a Rule (dynamic): a condition tree.
+// Segment: Static, or with a Rule (dynamic): a condition tree. Track: its members
+// are kept, and who enters and leaves is recorded.
 type Segment struct {
 	Meta
 	Static bool
 	Rule   *Node
+	Track  bool
 }
 
 // CapScope says whose uses a cap counts.

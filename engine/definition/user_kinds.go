@@ -204,6 +204,9 @@ func (o *object) event(m Meta) *Event {
 
 func (o *object) segment(m Meta) *Segment {
 	s := &Segment{Meta: m}
+	if f, ok := o.get("track"); ok {
+		s.Track = f.boolean()
+	}
 	if f, ok := o.get("rule"); ok {
 		if f.expect(NodeMap, "a condition such as {tag: NAME}") {
 			s.Rule = f.node

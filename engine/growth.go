@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"tact/storage"
+)
+
+// The counts of the tracked segments are sampled once an hour and once a day.
+// Hours are of UTC, days of the workspace's zone. A sample is a document; the
+// key of an old one is used again, so that there are at most so many:
+//
+//	growth/h/NNN, growth/d/NNN   hours and days since 1970, modulo the number kept
+//	format u8 | at ms u64 | list of (segment uvarint, count uvarint)
+const (
+	growthHours  = 31 * 24
+	growthDays   = 400
+	growthFormat = 1
+	hourMs       = 3600 * 1000
+)
+
+// growth is what the loop remembers of the samples. Only the loop uses it.
+type growth struct {
+	hour, day int64 // the last sampled
+}
+
+// GrowthPoint is the count of a segment at one time.
+type GrowthPoint struct {
+	At    storage.UnixMsec
+	Count uint64
+}
+
+// sampleGrowth stores the counts when an hour or a day has begun since the last
+// time. What cannot be stored is tried again at the next call.
+func (e *Engine) sampleGrowth() {
+	now := e.clock.Now()
+	snap := e.snap.Load()
+	if len(snap.audience.Segments) == 0 {
+		return
+	}
+	hour, day := int64(now)/hourMs, localDay(now, snap.Plan.Workspace.Zone)
+	t := &e.track.growth
+	if hour == t.hour && day == t.day {
+		return
+	}
+	value := e.appendCounts(nil, now, snap)
+	docs := []storage.Doc{{Key: growthKey("h", hour%growthHours), Value: value}}
+	if day != t.day {
+		docs = append(docs, storage.Doc{Key: growthKey("d", day%growthDays), Value: value})
+	}
+	if err := e.store.PutDoc(docs...); err != nil {
+		e.log.Warn("the counts of segments are not stored yet", "err", err)
+		return
+	}
+	t.hour, t.day = hour, day
+}
+
+func growthKey(per string, n int64) string { return fmt.Sprintf("growth/%s/%03d", per, n) }
+
+// localDay counts the days since 1970 on the clock of a zone.
+func localDay(at storage.UnixMsec, zone *time.Location) int64 {
+	y, m, d := time.UnixMilli(int64(at)).In(zone).Date()
+	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / (24 * 3600)
+}
+
+// resumeGrowth finds the last samples, at start: an hour that was sampled is not
+// sampled again.
+func (e *Engine) resumeGrowth() error {
+	zone := e.snap.Load().Plan.Workspace.Zone
+	t := &e.track.growth
+	for _, per := range [...]string{"h", "d"} {
+		err := e.eachSample(per, func(at storage.UnixMsec, _ []byte) {
+			if per == "h" {
+				t.hour = max(t.hour, int64(at)/hourMs)
+				return
+			}
+			t.day = max(t.day, localDay(at, zone))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) appendCounts(dst []byte, now storage.UnixMsec, snap *Snapshot) []byte {
+	dst = binary.LittleEndian.AppendUint64(append(dst, growthFormat), uint64(now))
+	dst = binary.AppendUvarint(dst, uint64(len(snap.audience.Segments)))
+	for i := range snap.audience.Segments {
+		s := &snap.audience.Segments[i]
+		dst = binary.AppendUvarint(dst, uint64(s.Name))
+		dst = binary.AppendUvarint(dst, e.tracked(s.Name).count)
+	}
+	return dst
+}
+
+// trackedTotal is a tracked segment over all groups.
+type trackedTotal struct {
+	count  uint64
+	judged uint64 // people that its rule has judged; all of them when whole
+	people uint64
+	whole  bool
+}
+
+// tracked sums a tracked segment up. Cost: one lock a group.
+func (e *Engine) tracked(name storage.Name) trackedTotal {
+	sum := trackedTotal{whole: true}
+	for i := range e.track.groups {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		view, ok := g.Tracked(name)
+		people := uint64(g.Len())
+		judged := people
+		if !ok || view.Phase != storage.TrackWhole {
+			sum.whole, judged = false, 0
+			if s := &e.track.groups[i].sweep; s.active {
+				judged = uint64(s.cursor)
+			}
+		}
+		g.Unlock()
+		sum.count += uint64(view.Members)
+		sum.judged += judged
+		sum.people += people
+	}
+	return sum
+}
+
+// eachSample calls f for every stored sample. list is what stands behind the
+// time.
+func (e *Engine) eachSample(per string, f func(at storage.UnixMsec, list []byte)) error {
+	var fault error
+	err := e.store.ScanDocs("growth/"+per+"/", func(key string, value []byte) bool {
+		if len(value) < 9 || value[0] != growthFormat {
+			fault = fmt.Errorf("document %q: %w", key, storage.ErrCorrupt)
+			if len(value) > 0 && value[0] > growthFormat {
+				fault = fmt.Errorf("document %q: %w", key, storage.ErrNewerFormat)
+			}
+			return false
+		}
+		f(storage.UnixMsec(binary.LittleEndian.Uint64(value[1:])), value[9:])
+		return true
+	})
+	return errors.Join(fault, err)
+}
+
+// countIn finds the count of a segment in a sample.
+func countIn(list []byte, name storage.Name) (uint64, bool) {
+	next := func() (v uint64) {
+		v, n := binary.Uvarint(list)
+		if n <= 0 {
+			list = nil
+			return 0
+		}
+		list = list[n:]
+		return v
+	}
+	for range next() {
+		if len(list) == 0 {
+			return 0, false
+		}
+		id, count := next(), next()
+		if storage.Name(id) == name {
+			return count, true
+		}
+	}
+	return 0, false
+}
+
+// Growth returns how the count of a tracked segment went, oldest first: a point
+// an hour for 31 days, or a point a day (of the workspace's zone) for 400 days.
+// Each is the count at the first look after the hour or the day began; one that
+// began while the server was down has its point late, or none.
+func (e *Engine) Growth(segment string, daily bool) ([]GrowthPoint, error) {
+	snap := e.snap.Load()
+	if err := snap.publishedSegment(segment); err != nil {
+		return nil, err
+	}
+	name, ok := e.store.Lookup(storage.DictSegment, segment)
+	if !ok || snap.trackedAt(segment) < 0 {
+		return nil, notTracked(segment)
+	}
+	per, kept := "h", storage.UnixMsec(growthHours*hourMs)
+	if daily {
+		per, kept = "d", growthDays*24*hourMs
+	}
+	oldest := e.clock.Now() - kept
+	var points []GrowthPoint
+	err := e.eachSample(per, func(at storage.UnixMsec, list []byte) {
+		if n, ok := countIn(list, name); ok && at >= oldest {
+			points = append(points, GrowthPoint{at, n})
+		}
+	})
+	slices.SortFunc(points, func(a, b GrowthPoint) int { return int(a.At - b.At) })
+	return points, err
+}
+
+// trackedAt returns the number of a tracked segment, -1 when it is not tracked.
+func (s *Snapshot) trackedAt(segment string) int {
+	for i := range s.audience.Segments {
+		if s.audience.Segments[i].ID == segment {
+			return i
+		}
+	}
+	return -1
+}
+
+func notTracked(segment string) *Problem {
+	return &Problem{
+		Class: ProblemConflict, Code: "not_tracked", Field: "segment",
+		Detail: fmt.Sprintf("segment %q is not tracked: publish it with `track: true`", segment),
+	}
+}
