@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,11 +10,21 @@ import (
 )
 
 // machine is a wall clock and a monotonic clock that a test moves apart.
-type machine struct{ wall, mono int64 }
+// The engine's loops read it while pass moves it.
+type machine struct {
+	mu         sync.Mutex
+	wall, mono int64
+}
 
-func (m *machine) read() (wall, mono int64) { return m.wall, m.mono }
+func (m *machine) read() (wall, mono int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wall, m.mono
+}
 
 func (m *machine) pass(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.wall += d.Milliseconds()
 	m.mono += d.Milliseconds()
 }

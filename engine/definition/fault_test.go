@@ -108,6 +108,8 @@ func TestFaultsOfUserKinds(t *testing.T) {
 		"f.yaml:12:27: event/e: properties.i.indexed: at most 8 properties of an event can be "+
 			"indexed")
 	f("kind: segment\nid: s\n", "f.yaml:1:1: segment/s: members: is required")
+	f("kind: segment\nid: s\nmembers: static\ntrack: 1\n",
+		"f.yaml:4:8: segment/s: track: true or false is expected, not the number 1")
 	f("kind: workspace\nid: w\ntimezone: Asia/Shangai\ncurrency: yuan\nundeclared: drop\n"+
 		"zones: [Local, Mars/Olympus]\nconsent_required: [sms, smss]\n",
 		`f.yaml:3:11: workspace/w: timezone: "Asia/Shangai" is not a time zone, such as `+
