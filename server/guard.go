@@ -29,6 +29,7 @@ func (s *Server) bodyConfig(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
 	switch {
 	case bytes.HasPrefix(path, []byte("/v1/definitions")),
+		string(path) == "/v1/eligibility:query", string(path) == "/v1/decide:batch",
 		bytes.HasPrefix(path, []byte("/v1/segments/")):
 		c.ReadTimeout, c.WriteTimeout = s.opts.UploadTimeout, s.opts.UploadTimeout
 	case isBulk(h.ContentType()):

@@ -51,6 +51,12 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/events", class: classQuick, handle: (*Server).events},
 		{Method: "POST", Path: "/v1/users", class: classQuick, handle: (*Server).users},
 		{Method: "GET", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).user},
+		{
+			Method: "POST", Path: "/v1/eligibility:query", class: classBulk,
+			handle: (*Server).eligibility,
+		},
+		{Method: "POST", Path: "/v1/decide:batch", class: classBulk, handle: (*Server).decideBatch},
+		{Method: "GET", Path: "/v1/ordinals", class: classBulk, handle: (*Server).ordinals},
 		{Method: "GET", Path: "/v1/stats", class: classQuick, handle: (*Server).stats},
 		{
 			Method: "POST", Path: "/v1/segments/{id}/members", class: classBulk,

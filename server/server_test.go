@@ -146,12 +146,16 @@ func (r *running) conforms(a ask, res *http.Response, body []byte) error {
 		}
 	}
 	switch name {
-	case "text/plain", "application/octet-stream":
+	case "text/plain", "application/octet-stream", "application/vnd.apache.parquet":
 		return nil
 	case "application/x-ndjson":
+		lines := "LineResult"
+		if named, ok := media.Schema.Value.Extensions["x-line"]; ok {
+			lines = fmt.Sprint(named)
+		}
 		for line := range bytes.SplitSeq(bytes.TrimSpace(body), []byte("\n")) {
-			if err := visit(r.doc.Components.Schemas["LineResult"], line); err != nil {
-				return err
+			if err := visit(r.doc.Components.Schemas[lines], line); err != nil {
+				return fmt.Errorf("line %s: %w", line, err)
 			}
 		}
 		return nil

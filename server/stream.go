@@ -1,0 +1,82 @@
+package server
+
+import (
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// stream is a reply that is made while it is read: fasthttp asks for the next
+// piece when the last has been written, in the connection's goroutine. A client
+// that reads slowly slows the making; one that has gone ends it.
+type stream struct {
+	server *Server
+	r      *request
+	next   func(dst []byte) (piece []byte, done bool, err error)
+	free   func() // what next holds; may be nil
+	piece  []byte // made, not yet read
+	done   bool
+	closed bool
+}
+
+// pieceBytes is about how much is made at a time.
+const pieceBytes = 64 << 10
+
+// streamReply answers with what next gives, piece by piece. next appends to dst
+// and says when there is no more; its error breaks the reply off. The request is
+// given back when the reply has been written or cannot be.
+func (s *Server) streamReply(
+	r *request, kind string, next func(dst []byte) ([]byte, bool, error), free func(),
+) {
+	r.streams = true
+	r.ctx.SetContentType(kind)
+	r.ctx.Response.SetBodyStream(&stream{server: s, r: r, next: next, free: free}, -1)
+}
+
+// Read implements io.Reader for fasthttp.
+func (t *stream) Read(p []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			t.server.log.Error("panic in a bulk reply", "panic", v, "stack", string(debug.Stack()))
+			n, err = 0, errAborted
+		}
+	}()
+	for len(t.piece) == 0 {
+		if t.done {
+			return 0, io.EOF
+		}
+		if t.piece, t.done, err = t.next(t.r.work.reply[:0]); err != nil {
+			t.server.log.Error("bulk reply broken off", "error", err)
+			return 0, errAborted
+		}
+		t.r.work.reply = t.piece
+	}
+	n = copy(p, t.piece)
+	t.piece = t.piece[n:]
+	_ = t.r.ctx.Conn().SetWriteDeadline(time.Now().Add(t.server.opts.BulkIdle))
+	return n, nil
+}
+
+// Close gives the request back. fasthttp calls it when the reply is written or
+// cannot be.
+func (t *stream) Close() error {
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	if t.free != nil {
+		t.free()
+	}
+	t.server.leave(t.r)
+	return nil
+}
+
+// ndjson is the content type of lines.
+const ndjson = "application/x-ndjson"
+
+// setCount sets a header to a number.
+func setCount(h *fasthttp.ResponseHeader, name string, n uint64) {
+	h.SetBytesV(name, fasthttp.AppendUint(nil, int(n)))
+}
