@@ -26,7 +26,9 @@ type decideWork struct {
 	person  decide.Person
 	over    decide.Overlay
 	result  decide.Result
-	bits    [8]uint64
+	bits    []uint64 // of the person, page after page
+	pages   uint32   // of bits that mean something
+	spare   storage.BitPage
 	values  values
 	id      []byte
 	now     storage.UnixMsec
@@ -55,9 +57,11 @@ type decideWork struct {
 	text    []byte          // their bytes
 	args    []content.Value // of one item
 	scratch content.Scratch
-	buf     []byte // contents and tokens of the reply
-	spans   []span // by item
-	token   tokenScratch
+
+	scratchTail rule.Scratch
+	buf         []byte // contents and tokens of the reply
+	spans       []span // by item
+	token       tokenScratch
 }
 
 // take is one unit taken from the ledger of totals by key index of the result,

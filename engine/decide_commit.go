@@ -3,9 +3,11 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 
 	"tact/engine/decide"
 	"tact/engine/definition"
+	"tact/engine/rule"
 	"tact/storage"
 )
 
@@ -241,8 +243,14 @@ func (e *Engine) fillRecord(req *DecideRequest, w *decideWork) {
 	plan := w.snap.Plan
 	*r = record{
 		Revision: w.snap.Revision, BodyHash: req.BodyHash, BitsRev: plan.Program.Rev,
-		UserWords: *w.person.Bits, Request: w.words, Variants: r.Variants[:0],
+		More: r.More[:0], Request: w.words, Variants: r.Variants[:0],
 		Capped: r.Capped[:0], Counts: r.Counts, Slots: r.Slots[:0], Items: r.Items[:0],
+	}
+	copy(r.UserWords[:], w.person.Bits)
+	r.Pages = w.pages &^ 1
+	for open := r.Pages; open != 0; open &= open - 1 {
+		at := bits.TrailingZeros32(open) * rule.PageWords
+		r.More = append(r.More, w.person.Bits[at:at+rule.PageWords]...)
 	}
 	if w.known {
 		r.StateFrame = w.group.Row(w.ord).LastFrame

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math/bits"
+
 	"tact/engine/decide"
 	"tact/engine/rule"
 	"tact/storage"
@@ -52,56 +54,102 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 	return err
 }
 
-// readPerson fills w.person and brings the predicate bits up to date.
+// readPerson fills w.person and brings the pages of predicate bits that the
+// request reads up to date.
 func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
-	program := w.snap.Plan.Program
-	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id, Bits: &w.bits}
+	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id}
 	home := w.snap.Plan.Workspace.Zone
-	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now}
+	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now, Scratch: &w.scratchTail}
+	w.pages = w.snap.Plan.Pages(w.slots)
 	if !w.known {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
 			w.person.Full = true
 		}
-		w.bits = [8]uint64{}
-		program.EvalUser(&w.who, 0, &w.bits)
+		w.judgeAnew()
 		return nil
 	}
 	g := w.group
 	row := g.Row(w.ord)
 	w.refPerson = row.Person
-	if row.BitsRev > program.Rev && req.Mode != ModePreview {
-		return errStaleSnapshot
-	}
 	w.person.Contact = g.Contact(w.ord)
 	if zone := e.zone(row.Zone); zone != nil {
 		w.person.Zone, w.who.Zone = zone, zone
 	}
 	w.person.Profile = g.Profile(w.ord)
 	w.who.Profile = w.person.Profile
-	now := toSec(w.now)
-	switch {
-	case req.Mode == ModePreview || req.Now != 0:
-		w.bits = [8]uint64{}
-		w.readEvents(program)
-		program.EvalUser(&w.who, 0, &w.bits)
-	case row.BitsRev != program.Rev || row.Stirred || now >= row.NextChange:
-		from := row.BitsRev
-		if from == 0 {
-			row.Bits = [8]uint64{}
+	if req.Mode == ModePreview || req.Now != 0 {
+		w.judgeAnew()
+		return nil
+	}
+	return w.refresh(row)
+}
+
+// judgeAnew computes the pages that the request reads and keeps none of them.
+func (w *decideWork) judgeAnew() {
+	program := w.snap.Plan.Program
+	w.sizeBits(program)
+	for open := w.pages; open != 0; open &= open - 1 {
+		k := bits.TrailingZeros32(open)
+		w.spare.Rev = 0
+		w.readEvents(program, k)
+		program.EvalPage(&w.who, k, &w.spare, 0)
+		copy(w.bits[k*rule.PageWords:], w.spare.Bits[:])
+	}
+}
+
+// refresh brings the pages that the request reads up to date in the group. A page
+// that a newer snapshot computed is not read: the decision begins again.
+func (w *decideWork) refresh(row *storage.Row) error {
+	program, now := w.snap.Plan.Program, toSec(w.now)
+	one := w.pages == 1 && program.Pages() == 1
+	if !one {
+		w.sizeBits(program)
+	}
+	for open := w.pages; open != 0; open &= open - 1 {
+		k := bits.TrailingZeros32(open)
+		page, mark := w.group.Page(w.ord, k), uint32(1)<<k
+		if page == nil { // no memory to keep it
+			page, w.spare.Rev = &w.spare, 0
 		}
-		w.readEvents(program)
-		row.NextChange = program.EvalUser(&w.who, from, &row.Bits)
-		row.BitsRev, row.Stirred = program.Rev, false
-		w.person.Bits = &row.Bits
-	default:
-		w.person.Bits = &row.Bits
+		if page.Rev > program.Rev {
+			return errStaleSnapshot
+		}
+		var doubt rule.Doubt
+		if row.Changed&mark != 0 {
+			doubt |= rule.DoubtPerson
+		}
+		if row.Stirred&mark != 0 {
+			doubt |= rule.DoubtEvents
+		}
+		if !program.Fresh(k, page, doubt, now) {
+			w.readEvents(program, k)
+			program.EvalPage(&w.who, k, page, doubt)
+		}
+		if page != &w.spare {
+			row.Changed, row.Stirred = row.Changed&^mark, row.Stirred&^mark
+		}
+		if one {
+			w.person.Bits = page.Bits[:]
+			return nil
+		}
+		copy(w.bits[k*rule.PageWords:], page.Bits[:])
 	}
 	return nil
 }
 
+// sizeBits makes room for the words of all pages.
+func (w *decideWork) sizeBits(program *rule.Program) {
+	n := program.Pages() * rule.PageWords
+	if cap(w.bits) < n {
+		w.bits = make([]uint64, n)
+	}
+	w.bits = w.bits[:n]
+	w.person.Bits = w.bits
+}
+
 // readEvents gives the rules what the person did, where one of them asks.
-func (w *decideWork) readEvents(program *rule.Program) {
-	if program.ReadsEvents() {
+func (w *decideWork) readEvents(program *rule.Program, k int) {
+	if w.known && program.ReadsEvents(k) {
 		w.who.Tail, w.who.Activity = w.group.Tail(w.ord), w.group.Activity(w.ord)
 	}
 }

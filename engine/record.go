@@ -15,6 +15,8 @@ import (
 const (
 	recordVersion = 1
 	engineVersion = 1
+
+	recordPages = 1 // flag: there are further pages
 )
 
 // Bounds of a record: a decoder refuses more.
@@ -34,18 +36,23 @@ var errRecord = errors.New("broken decision record")
 //
 //	version u8 | flags u8 | engine version | revision | state frame | seed | body hash u32 |
 //	layout of the bits |
-//	n used user words: mask u8, then 8 bytes each | n request words, then 8 bytes each |
+//	n used user words: mask u8, then 8 bytes each | more pages | n request words, uvarints |
 //	n assignments: variant… |
 //	n capped: cap, offer, until u32 … | n counts: cap, dimension, uses known … |
 //	n slots: key hash u32, placement, policy, kind u8, reason u8, items |
 //	per item: offer, treatment, rank, channel u8, class u8, score f64, propensity f64,
 //	          probability f64, life, reservation epoch, reservation number
+//
+// With recordPages in the flags, and only then, more pages are there: a set of
+// pages, bit k-1 for page k, then of each the used words: mask u8, 8 bytes each.
 type record struct {
 	Revision   uint32
 	StateFrame uint64 // the last frame applied to the person before this decision
 	BodyHash   uint32
 	BitsRev    uint32
-	UserWords  [8]uint64 // predicate bits that were read; zero where unused
+	UserWords  [8]uint64 // page 0 of the predicate bits; zero where unused
+	Pages      uint32    // further pages that were read, bit k for page k
+	More       []uint64  // their words, 8 a page
 	Request    []uint64  // request words
 	Variants   []storage.Name
 	Seed       uint64 // of random draws; 0 = none were made
@@ -88,23 +95,22 @@ type recordItem struct {
 // append writes r to dst. It does not allocate when dst has room.
 func (r *record) append(dst []byte) []byte {
 	u := binary.AppendUvarint
-	dst = append(dst, recordVersion, 0)
+	flags := uint8(0)
+	if r.Pages != 0 {
+		flags = recordPages
+	}
+	dst = append(dst, recordVersion, flags)
 	dst = u(dst, engineVersion)
 	dst = u(dst, uint64(r.Revision))
 	dst = u(dst, r.StateFrame)
 	dst = u(dst, r.Seed)
 	dst = binary.BigEndian.AppendUint32(dst, r.BodyHash)
 	dst = u(dst, uint64(r.BitsRev))
-	var mask uint8
-	for i, w := range r.UserWords {
-		if w != 0 {
-			mask |= 1 << i
-		}
-	}
-	dst = append(dst, mask)
-	for _, w := range r.UserWords {
-		if w != 0 {
-			dst = binary.BigEndian.AppendUint64(dst, w)
+	dst = appendRecordPage(dst, r.UserWords[:])
+	if r.Pages != 0 {
+		dst = u(dst, uint64(r.Pages>>1))
+		for i := 0; i < len(r.More); i += storage.PageWords {
+			dst = appendRecordPage(dst, r.More[i:i+storage.PageWords])
 		}
 	}
 	dst = u(dst, uint64(len(r.Request)))
@@ -125,6 +131,23 @@ func (r *record) append(dst []byte) []byte {
 		dst = u(u(u(dst, uint64(c.Key.Cap)), uint64(c.Key.Dim)), uint64(c.N))
 	}
 	return r.appendSlots(dst)
+}
+
+// appendRecordPage appends the words of one page that are not 0.
+func appendRecordPage(dst []byte, words []uint64) []byte {
+	var mask uint8
+	for i, w := range words {
+		if w != 0 {
+			mask |= 1 << i
+		}
+	}
+	dst = append(dst, mask)
+	for _, w := range words {
+		if w != 0 {
+			dst = binary.BigEndian.AppendUint64(dst, w)
+		}
+	}
+	return dst
 }
 
 func (r *record) appendSlots(dst []byte) []byte {
@@ -198,14 +221,23 @@ func (r *recordReader) u8() uint8   { return r.take(1)[0] }
 func (r *recordReader) u32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
 func (r *recordReader) u64() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
 
+// page reads the words of one page.
+func (r *recordReader) page() (words [storage.PageWords]uint64) {
+	for mask := r.u8(); mask != 0; mask &= mask - 1 {
+		words[bits.TrailingZeros8(mask)] = r.u64()
+	}
+	return words
+}
+
 // decode reads b into r, reusing its slices. It errors with errRecord.
 func (r *record) decode(b []byte) error {
 	rd := &recordReader{b: b}
-	if rd.u8() != recordVersion || rd.u8() != 0 {
+	version, flags := rd.u8(), rd.u8()
+	if version != recordVersion || flags&^recordPages != 0 {
 		return errRecord
 	}
 	*r = record{
-		Request: r.Request[:0], Variants: r.Variants[:0], Capped: r.Capped[:0],
+		More: r.More[:0], Request: r.Request[:0], Variants: r.Variants[:0], Capped: r.Capped[:0],
 		Counts: r.Counts[:0], Slots: r.Slots[:0], Items: r.Items[:0],
 	}
 	if rd.uvarint() != engineVersion {
@@ -216,8 +248,17 @@ func (r *record) decode(b []byte) error {
 	r.Seed = rd.uvarint()
 	r.BodyHash = rd.u32()
 	r.BitsRev = rd.u32v()
-	for mask := rd.u8(); mask != 0; mask &= mask - 1 {
-		r.UserWords[bits.TrailingZeros8(mask)] = rd.u64()
+	r.UserWords = rd.page()
+	if flags&recordPages != 0 {
+		set := rd.uvarint()
+		if set == 0 || set >= 1<<(storage.MaxPages-1) {
+			return errRecord
+		}
+		r.Pages = uint32(set << 1)
+		for range bits.OnesCount32(r.Pages) {
+			page := rd.page()
+			r.More = append(r.More, page[:]...)
+		}
 	}
 	for range rd.count(maxRecordWords) {
 		r.Request = append(r.Request, rd.uvarint())

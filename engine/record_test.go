@@ -20,6 +20,12 @@ func randomRecord(rng *rand.Rand) *record {
 			r.UserWords[i] = rng.Uint64()
 		}
 	}
+	for k := 1; k < storage.MaxPages && rng.IntN(2) == 0; k += 1 + rng.IntN(12) {
+		r.Pages |= 1 << k
+		for range storage.PageWords {
+			r.More = append(r.More, rng.Uint64()*uint64(rng.IntN(2)))
+		}
+	}
 	for range rng.IntN(3) {
 		r.Request = append(r.Request, rng.Uint64())
 		r.Variants = append(r.Variants, name())

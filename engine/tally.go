@@ -137,6 +137,7 @@ func writeParts(w io.Writer, b *storage.StateBytes) {
 		n    int64
 	}{
 		{"rows", b.Rows},
+		{"pages", b.Pages},
 		{"slabs", b.Slab},
 		{"index", b.Index},
 		{"identities", b.Identities},

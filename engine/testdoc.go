@@ -132,7 +132,7 @@ func (t *testRun) person() error {
 		return err
 	}
 	w.person = decide.Person{
-		HasID: len(w.id) > 0, Known: len(w.id) > 0, ID: w.id, Bits: &w.bits, Profile: profile,
+		HasID: len(w.id) > 0, Known: len(w.id) > 0, ID: w.id, Profile: profile,
 	}
 	if len(doc.Timezone) > 0 {
 		zone, err := loadZone(string(doc.Timezone))
@@ -142,7 +142,9 @@ func (t *testRun) person() error {
 		w.person.Zone, w.who.Zone = zone, zone
 	}
 	w.known = true
-	t.snap.Plan.Program.EvalUser(&w.who, 0, &w.bits)
+	program := t.snap.Plan.Program
+	w.sizeBits(program)
+	program.EvalUser(&w.who, 0, w.bits)
 	return nil
 }
 

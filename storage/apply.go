@@ -229,7 +229,7 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 	if d.withdrawn() {
 		r.Flags |= RowWithdrawn
 	}
-	r.BitsRev, r.NextChange = 0, 0
+	r.Changed = everyPage
 	if !e.Patch.TagsExpire {
 		s.settle(r, e.Ord)
 	}
@@ -339,7 +339,7 @@ func (s *state) addEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if r.activity, err = s.slab.put(r.activity, s.sums); err != nil {
 		return err // room has looked: this does not happen
 	}
-	r.Stirred = true
+	r.Stirred = everyPage
 	return nil
 }
 

@@ -75,6 +75,7 @@ func (s *Store) Stats() StoreStats {
 
 func (b *StateBytes) add(o *StateBytes) {
 	b.Rows += o.Rows
+	b.Pages += o.Pages
 	b.Slab += o.Slab
 	b.SlabUsed += o.SlabUsed
 	b.Index += o.Index

@@ -30,6 +30,7 @@ type stateOptions struct {
 type state struct {
 	group      GroupID
 	rows       rowTable
+	pages      [MaxPages - 1]pageTable // of the predicate bits, from page 1 on
 	slab       slab
 	index      index
 	identities identityIndex
@@ -211,12 +212,13 @@ func (s *state) damaged() error { return s.damage }
 // Cost: O(1) but for the bitmaps, which are counted at each patch.
 func (s *state) residentBytes() int64 {
 	b := s.bytes()
-	return b.Rows + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Stats + b.Dedup
+	return b.Rows + b.Pages + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Stats + b.Dedup
 }
 
 // StateBytes is the resident memory of a group by part.
 type StateBytes struct {
 	Rows       int64
+	Pages      int64 // predicate bits from page 1 on
 	Slab       int64 // chunks held; SlabUsed of it in live blocks
 	SlabUsed   int64
 	Index      int64
@@ -229,6 +231,7 @@ type StateBytes struct {
 func (s *state) bytes() StateBytes {
 	b := StateBytes{
 		Rows:       int64(s.rows.held) * rowChunk * 192,
+		Pages:      s.pageBytes(),
 		Index:      s.index.bytes(),
 		Identities: s.identities.bytes(),
 		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +

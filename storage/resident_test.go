@@ -270,11 +270,14 @@ func TestRowIsThreeCacheLines(t *testing.T) {
 	if n := unsafe.Sizeof(Row{}); n != 192 {
 		t.Fatalf("a row has %d bytes, want 192", n)
 	}
-	if at := unsafe.Offsetof(Row{}.Person); at != 64 {
+	if at := unsafe.Offsetof(Row{}.Page.Rev); at != 64 {
 		t.Fatalf("line 2 begins at %d", at)
 	}
-	if at := unsafe.Offsetof(Row{}.Key); at != 128 {
+	if at := unsafe.Offsetof(Row{}.Changed); at != 128 {
 		t.Fatalf("line 3 begins at %d", at)
+	}
+	if n := unsafe.Sizeof(BitPage{}); n != pageBytes {
+		t.Fatalf("a page has %d bytes, want %d", n, pageBytes)
 	}
 	if n := unsafe.Sizeof(indexBucket{}); n != 64 {
 		t.Fatalf("a bucket has %d bytes", n)
@@ -443,26 +446,26 @@ func TestPatchMakesBitsStale(t *testing.T) {
 	r := s.row(0)
 	f := func(p Patch, want uint32) {
 		t.Helper()
-		r.BitsRev = 9
+		r.Changed = 0
 		if err := s.apply(2, &Effect{Kind: EffectPatch, Patch: &p}); err != nil {
 			t.Fatal(err)
 		}
-		if r.BitsRev != want {
-			t.Fatalf("bits revision %d, want %d", r.BitsRev, want)
+		if r.Changed != want {
+			t.Fatalf("changed pages %x, want %x", r.Changed, want)
 		}
 	}
 	zone, withdrawn := Name(7), Consent{Purpose: 1, At: 5}
+	f(Patch{TagsAdd: []TagValue{{ID: 1}}}, everyPage)
 	f(Patch{TagsAdd: []TagValue{{ID: 1}}}, 0)
-	f(Patch{TagsAdd: []TagValue{{ID: 1}}}, 9)
-	f(Patch{Zone: &zone}, 0)
+	f(Patch{Zone: &zone}, everyPage)
 	if r.Zone != 7 {
 		t.Fatalf("zone %d", r.Zone)
 	}
-	f(Patch{Consents: []Consent{withdrawn}}, 0)
+	f(Patch{Consents: []Consent{withdrawn}}, everyPage)
 	if r.Flags&RowWithdrawn == 0 {
 		t.Fatal("the withdrawal is not in the row")
 	}
-	f(Patch{Consents: []Consent{{Purpose: 1, At: 6, Granted: true}}}, 0)
+	f(Patch{Consents: []Consent{{Purpose: 1, At: 6, Granted: true}}}, everyPage)
 	if r.Flags&RowWithdrawn != 0 {
 		t.Fatal("the withdrawal is still in the row")
 	}

@@ -16,33 +16,33 @@ const (
 // so that the garbage collector never looks at it. Rows lie in chunks of
 // rowChunk; the ordinal is the position.
 //
-// Bits, BitsRev, NextChange and Stirred are derived by the engine, never logged, never
+// Page, Changed and Stirred are derived by the engine, never logged, never
 // written to disk and outside the checksum. Everything else is changed by
 // apply alone.
 type Row struct {
-	Bits [8]uint64 // page 0 of the predicate bits
+	Page BitPage // page 0 of the predicate bits; its Bits are the first cache line
 
-	Person     PersonID
-	LastFrame  uint64  // last frame that changed a stored part of this person
-	IDHash     uint64  // resident index hash of (workspace, canonical id)
-	BitsRev    uint32  // layout that Bits is complete for; 0 = to be computed
-	NextChange UnixSec // when a time condition in Bits flips first; 0 = never
-	profile    Ref
-	tail       Ref
-	contact    Ref
-	LastSeen   UnixSec // time of the last effect of this person
-	Workspace  WorkspaceID
-	activity   Ref
-	Slot       Slot
-	Zone       uint16 // DictZone name; 0 = none
-	Flags      RowFlags
-	idLen      uint8
-	// Stirred says that an event or an outcome came since Bits was computed:
-	// what Bits says of events is to be judged again. Derived, as Bits is.
-	Stirred bool
+	Person    PersonID
+	LastFrame uint64 // last frame that changed a stored part of this person
+	IDHash    uint64 // resident index hash of (workspace, canonical id)
+	profile   Ref
+	tail      Ref
+	contact   Ref
+	LastSeen  UnixSec // time of the last effect of this person
+	Workspace WorkspaceID
+	activity  Ref
+	Slot      Slot
+	Zone      uint16 // DictZone name; 0 = none
+	Flags     RowFlags
+	idLen     uint8
 
-	Key [16]byte // seals the personal parts on disk
-	id  [idInline]byte
+	// What came since the engine computed a page of the bits, bit k for page k:
+	// Changed, anything but events; Stirred, an event or an outcome. The engine
+	// takes a page's bits away when it computes the page.
+	Changed uint32
+	Stirred uint32
+	Key     [16]byte // seals the personal parts on disk
+	id      [idInline]byte
 }
 
 // RowFlags are the flags of a Row.
@@ -66,7 +66,7 @@ const (
 const (
 	rowDirty = rowDirtyProfile | rowDirtyTail | rowDirtyContact | rowDirtyActivity
 	// idInline is the longest canonical id that lies in the row.
-	idInline = 48
+	idInline = 40
 	idMax    = 128
 	rowChunk = 4096
 	// maxOrds bounds the people of a group.

@@ -116,6 +116,7 @@ func (c *compiler) compile() {
 	if len(c.faults) == 0 {
 		c.buildSlabs()
 		c.plan.indexPlaces()
+		c.plan.indexPages()
 	}
 	c.plan.Program = c.builder.Program()
 }

@@ -213,37 +213,6 @@ func (c *compiler) holdouts() {
 	}
 }
 
-// rules parses every rule and gives its atoms bits.
-func (c *compiler) rules() {
-	for i := range c.plan.Offers {
-		o := &c.plan.Offers[i]
-		names := *c.plan.Names
-		names.Offer = o.Def.Attributes
-		for k, n := range [...]*definition.Node{
-			o.Def.Eligibility, o.Def.Applicability, o.Def.Suitability,
-		} {
-			field := Stage(k + 1).String()
-			tree := c.parse(&o.Def.Meta, n, &names, field)
-			if tree == nil {
-				continue
-			}
-			o.rules[k] = c.cond(&o.Def.Meta, tree, field)
-			if known := tree.Known(); !known.Empty() {
-				o.known[k], o.hasKnown[k] = c.cond(&o.Def.Meta, known, field), true
-			}
-		}
-	}
-	for i := range c.plan.Experiments {
-		x := &c.plan.Experiments[i]
-		tree := c.parse(&x.Def.Meta, x.Def.Targeting, c.plan.Names, "targeting")
-		if tree == nil {
-			continue
-		}
-		x.targeting = c.cond(&x.Def.Meta, tree, "targeting")
-		x.always = x.targeting.Always()
-	}
-}
-
 // parse reads one rule; nil after a fault.
 func (c *compiler) parse(
 	m *definition.Meta, n *definition.Node, names *rule.Names, field string,
@@ -259,14 +228,6 @@ func (c *compiler) parse(
 		c.faults = append(c.faults, f)
 	}
 	return tree
-}
-
-func (c *compiler) cond(m *definition.Meta, tree *rule.Tree, field string) rule.Cond {
-	cond, err := c.builder.Cond(tree)
-	if err != nil && c.builder.Err() == nil {
-		c.fault(m, field, "%v", err)
-	}
-	return cond
 }
 
 // buildSlabs compiles every (placement, policy) pair: any policy may be asked

@@ -95,9 +95,8 @@ func (s *session) compareJudge(
 func (s *session) judge(req *Request, over *Overlay, q Question) Verdict {
 	s.group.Lock()
 	defer s.group.Unlock()
-	var bits [8]uint64
 	now := storage.UnixMsec(s.now)
-	who := s.person(s.f.id, now, &bits)
+	who := s.person(s.f.id, now)
 	q.Words, q.Context, q.Overlay = req.Words, req.Context, over
 	return s.plan.Judge(&q, &who, moment(now), nil, &s.out)[0]
 }
@@ -192,7 +191,7 @@ func BenchmarkJudge(b *testing.B) {
 	w := newWorld(b)
 	w.publish(judgeCatalogue, 1000)
 	var bits [8]uint64
-	who := Person{HasID: true, ID: []byte("u"), Bits: &bits}
+	who := Person{HasID: true, ID: []byte("u"), Bits: bits[:]}
 	q := Question{Placement: -1, Gates: GatesAll, Words: make([]uint64, w.plan.Program.RequestWords)}
 	for range 100 {
 		q.Offers = append(q.Offers, 0)

@@ -271,10 +271,9 @@ func TestNoAllocation(t *testing.T) {
 	check := func(req *Request) {
 		t.Helper()
 		w.pick(req, "u", storage.UnixMsec(startMs), nil, true) // some contact history
-		var bits [8]uint64
 		w.group.Lock()
 		defer w.group.Unlock()
-		who := w.person("u", storage.UnixMsec(startMs), &bits)
+		who := w.person("u", storage.UnixMsec(startMs))
 		at := moment(storage.UnixMsec(startMs + 5000))
 		n := testing.AllocsPerRun(100, func() { w.plan.Pick(req, &who, at, nil, &w.out) })
 		if n != 0 {
@@ -349,10 +348,9 @@ func BenchmarkPick(b *testing.B) {
 		Slots: []SlotRequest{{Placement: 3, Policy: -1}},
 		Words: make([]uint64, w.plan.Program.RequestWords),
 	}
-	var bits [8]uint64
 	w.group.Lock()
 	defer w.group.Unlock()
-	who := w.person("u", storage.UnixMsec(startMs), &bits)
+	who := w.person("u", storage.UnixMsec(startMs))
 	at := moment(storage.UnixMsec(startMs))
 	b.ReportAllocs()
 	for b.Loop() {

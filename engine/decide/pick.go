@@ -13,7 +13,7 @@ import (
 
 // work is the scratch of Pick, kept in the Result so that Pick allocates nothing.
 type work struct {
-	row      []uint64          // the person's words, then the request's
+	row      []uint64          // of rule.AppendRow
 	skip     bitset            // offers not to be looked at for this slot
 	taken    bitset            // offers picked before
 	since    []storage.UnixSec // per cap: start of its window, exclusive
@@ -79,8 +79,8 @@ type winner struct {
 // the uses and offers of earlier ones. It is pure: equal arguments give an
 // equal out. It applies nothing: the conductor holds and uses the keys.
 //
-// Slots with an index outside the plan, and every slot when who.Bits is nil or
-// Words is shorter than the program needs, get SlotNone with reason error.
+// Slots with an index outside the plan, and every slot when who.Bits or Words is
+// shorter than the program needs, get SlotNone with reason error.
 //
 // out.Capped names, for each slot, the caps that kept an offer from the slot:
 // of the offers that would have ranked above its last item, or of all when it
@@ -95,7 +95,7 @@ func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Re
 		over = &out.work.none
 	}
 	r := run{p: p, req: req, who: who, at: at, over: over, out: out}
-	if !r.prepare() {
+	if !r.prepare(p.Pages(req.Slots)) {
 		for range req.Slots {
 			out.Slots = append(out.Slots, SlotResult{Reason: Failed, Policy: -1})
 		}
@@ -106,13 +106,15 @@ func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Re
 	}
 }
 
-// prepare sizes the scratch; false when the request cannot be judged.
-func (r *run) prepare() bool {
+// prepare sizes the scratch; false when the request cannot be judged. pages are
+// those of the person's bits that will be read.
+func (r *run) prepare(pages uint32) bool {
 	p, w := r.p, &r.out.work
-	if r.who.Bits == nil || len(r.req.Words) < p.Program.RequestWords {
+	if len(r.who.Bits) < p.Program.Pages()*rule.PageWords ||
+		len(r.req.Words) < p.Program.RequestWords {
 		return false
 	}
-	w.row = append(append(w.row[:0], r.who.Bits[:]...), r.req.Words...)
+	w.row = rule.AppendRow(w.row[:0], r.who.Bits, pages, r.req.Words)
 	r.row = w.row
 	w.skip = resize(w.skip, len(p.Offers))
 	w.taken = resize(w.taken, len(p.Offers))

@@ -21,7 +21,7 @@ func (r *run) assign(e int32) int16 {
 	if r.over.NoExperiments {
 		return variantNone
 	}
-	if !x.always && !x.targeting.Holds(r.who.Bits, r.req.Words) {
+	if !x.always && !x.targeting.Holds(r.row) {
 		return variantNone
 	}
 	unit, ok := r.variantUnit(x)

@@ -186,12 +186,12 @@ func (r *run) excluded(slot, offer int32) bool {
 func (r *run) judgeRules(offer int32) verdict {
 	o := &r.p.Offers[offer]
 	for i := range o.rules {
-		if o.rules[i].Holds(r.who.Bits, r.req.Words) {
+		if o.rules[i].Holds(r.row) {
 			continue
 		}
 		v := refused([...]Reason{Ineligible, NotApplicable, NotSuitable}[i])
 		v.stage = Stage(i + 1)
-		if o.hasKnown[i] && !o.known[i].Holds(r.who.Bits, r.req.Words) {
+		if o.hasKnown[i] && !o.known[i].Holds(r.row) {
 			v.reason = ValueUnknown
 		}
 		return v

@@ -92,6 +92,7 @@ type Placement struct {
 	Context []ContextKey
 
 	experiments []int32 // that change its policy, rising
+	pages       uint32  // of a person's bits that filling it reads
 }
 
 // ContextKey is a declared key of the request's context.

@@ -45,16 +45,18 @@ type SlotRequest struct {
 
 // Person is the person asked about. Slices are borrowed until Pick returns.
 type Person struct {
-	HasID    bool       // the request named somebody
-	Full     bool       // no row can be made for a stranger: no caps of the person
-	Known    bool       // a row exists: Contact and Profile mean something
-	ID       []byte     // canonical id; the unit of experiments and holdouts
-	Identity []byte     // the identifier the request came by: experiments of unit identity
-	Device   []byte     // experiments of unit device
-	Bits     *[8]uint64 // the person's predicate bits, complete for Plan.Program; never nil
-	Contact  storage.Contact
-	Profile  storage.Profile
-	Zone     *time.Location // nil = unknown
+	HasID    bool   // the request named somebody
+	Full     bool   // no row can be made for a stranger: no caps of the person
+	Known    bool   // a row exists: Contact and Profile mean something
+	ID       []byte // canonical id; the unit of experiments and holdouts
+	Identity []byte // the identifier the request came by: experiments of unit identity
+	Device   []byte // experiments of unit device
+	// Bits are the person's predicate bits, page after page: 8 words for each of
+	// Plan.Program.Pages(), of which those of Plan.Pages mean something.
+	Bits    []uint64
+	Contact storage.Contact
+	Profile storage.Profile
+	Zone    *time.Location // nil = unknown
 }
 
 // Moment is the time of the decision. Instant.Now is Ms rounded down to

@@ -27,6 +27,7 @@ type slab struct {
 	rest              []misfit
 	fallback          fallback
 	universal         bool
+	pages             uint32 // of a person's bits that it reads
 }
 
 // candidate is what the scan reads of every candidate: one cache line.

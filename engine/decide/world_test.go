@@ -133,7 +133,8 @@ func (w *world) zone(name string) *time.Location {
 
 // person fills who from the store. id "" is nobody; an id without a row is a
 // person of whom nothing is known. The group must be locked.
-func (w *world) person(id string, now storage.UnixMsec, bits *[8]uint64) Person {
+func (w *world) person(id string, now storage.UnixMsec) Person {
+	bits := make([]uint64, w.plan.Program.Pages()*rule.PageWords)
 	who := Person{HasID: id != "", ID: []byte(id), Bits: bits}
 	if ord, ok := w.people[id]; ok && id != "" {
 		who.Known = true
@@ -163,8 +164,7 @@ func (w *world) pick(
 	w.t.Helper()
 	w.group.Lock()
 	defer w.group.Unlock()
-	var bits [8]uint64
-	who := w.person(id, now, &bits)
+	who := w.person(id, now)
 	w.plan.Pick(req, &who, moment(now), over, &w.out)
 	if live {
 		for i := range w.out.Items {

@@ -19,10 +19,10 @@ func BenchmarkEventAtoms(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := build(b, nil, mustParse(b, rule))
 			who := &Who{Zone: l.home, Home: l.home, Now: d.now, Tail: l.tail, Activity: l.activity}
-			var user [UserWords]uint64
+			var user [PageWords]uint64
 			b.ReportAllocs()
 			for b.Loop() {
-				s.program.EvalUser(who, s.program.Rev, &user)
+				s.program.EvalUser(who, s.program.Rev, user[:])
 			}
 		})
 	}

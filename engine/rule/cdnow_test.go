@@ -296,8 +296,8 @@ func (c *cdnow) judge(t *testing.T, s *system, list []audience, now time.Time) (
 			Tail: c.group.Tail(ord), Activity: c.group.Activity(ord),
 		}
 		begin := time.Now()
-		var user [UserWords]uint64
-		s.program.EvalUser(who, 0, &user)
+		var user [PageWords]uint64
+		s.program.EvalUser(who, 0, user[:])
 		spent += time.Since(begin)
 		p := past{now, c.past[customer]}
 		for i := range list {
@@ -305,7 +305,7 @@ func (c *cdnow) judge(t *testing.T, s *system, list []audience, now time.Time) (
 			if want == nil {
 				want = oneThenThree
 			}
-			got := s.conds[i].Holds(&user, nil)
+			got := s.conds[i].Holds(rowOf(user, nil))
 			if got != want(p) {
 				t.Fatalf("%s at %s: customer %s: %v; bought %v", list[i].rule, now, customer, got, p.all)
 			}

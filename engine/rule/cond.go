@@ -1,10 +1,67 @@
 package rule
 
-// Term is a comparison of one word: row[Word]&Mask == Want. Words 0 to 7 are
-// the person's, from 8 the request's.
+// Words of a row: page 0 of the person, then the request, then the person's
+// other pages. Terms and Lits name words of this row.
+//
+//	0…7 page 0 | 8…15 request | 16…23 page 1 | 24…31 page 2 | …
+const (
+	requestWord = PageWords
+	maxRequest  = MaxRequestAtoms / 64
+)
+
+// pageWord is where page k begins in a row.
+func pageWord(k int) int {
+	if k == 0 {
+		return 0
+	}
+	return maxRequest + k*PageWords
+}
+
+// AppendRow appends the row that Cond.Holds reads: user are the words of the
+// person, page after page, of which pages (a bit each) are those that mean
+// something; the words of the others are what dst happens to hold. A person or
+// request with fewer words than the row counts as 0 there.
+// Cost: 64 bytes a page copied.
+func AppendRow(dst, user []uint64, pages uint32, request []uint64) []uint64 {
+	first := user[:min(len(user), PageWords)]
+	dst = append(dst, first...)
+	for len(dst) < requestWord {
+		dst = append(dst, 0)
+	}
+	dst = append(dst, request...)
+	for len(dst) < requestWord+maxRequest {
+		dst = append(dst, 0)
+	}
+	for k := 1; k*PageWords < len(user); k++ {
+		at := len(dst)
+		if cap(dst) < at+PageWords {
+			dst = append(dst, make([]uint64, PageWords)...)
+		}
+		dst = dst[:at+PageWords]
+		if pages&(1<<k) != 0 {
+			copy(dst[at:], user[k*PageWords:])
+		}
+	}
+	return dst
+}
+
+// Term is a comparison of one word of a row: row[Word]&Mask == Want.
 type Term struct {
 	Word       uint16
 	Mask, Want uint64
+}
+
+// Pages returns the page of the person that the term reads, as a set of one
+// bit; none for a term about the request.
+func (t Term) Pages() uint32 {
+	switch w := int(t.Word); {
+	case w < requestWord:
+		return 1
+	case w < requestWord+maxRequest:
+		return 0
+	default:
+		return 1 << ((w - maxRequest) / PageWords)
+	}
 }
 
 // Lit is one bit: it holds when bit Bit of word Word is set.
@@ -29,10 +86,10 @@ type Cond struct {
 	ends  []uint32 // where each conjunction ends in terms
 }
 
-// Holds says whether the condition holds for the bits of a person and the words
-// of a request, as EvalUser and EvalRequest make them. Words that a short
-// request has not are 0. Cost: at most one comparison a term; no allocation.
-func (c *Cond) Holds(user *[UserWords]uint64, request []uint64) bool {
+// Holds says whether the condition holds for a row as AppendRow makes it of the
+// bits of EvalPage and EvalRequest. Words that the row has not are 0. Cost: at
+// most one comparison a term; no allocation.
+func (c *Cond) Holds(row []uint64) bool {
 	start := uint32(0)
 next:
 	for _, end := range c.ends {
@@ -40,19 +97,26 @@ next:
 		start = end
 		for i := range terms {
 			t := &terms[i]
-			var row uint64
-			if t.Word < UserWords {
-				row = user[t.Word]
-			} else if w := int(t.Word) - UserWords; w < len(request) {
-				row = request[w]
+			var word uint64
+			if int(t.Word) < len(row) {
+				word = row[t.Word]
 			}
-			if row&t.Mask != t.Want {
+			if word&t.Mask != t.Want {
 				continue next
 			}
 		}
 		return true
 	}
 	return false
+}
+
+// Pages returns the pages of the person that the condition reads, a bit each.
+func (c *Cond) Pages() uint32 {
+	var pages uint32
+	for i := range c.terms {
+		pages |= c.terms[i].Pages()
+	}
+	return pages
 }
 
 // Always says that the condition holds for everybody in every request.

@@ -10,88 +10,27 @@ import (
 	"tact/storage"
 )
 
-// EvalUser sets the bits of every atom whose Since is above from, and of every
-// atom that depends on time, to what holds for w at w.Now; other bits keep
-// their values. from is the Rev for which bits is complete: 0, or more than
-// p.Rev, means that nothing is known yet and every atom is judged; p.Rev means
-// that only time has passed, or that events have come.
-//
-// next is a second at or before the earliest instant after w.Now at which an
-// atom of p changes with time alone, 0xFFFFFFFF when there is none until 2106.
-// It may be the second of w.Now itself, when the change comes later in it: a
-// caller who judges again as long as the second of its clock is not below next
-// is always right. A change of w.Zone needs from = 0.
-//
-// Cost: a search in the profile for each atom judged, and date arithmetic for
-// those of the calendar: measured 140 ns an atom over a random mix with texts,
-// patterns and calendar; no allocation.
-func (p *Program) EvalUser(
-	w *Who, from uint32, bits *[UserWords]uint64,
-) (next storage.UnixSec) {
-	e := evaluation{who: w, flip: never}
-	if p.calendar {
-		e.clock = newClock(w.Now, w.Zone)
-	} else {
-		e.clock.now = w.Now
-	}
-	if from == p.Rev {
-		for _, i := range p.timed {
-			e.set(&p.UserAtoms[i], i, bits)
-		}
-		return seconds(e.flip)
-	}
-	if from > p.Rev {
-		from = 0
-	}
-	for i := range p.UserAtoms {
-		a := &p.UserAtoms[i]
-		if a.test.kind != testNone && (a.Since > from || a.test.timed()) {
-			e.set(a, uint16(i), bits)
-		}
-	}
-	return seconds(e.flip)
-}
-
-// EvalRequest sets the words of a request: words has p.RequestWords words; bits
-// that a shorter one has no room for are left out. Cost: as EvalUser.
-func (p *Program) EvalRequest(ctx []ContextValue, words []uint64) {
-	clear(words)
-	for i := range p.requestAtoms {
-		t := &p.requestAtoms[i].test
-		if value, ok := contextValue(ctx, t.id); ok && i>>6 < len(words) && t.static(value) {
-			words[i>>6] |= 1 << (i & 63)
-		}
-	}
-}
-
-func contextValue(ctx []ContextValue, key storage.Name) (storage.Value, bool) {
-	for i := range ctx {
-		if ctx[i].Key == key {
-			return ctx[i].Value, true
-		}
-	}
-	return storage.Value{}, false
-}
-
 // seconds rounds an instant down to what a row can hold.
 func seconds(at storage.UnixMsec) storage.UnixSec {
 	s := floorDiv(int64(at), 1000)
 	return storage.UnixSec(max(0, min(s, math.MaxUint32)))
 }
 
-// evaluation is one call of EvalUser.
+// evaluation is one look at a person.
 type evaluation struct {
-	who   *Who
-	clock clock
-	flip  storage.UnixMsec
+	who    *Who
+	clock  clock // its zone is nil until something needs the calendar
+	flip   storage.UnixMsec
+	atoms  []Atom  // of the page
+	recent *recent // the tail, when it was read for several atoms
 }
 
-func (e *evaluation) set(a *Atom, i uint16, bits *[UserWords]uint64) {
-	if e.judge(&a.test) {
-		bits[i>>6] |= 1 << (i & 63)
+func (e *evaluation) set(bits *[PageWords]uint64, i uint16, holds bool) {
+	if holds {
+		bits[i/64] |= 1 << (i % 64)
 		return
 	}
-	bits[i>>6] &^= 1 << (i & 63)
+	bits[i/64] &^= 1 << (i % 64)
 }
 
 // judge says whether a test on a person holds now, and lowers flip to when that
@@ -131,32 +70,41 @@ func (e *evaluation) judge(t *test) bool {
 	return t.static(value)
 }
 
+// tag looks for a tag under its name, then under those it had before.
 func (e *evaluation) tag(t *test) bool {
-	value, held := e.held(t, t.id)
+	profile := &e.who.Profile
+	value, ok, expires := profile.Tag(t.id)
+	held := ok && e.held(t, value, expires)
 	for i := 0; i < len(t.former) && !held; i++ {
-		value, held = e.held(t, t.former[i])
+		value, ok, expires = profile.Tag(t.former[i])
+		held = ok && e.held(t, value, expires)
 	}
-	if !held || t.kind == testTag {
-		return held
-	}
-	_, found := slices.BinarySearch(t.ints, int64(value))
-	return found
+	return held && t.tagged(value)
 }
 
-// held looks for one tag and lowers flip to its end.
-func (e *evaluation) held(t *test, id storage.Name) (value storage.Name, held bool) {
-	value, ok, expires := e.who.Profile.Tag(id)
-	if !ok || t.enum && value == 0 {
-		return 0, false
+// held says whether the person holds a tag it has now, and lowers flip to its
+// end.
+func (e *evaluation) held(t *test, value storage.Name, expires storage.UnixSec) bool {
+	if t.enum && value == 0 {
+		return false
 	}
 	if expires != 0 {
 		end := storage.UnixMsec(expires) * 1000
 		if e.clock.now >= end {
-			return 0, false
+			return false
 		}
 		e.flip = min(e.flip, end)
 	}
-	return value, true
+	return true
+}
+
+// tagged judges the value of a tag that is held.
+func (t *test) tagged(value storage.Name) bool {
+	if t.kind == testTag {
+		return true
+	}
+	_, found := slices.BinarySearch(t.ints, int64(value))
+	return found
 }
 
 // timed says that the answer can change with time alone, or with an event.

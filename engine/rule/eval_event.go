@@ -134,8 +134,9 @@ func (e *evaluation) gather(b *behaviour, least *int64) (storage.Value, state) {
 // scan adds up the events of the tail that lie in the window, newest first.
 func (e *evaluation) scan(b *behaviour, s span, t *tally) {
 	m := &b.steps[0]
-	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
-		if c.Occurred > s.until || !m.picks(&c.TailEvent) {
+	w := e.walk(m)
+	for c := w.next(); c != nil && c.Occurred >= s.lo; c = w.next() {
+		if c.Occurred > s.until || !m.picks(c) {
 			continue
 		}
 		if c.Occurred > s.hi {
@@ -145,7 +146,7 @@ func (e *evaluation) scan(b *behaviour, s span, t *tally) {
 		if s.width > 0 {
 			e.flip = min(e.flip, c.Occurred+s.width)
 		}
-		t.add(b, &c.TailEvent)
+		t.add(b, c)
 		if b.agg == aggLast || b.agg == aggUnseen {
 			return
 		}
@@ -429,9 +430,10 @@ func (e *evaluation) distinctDays(b *behaviour, s span) int {
 	if home.zone == nil {
 		home.zone = time.UTC
 	}
+	w := e.walk(&b.steps[0])
 next:
-	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
-		if !e.counts(b, &s, &c.TailEvent) {
+	for c := w.next(); c != nil && c.Occurred >= s.lo; c = w.next() {
+		if !e.counts(b, &s, c) {
 			continue
 		}
 		day := home.local(int64(c.Occurred))
@@ -449,9 +451,10 @@ next:
 func (e *evaluation) distinctValues(b *behaviour, s span) int {
 	var values [storage.TailMax]storage.Value
 	n := 0
+	w := e.walk(&b.steps[0])
 next:
-	for c := e.who.Tail.Cursor(); c.Next() && c.Occurred >= s.lo; {
-		if !e.counts(b, &s, &c.TailEvent) {
+	for c := w.next(); c != nil && c.Occurred >= s.lo; c = w.next() {
+		if !e.counts(b, &s, c) {
 			continue
 		}
 		v, ok := c.Prop(b.of)
@@ -497,18 +500,19 @@ func (e *evaluation) sequence(b *behaviour) (found, known bool) {
 	for i := range ends {
 		ends[i] = never
 	}
-	for c := e.who.Tail.Cursor(); c.Next(); {
+	w := e.walk(nil)
+	for c := w.next(); c != nil; c = w.next() {
 		if c.Occurred > e.clock.now {
 			e.flip = min(e.flip, c.Occurred)
 			continue
 		}
 		if ends[1] != never && ends[1]-c.Occurred <= storage.UnixMsec(b.window.width) &&
-			b.steps[0].picks(&c.TailEvent) {
+			b.steps[0].picks(c) {
 			return true, true
 		}
-		broken := b.without != nil && b.without.picks(&c.TailEvent)
+		broken := b.without != nil && b.without.picks(c)
 		for k := 1; k < last && !broken; k++ {
-			if ends[k+1] != never && b.steps[k].picks(&c.TailEvent) {
+			if ends[k+1] != never && b.steps[k].picks(c) {
 				ends[k] = ends[k+1]
 			}
 		}
@@ -517,7 +521,7 @@ func (e *evaluation) sequence(b *behaviour) (found, known bool) {
 				ends[k] = never
 			}
 		}
-		if b.steps[last].picks(&c.TailEvent) {
+		if b.steps[last].picks(c) {
 			ends[last] = c.Occurred
 		}
 	}

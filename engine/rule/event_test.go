@@ -197,7 +197,7 @@ func TestWindowsEqualTheLog(t *testing.T) {
 					who.Now += storage.UnixMsec(w.IntN(100)) * dayOfMs / 3
 				}
 				user, _ := s.fresh(who, nil)
-				got := s.conds[0].Holds(&user, nil)
+				got := s.conds[0].Holds(rowOf(user, nil))
 				lo, hi, until := b.window.naive(who)
 				_, known := naiveFacts(b, who, [3]storage.UnixMsec{lo, hi, until})
 				facts := l.raw(&b.steps[0])
@@ -450,8 +450,8 @@ func TestTimeTravelOfDays(t *testing.T) {
 				[]string{"order", "*"}[k%2], k, within)))
 		}
 		s := build(t, nil, trees...)
-		var row, anew [UserWords]uint64
-		next := s.program.EvalUser(who, 0, &row)
+		var row, anew [PageWords]uint64
+		next := s.program.EvalUser(who, 0, row[:])
 		for step := 0; step < 60 && next != math32; step++ {
 			before := row
 			for _, at := range around(world{draw: d}, who.Now, next) {
@@ -459,10 +459,10 @@ func TestTimeTravelOfDays(t *testing.T) {
 					continue
 				}
 				if who.Now = at; seconds(at) >= next {
-					next = s.program.EvalUser(who, s.program.Rev, &row)
+					next = s.program.EvalUser(who, s.program.Rev, row[:])
 				}
-				anew = [UserWords]uint64{}
-				if s.program.EvalUser(who, 0, &anew); row != anew {
+				anew = [PageWords]uint64{}
+				if s.program.EvalUser(who, 0, anew[:]); row != anew {
 					t.Fatalf("seed %d: a bit changed before %d, at %d in %s: %x %x", seed, next, at,
 						l.home, row, anew)
 				}

@@ -282,12 +282,12 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var user [UserWords]uint64
+		var user [PageWords]uint64
 		p := b2.Program()
-		p.EvalUser(who, 0, &user)
+		p.EvalUser(who, 0, user[:])
 		request := make([]uint64, p.RequestWords)
 		p.EvalRequest(nil, request)
-		if c.Holds(&user, request) != tree.Naive(who, nil) {
+		if c.Holds(rowOf(user, request)) != tree.Naive(who, nil) {
 			t.Fatal("bits and naive disagree")
 		}
 		tree.Explain(who, nil, "zh")

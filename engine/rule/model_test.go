@@ -65,7 +65,7 @@ func TestOneMeaning(t *testing.T) {
 				user, request := s.fresh(who, ctx)
 				got := make([]bool, len(trees))
 				for i, tree := range trees {
-					got[i] = s.conds[i].Holds(&user, request)
+					got[i] = s.conds[i].Holds(rowOf(user, request))
 					if want := tree.Naive(who, ctx); got[i] != want {
 						t.Fatalf("seed %d: %s\nbits say %v, naive says %v at %d in %s",
 							seed, tree.Explain(nil, nil, ""), got[i], want, who.Now, who.Zone)
@@ -120,7 +120,7 @@ func TestDerivedMeaning(t *testing.T) {
 			who, ctx := w.who(t), w.context()
 			user, request := s.fresh(who, ctx)
 			for i, tree := range []*Tree{a, b} {
-				if got, want := s.conds[i].Holds(&user, request), tree.Naive(who,
+				if got, want := s.conds[i].Holds(rowOf(user, request)), tree.Naive(who,
 					ctx); got != want {
 					t.Fatalf("seed %d tree %d: bits say %v, naive says %v", seed, i, got, want)
 				}
@@ -149,14 +149,13 @@ func TestTimeTravel(t *testing.T) {
 			wide.subs = append(wide.subs, tree.whole())
 		}
 		s := build(t, nil, trees...)
-		s.program.UserAtoms = append(s.program.UserAtoms, Atom{
+		s.program = newProgram(1, append(s.program.UserAtoms, Atom{
 			Key: "wide", Since: 1, test: compileDerived(personalPart(wide)).test,
-		})
-		s.program.timed = append(s.program.timed, uint16(len(s.program.UserAtoms)-1))
+		}), nil)
 		for range 6 {
 			who := w.who(t)
-			var row, anew [UserWords]uint64
-			next := s.program.EvalUser(who, 0, &row)
+			var row, anew [PageWords]uint64
+			next := s.program.EvalUser(who, 0, row[:])
 			for range 30 {
 				if next == math32 {
 					break
@@ -168,13 +167,13 @@ func TestTimeTravel(t *testing.T) {
 					}
 					who.Now = at
 					if seconds(at) >= next {
-						next = s.program.EvalUser(who, s.program.Rev, &row)
+						next = s.program.EvalUser(who, s.program.Rev, row[:])
 						if next < seconds(at) {
 							t.Fatalf("seed %d: next %d lies before %d", seed, next, at)
 						}
 					}
-					anew = [UserWords]uint64{}
-					s.program.EvalUser(who, 0, &anew)
+					anew = [PageWords]uint64{}
+					s.program.EvalUser(who, 0, anew[:])
 					if row != anew {
 						t.Fatalf("seed %d: a bit changed before %d, at %d in %s: %x %x",
 							seed, next, at, who.Zone, row, anew)

@@ -158,7 +158,7 @@ func TestIncrementalPublish(t *testing.T) {
 		var chain []*Program
 		layouts := map[uint32]string{}
 		type state struct {
-			bits [UserWords]uint64
+			bits [PageWords]uint64
 			rev  uint32
 		}
 		who := w.who(t)
@@ -191,11 +191,11 @@ func TestIncrementalPublish(t *testing.T) {
 			for range 5 { // decisions, some of them still on an older snapshot
 				p := chain[max(0, len(chain)-1-w.IntN(3))]
 				if row.rev != p.Rev {
-					p.EvalUser(who, row.rev, &row.bits)
+					p.EvalUser(who, row.rev, row.bits[:])
 					row.rev = p.Rev
 				}
-				var anew [UserWords]uint64
-				p.EvalUser(who, 0, &anew)
+				var anew [PageWords]uint64
+				p.EvalUser(who, 0, anew[:])
 				for i, a := range p.UserAtoms {
 					if a.Key != "" && row.bits[i/64]>>(i%64)&1 != anew[i/64]>>(i%64)&1 {
 						t.Fatalf("seed %d: bit %d of revision %d is stale", seed, i, p.Rev)
@@ -235,8 +235,8 @@ func TestContactAtoms(t *testing.T) {
 		if l != lit(b) {
 			t.Error("two bits for one atom")
 		}
-		var bits [UserWords]uint64
-		b.Program().EvalUser(who, 0, &bits)
+		var bits [PageWords]uint64
+		b.Program().EvalUser(who, 0, bits[:])
 		term := l.Term(true)
 		if got := bits[l.Word]>>l.Bit&1 == 1; got != want ||
 			(bits[term.Word]&term.Mask == term.Want) != want {
@@ -263,7 +263,7 @@ func TestPercent(t *testing.T) {
 	for i := range 20_000 {
 		who := &Who{ID: fmt.Appendf(nil, "user-%d", i)}
 		user, _ := s.fresh(who, nil)
-		if s.conds[0].Holds(&user, nil) {
+		if s.conds[0].Holds(rowOf(user, nil)) {
 			n++
 		}
 	}
@@ -302,7 +302,7 @@ func TestAllocations(t *testing.T) {
 	l := d.busy(t, 3000)
 	who.Tail, who.Activity, who.Home = l.tail, l.activity, l.home
 	ctx := d.context()
-	var user [UserWords]uint64
+	var user [PageWords]uint64
 	request := make([]uint64, p.RequestWords)
 	f := func(name string, run func()) {
 		t.Helper()
@@ -310,12 +310,14 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	f("EvalUser", func() { p.EvalUser(who, 0, &user) })
-	f("EvalUser after time", func() { p.EvalUser(who, p.Rev, &user) })
+	who.Scratch = &Scratch{}
+	f("EvalUser", func() { p.EvalUser(who, 0, user[:]) })
+	f("EvalUser after time", func() { p.EvalUser(who, p.Rev, user[:]) })
 	f("EvalRequest", func() { p.EvalRequest(ctx, request) })
+	row := rowOf(user, request)
 	f("Holds", func() {
 		for i := range conds {
-			conds[i].Holds(&user, request)
+			conds[i].Holds(row)
 		}
 	})
 }
@@ -335,9 +337,9 @@ func full(d draw) *storage.Patch {
 func TestHostileInput(t *testing.T) {
 	s := build(t, nil, mustParse(t, `{"not":{"context":"page","is":"home"}}`),
 		mustParse(t, `{"attribute":"birthday","years_since":{"gte":-10000,"lte":10000}}`))
-	var user [UserWords]uint64
+	var user [PageWords]uint64
 	s.program.EvalRequest([]ContextValue{{1, text(storage.KindString, "home")}}, nil)
-	if !s.conds[0].Holds(&user, nil) {
+	if !s.conds[0].Holds(rowOf(user, nil)) {
 		t.Error("a missing word is not 0")
 	}
 	r := rand.New(rand.NewPCG(1, 1))

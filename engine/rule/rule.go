@@ -12,12 +12,12 @@
 //     false; is_not, not_in and not over it are true; is_set asks for a value.
 //  2. Safety is never negated: what a safety rule names must be known, also
 //     where the rule says not.
-//  3. One meaning: Cond.Holds over the bits of EvalUser and EvalRequest equals
+//  3. One meaning: Cond.Holds over the bits of EvalPage and EvalRequest equals
 //     [Tree.Naive] for every tree, person, request and time.
 //  4. Bits are stable: an atom keeps its bit from one Program to the next, and
 //     two Programs with one Rev have one layout.
-//  5. Never late: no atom changes between the time of EvalUser and the instant
-//     it returns.
+//  5. Never late: no atom of a page changes between the time of EvalPage and the
+//     instant the page names.
 //  6. The log is the truth: what is asked of events is answered as the whole log
 //     of the person would, to the millisecond inside the tail, by calendar day of
 //     the workspace beyond it, and not at all where neither reaches.
@@ -27,10 +27,10 @@
 //
 // Path: definition.Node → Parse → Tree → Builder.Cond → Cond; Builder.Program.
 //
-// Cost: Parse and Builder run at publish. EvalUser looks at every atom once
-// (about 0.1 µs each; one on events walks over the tail as far as its window
-// reaches, about 10 ns an event), EvalRequest likewise, Holds at a few words; none of them
-// allocates. A Program, a Tree and a Cond are immutable and may be read by any
+// Cost: Parse and Builder run at publish. EvalPage walks once over what is known
+// of the person and asks each attribute and tag the atoms about it, about 5 ns an
+// atom; one on events walks over the events of its name, about 10 ns an event.
+// Holds compares a few words. None of them allocates. A Program, a Tree and a Cond are immutable and may be read by any
 // number of goroutines; a Builder belongs to one.
 package rule
 
@@ -51,8 +51,10 @@ const (
 	MaxPatternSteps = 1_000   // instructions of a compiled regular expression
 	MaxMatched      = 4_096   // bytes of a value that matches looks at: a longer one does not match
 	MaxConjunctions = 64      // of one Cond
-	UserWords       = 8       // words of a person's row
-	MaxUserAtoms    = UserWords * 64
+	PageAtoms       = 512     // bits of one page of a person
+	PageWords       = storage.PageWords
+	MaxPages        = storage.MaxPages // 72 bytes a person and page in memory, when used
+	MaxUserAtoms    = MaxPages * PageAtoms
 	MaxRequestAtoms = 512
 )
 
@@ -61,9 +63,9 @@ var (
 	// ErrTooWide reports a tree whose request conditions multiply out to more
 	// than MaxConjunctions alternatives.
 	ErrTooWide = errors.New("rule too wide")
-	// ErrTooManyAtoms reports more than MaxUserAtoms different conditions on
-	// people, or more than MaxRequestAtoms on requests, in one Program. When the
-	// Builder continues a Program, NewLayout may still have room.
+	// ErrTooManyAtoms reports more than MaxUserAtoms (16,384) different conditions
+	// on people, or more than MaxRequestAtoms on requests, in one Program. When
+	// the Builder continues a Program, NewLayout may still have room.
 	ErrTooManyAtoms = errors.New("too many different conditions")
 )
 
@@ -130,6 +132,7 @@ type Who struct {
 
 	Tail     storage.Tail // what the person did
 	Activity storage.Activity
+	Scratch  *Scratch // nil: every atom on events reads the tail by itself
 }
 
 // ContextValue is one value of a request's context. Of two values of one key

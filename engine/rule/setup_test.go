@@ -119,11 +119,22 @@ func build(t testing.TB, previous *Program, trees ...*Tree) system {
 }
 
 // fresh judges everything anew.
-func (s *system) fresh(w *Who, ctx []ContextValue) (user [UserWords]uint64, request []uint64) {
-	s.program.EvalUser(w, 0, &user)
+func (s *system) fresh(w *Who, ctx []ContextValue) (user [PageWords]uint64, request []uint64) {
+	s.program.EvalUser(w, 0, user[:])
+	var again [PageWords]uint64 // over one reading of the tail
+	shared := *w
+	shared.Scratch = &Scratch{}
+	if s.program.EvalUser(&shared, 0, again[:]); again != user {
+		panic("one reading of the tail says something else")
+	}
 	request = make([]uint64, s.program.RequestWords)
 	s.program.EvalRequest(ctx, request)
 	return user, request
+}
+
+// rowOf is the row of a person of one page.
+func rowOf(user [PageWords]uint64, request []uint64) []uint64 {
+	return AppendRow(nil, user[:], 1, request)
 }
 
 // holds judges one tree by bits and by Naive, which must agree.
@@ -131,7 +142,7 @@ func holds(t testing.TB, tree *Tree, w *Who, ctx []ContextValue) bool {
 	t.Helper()
 	s := build(t, nil, tree)
 	user, request := s.fresh(w, ctx)
-	got, want := s.conds[0].Holds(&user, request), tree.Naive(w, ctx)
+	got, want := s.conds[0].Holds(rowOf(user, request)), tree.Naive(w, ctx)
 	if got != want {
 		t.Fatalf("%s: bits say %v, naive says %v", tree.Explain(nil, nil, ""), got, want)
 	}

@@ -35,9 +35,9 @@ func TestNextChange(t *testing.T) {
 		t.Helper()
 		who := &Who{Profile: people(t, patch)[0], Zone: zone(t, zoneName), Now: moment(t, now)}
 		s := build(t, nil, mustParse(t, rule))
-		var bits [UserWords]uint64
+		var bits [PageWords]uint64
 		got := "never"
-		if next := s.program.EvalUser(who, 0, &bits); next != math32 {
+		if next := s.program.EvalUser(who, 0, bits[:]); next != math32 {
 			got = time.Unix(int64(next), 0).In(who.Zone).Format(time.RFC3339)
 		}
 		if got != want {
@@ -149,14 +149,14 @@ func TestTurns(t *testing.T) {
 		}
 		for i, profile := range people(t, patches...) {
 			who := &Who{Profile: profile, Zone: z, Now: middle - dayMs*5/2}
-			var row [UserWords]uint64
-			next := s.program.EvalUser(who, 0, &row)
+			var row [PageWords]uint64
+			next := s.program.EvalUser(who, 0, row[:])
 			for ; who.Now < middle+dayMs*5/2; who.Now += 60_000 {
 				if seconds(who.Now) >= next {
-					next = s.program.EvalUser(who, s.program.Rev, &row)
+					next = s.program.EvalUser(who, s.program.Rev, row[:])
 				}
 				for k, tree := range trees {
-					if got, want := s.conds[k].Holds(&row, nil), tree.Naive(who, nil); got != want {
+					if got, want := s.conds[k].Holds(rowOf(row, nil)), tree.Naive(who, nil); got != want {
 						t.Fatalf("%s in %s at %s, person %d: %v, naive says %v", rules[k], zoneName,
 							time.UnixMilli(int64(who.Now)).In(z), i, got, want)
 					}

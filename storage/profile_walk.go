@@ -1,0 +1,53 @@
+package storage
+
+// AttrCursor walks over the attributes of a profile in rising ids. It is valid
+// as long as the profile.
+type AttrCursor struct {
+	ID Name
+
+	body []byte
+	next int
+	n    int
+}
+
+// Attrs begins a walk over the attributes. Cost: a few nanoseconds an attribute;
+// a value is decoded only when it is asked for. No allocation.
+func (p Profile) Attrs() AttrCursor {
+	b := p.body()
+	return AttrCursor{body: b, n: bodyAttrs(b)}
+}
+
+// Len returns the number of attributes.
+func (c *AttrCursor) Len() int { return c.n }
+
+// Next goes to the next attribute; false at the end.
+func (c *AttrCursor) Next() bool {
+	if c.next >= c.n {
+		return false
+	}
+	c.ID = Name(le32(c.body[personalHeader+c.next*attrSize:]) >> 8)
+	c.next++
+	return true
+}
+
+// Value returns the value of the attribute that Next went to. Value.Bytes is a
+// view.
+func (c *AttrCursor) Value() Value { return attrAt(c.body, c.next-1).Value }
+
+// TagCount returns the number of tags, those whose end has passed included.
+func (p Profile) TagCount() int { return p.tags() }
+
+// TagID returns the id of the i-th tag, in rising ids.
+func (p Profile) TagID(i int) Name { return Name(le32(p.tag(i))) }
+
+// TagAt returns the i-th tag.
+func (p Profile) TagAt(i int) TagValue {
+	t := p.tag(i)
+	return TagValue{Name(le32(t)), Name(le32(t[4:])), UnixSec(le32(t[8:]))}
+}
+
+// SegmentCount returns the number of static segments the person is in.
+func (p Profile) SegmentCount() int { return p.segments() }
+
+// SegmentAt returns the i-th of them, in rising ids.
+func (p Profile) SegmentAt(i int) Name { return p.segment(i) }
