@@ -49,6 +49,12 @@ func (e *Engine) swap(snap *Snapshot) error {
 	}
 	e.snap.Store(snap)
 	e.retrackAll()
+	for i := range e.store.Groups() {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		g.TrimPages(snap.Plan.Program.Pages())
+		g.Unlock()
+	}
 	return nil
 }
 

@@ -39,6 +39,15 @@ func seeds(t *testing.T, n int, f func(seed uint64)) {
 	}
 }
 
+// crowded is a plan whose first n bits are taken.
+func crowded(set *definition.Set, n int) *Plan {
+	b := rule.NewBuilder(nil)
+	for i := range n {
+		b.Consent(storage.Name(1_000_000+i), 0)
+	}
+	return &Plan{Program: b.Program(), Workspace: Workspace{Def: &set.Workspace}}
+}
+
 // TestEqualToModel (law 1 and 3): over random catalogues, people, requests,
 // confirms, releases, reactions and times Pick gives what the plain model
 // gives: picks, scores, keys, reasons and the trace.
@@ -50,6 +59,9 @@ func TestEqualToModel(t *testing.T) {
 		c := randomCatalogue(r)
 		c.fix()
 		w.plan = nil
+		if seed%3 == 0 { // the catalogue's bits lie on several pages
+			w.plan = crowded(c.set, 500+r.IntN(600))
+		}
 		if faults := w.compile(c.set, storage.UnixMsec(now)); len(faults) > 0 {
 			t.Fatalf("%+v", faults)
 		}

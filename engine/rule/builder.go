@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"tact/storage"
 )
@@ -94,9 +93,6 @@ func NewDraft(t *Tree) (*Draft, error) {
 	return out, nil
 }
 
-// mostCommon bounds the atoms that Groups puts aside as common to several groups.
-const mostCommon = 3 * PageAtoms / 4
-
 // Groups gives the atoms of drafts bits. The drafts of one group are read by one
 // decision: what many groups ask comes first, then each group goes on as few
 // pages as can be: on pages where others of its atoms are, else on the fullest
@@ -118,18 +114,19 @@ func (b *Builder) Groups(groups [][]*Draft) {
 		}
 	}
 	var common []compiled
+	taken := map[string]bool{}
 	for _, list := range atoms {
 		for _, c := range list {
-			if groupsOf[c.key] > 1 {
+			if groupsOf[c.key] > 1 && !taken[c.key] {
+				taken[c.key] = true
 				common = append(common, c)
 			}
 		}
 	}
 	slices.SortStableFunc(common, func(x, y compiled) int {
-		return cmp.Or(groupsOf[y.key]-groupsOf[x.key], strings.Compare(x.key, y.key))
+		return groupsOf[y.key] - groupsOf[x.key]
 	})
-	common = slices.CompactFunc(common, func(x, y compiled) bool { return x.key == y.key })
-	b.together(common[:min(len(common), mostCommon)])
+	b.together(common)
 	for _, list := range atoms {
 		b.together(list)
 	}
