@@ -170,7 +170,8 @@ func (x *Eligibility) forNobody() string {
 	q := x.question
 	q.Gates = 0
 	w := &x.work
-	stranger := decide.Person{Bits: &w.bits}
+	w.sizeBits(w.snap.Plan.Program)
+	stranger := decide.Person{Bits: w.bits}
 	at := decide.Moment{Ms: x.At, Instant: storage.Instant{Now: toSec(x.At)}}
 	v := w.snap.Plan.Judge(&q, &stranger, at, nil, &w.result)[0]
 	switch v.Reason {

@@ -27,7 +27,7 @@ type decideWork struct {
 	over    decide.Overlay
 	result  decide.Result
 	bits    []uint64 // of the person, page after page
-	pages   uint32   // of bits that mean something
+	pages   uint32   // of bits that are read
 	spare   storage.BitPage
 	values  values
 	id      []byte
@@ -393,6 +393,7 @@ func (e *Engine) pickLocked(
 			return id, err
 		}
 	}
+	w.pages = w.snap.Plan.Pages(w.slots)
 	if err := e.readPerson(req, w); err != nil {
 		return storage.DecisionID{}, err
 	}

@@ -54,13 +54,12 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 	return err
 }
 
-// readPerson fills w.person and brings the pages of predicate bits that the
-// request reads up to date.
+// readPerson fills w.person and brings the pages of predicate bits in w.pages up
+// to date.
 func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id}
 	home := w.snap.Plan.Workspace.Zone
 	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now, Scratch: &w.scratchTail}
-	w.pages = w.snap.Plan.Pages(w.slots)
 	if !w.known {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
 			w.person.Full = true

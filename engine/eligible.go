@@ -84,6 +84,7 @@ func (e *Engine) Eligibility(q *EligibilityQuery) (*Eligibility, error) {
 	}
 	x.question.Words, x.question.Context = w.words, w.context
 	x.req = DecideRequest{Mode: ModePreview} // the bits at x.At, kept nowhere
+	w.pages = w.snap.Plan.QuestionPages(&x.question)
 	x.single = x.question
 	x.single.Overlay = &x.full
 	return x, nil

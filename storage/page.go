@@ -78,7 +78,7 @@ func (g *Group) Page(o Ord, k int) *BitPage {
 	if p := g.mu.state.page(o, k); p != nil {
 		return p
 	}
-	if g.store.admitPerson() != nil {
+	if g.store.o.MemoryCap > 0 && g.store.admitPerson() != nil {
 		return nil
 	}
 	return g.mu.state.pages[k-1].place(o)

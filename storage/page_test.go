@@ -36,6 +36,7 @@ func TestPages(t *testing.T) {
 		t.Fatalf("%d bytes of pages after the trim", n)
 	}
 	s.o.MemoryCap = 1
+	g.bytes.Store(1)
 	if g.Page(ord, 9) != nil || g.Page(ord, 2) == nil {
 		t.Fatal("the memory cap does not hold for pages")
 	}

@@ -111,8 +111,8 @@ func (c *compiler) compile() {
 	c.caps()
 	c.experiments()
 	c.holdouts()
-	c.rules()
 	c.quietHours()
+	c.rules()
 	if len(c.faults) == 0 {
 		c.buildSlabs()
 		c.plan.indexPlaces()

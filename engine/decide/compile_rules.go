@@ -61,10 +61,8 @@ func (c *compiler) targeting() {
 		if tree == nil {
 			continue
 		}
-		if d := c.draft(&x.Def.Meta, tree, "targeting"); d != nil {
-			x.targeting, _ = c.builder.Finish(d)
-			x.always = x.targeting.Always()
-		}
+		x.targeting = c.cond(&x.Def.Meta, tree, "targeting")
+		x.always = x.targeting.Always()
 	}
 }
 
@@ -75,6 +73,15 @@ func (c *compiler) draft(m *definition.Meta, tree *rule.Tree, field string) *rul
 		c.fault(m, field, "%v", err)
 	}
 	return d
+}
+
+// cond compiles a condition that every placement reads.
+func (c *compiler) cond(m *definition.Meta, tree *rule.Tree, field string) rule.Cond {
+	var cond rule.Cond
+	if d := c.draft(m, tree, field); d != nil {
+		cond, _ = c.builder.Finish(d) // the compile ends with the builder's error
+	}
+	return cond
 }
 
 // gateBits gives the contact gates their bits, before the rules take them.
@@ -181,6 +188,9 @@ func (p *Plan) pagesOfSlab(s *slab) uint32 {
 	for _, e := range experiments {
 		pages |= p.Experiments[e].targeting.Pages()
 	}
+	for i := range p.Quiet {
+		pages |= p.Quiet[i].segment.Pages() | p.Quiet[i].known.Pages()
+	}
 	return pages
 }
 
@@ -204,5 +214,21 @@ func (p *Plan) Pages(slots []SlotRequest) uint32 {
 	return pages
 }
 
-// AllPages returns the set of all pages of a person's bits: what Judge reads.
-func (p *Plan) AllPages() uint32 { return uint32(1<<p.Program.Pages() - 1) }
+// QuestionPages returns the pages of a person's bits that Judge reads for a
+// question: of the others Person.Bits may hold anything. Cost: O(offers × places).
+func (p *Plan) QuestionPages(q *Question) uint32 {
+	pages := uint32(1)
+	for _, o := range q.Offers {
+		if o < 0 || int(o) >= len(p.Offers) {
+			continue
+		}
+		for _, at := range p.places[p.placesFrom[o]:p.placesFrom[o+1]] {
+			s := &p.slabs[at.slab]
+			pages |= s.pages | p.Placements[s.placement].pages
+		}
+	}
+	if q.Placement >= 0 {
+		pages |= p.Placements[q.Placement].pages
+	}
+	return pages
+}

@@ -84,7 +84,7 @@ func (p *Plan) indexPlaces() {
 //
 // It is as pure as Pick, and judges by the same gates. Totals that are full come
 // in the overlay: see AppendTotalKeys. Every verdict is error when who.Bits or
-// Words are too short. It reads every page of the person's bits.
+// Words are too short. It reads the pages of QuestionPages.
 //
 // Cost: for each offer and placement a few comparisons of words, and a look at
 // its caps when they are asked for; no allocation once dst and out have grown.
@@ -101,7 +101,7 @@ func (p *Plan) Judge(
 	}
 	w.asked = Request{Words: q.Words, Context: q.Context}
 	r := run{p: p, req: &w.asked, who: who, at: at, over: &w.judged, out: out}
-	ready := r.prepare(p.AllPages())
+	ready := r.prepare(uint32(1<<p.Program.Pages() - 1))
 	for _, o := range q.Offers {
 		switch {
 		case !ready || !r.valid(o):

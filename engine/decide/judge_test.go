@@ -97,6 +97,7 @@ func (s *session) judge(req *Request, over *Overlay, q Question) Verdict {
 	defer s.group.Unlock()
 	now := storage.UnixMsec(s.now)
 	who := s.person(s.f.id, now)
+	s.spoil(&who, s.plan.QuestionPages(&q))
 	q.Words, q.Context, q.Overlay = req.Words, req.Context, over
 	return s.plan.Judge(&q, &who, moment(now), nil, &s.out)[0]
 }

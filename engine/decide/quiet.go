@@ -141,8 +141,8 @@ func (q *Quiet) quietNow(at int64, zone *time.Location) bool {
 // A segment whose rule wants its values known (safety) also binds the people of
 // whom they are not: the doubt is for the person.
 func (r *run) bindsPerson(q *Quiet) bool {
-	return q.everybody || q.segment.Holds(r.who.Bits, r.req.Words) ||
-		q.hasKnown && !q.known.Holds(r.who.Bits, r.req.Words)
+	return q.everybody || q.segment.Holds(r.row) ||
+		q.hasKnown && !q.known.Holds(r.row)
 }
 
 // quiet judges the quiet hours of a candidate, each set once per Pick:

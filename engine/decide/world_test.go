@@ -153,6 +153,17 @@ func (w *world) person(id string, now storage.UnixMsec) Person {
 	return who
 }
 
+// spoil fills the pages of bits that nothing may read.
+func (w *world) spoil(who *Person, read uint32) {
+	for k := range w.plan.Program.Pages() {
+		if read&(1<<k) == 0 {
+			for i := range rule.PageWords {
+				who.Bits[k*rule.PageWords+i] = 0xAAAA_AAAA_AAAA_AAAA
+			}
+		}
+	}
+}
+
 func moment(now storage.UnixMsec) Moment {
 	return Moment{Ms: now, Instant: storage.Instant{Now: storage.UnixSec(now / 1000)}}
 }
@@ -165,6 +176,7 @@ func (w *world) pick(
 	w.group.Lock()
 	defer w.group.Unlock()
 	who := w.person(id, now)
+	w.spoil(&who, w.plan.Pages(req.Slots))
 	w.plan.Pick(req, &who, moment(now), over, &w.out)
 	if live {
 		for i := range w.out.Items {
