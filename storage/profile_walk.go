@@ -38,13 +38,10 @@ func (c *AttrCursor) Value() Value { return attrAt(c.body, c.next-1).Value }
 func (p Profile) TagCount() int { return p.tags() }
 
 // TagID returns the id of the i-th tag, in rising ids.
-func (p Profile) TagID(i int) Name { return Name(le32(p.tag(i))) }
+func (p Profile) TagID(i int) Name { return Name(le32(p.tag(i)) & nameMax) }
 
 // TagAt returns the i-th tag.
-func (p Profile) TagAt(i int) TagValue {
-	t := p.tag(i)
-	return TagValue{Name(le32(t)), Name(le32(t[4:])), UnixSec(le32(t[8:]))}
-}
+func (p Profile) TagAt(i int) TagValue { return tagOf(p.tag(i)) }
 
 // SegmentCount returns the number of static segments the person is in.
 func (p Profile) SegmentCount() int { return p.segments() }
