@@ -30,8 +30,9 @@
 // Cost: Parse and Builder run at publish. EvalPage walks once over what is known
 // of the person and asks each attribute and tag the atoms about it, about 5 ns an
 // atom; one on events walks over the events of its name, about 10 ns an event.
-// Holds compares a few words. None of them allocates. A Program, a Tree and a Cond are immutable and may be read by any
-// number of goroutines; a Builder belongs to one.
+// Holds compares a few words. None of them allocates. A Program, a Tree and a
+// Cond are immutable and may be read by any number of goroutines; a Builder
+// belongs to one.
 package rule
 
 import (
