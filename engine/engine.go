@@ -56,6 +56,7 @@ type Engine struct {
 	old      sync.Map   // revision number → *Snapshot, for previews and replays
 	stripes  stripes
 	track    tracking
+	fills    fills
 	visitors atomic.Int64
 	counters counters
 	tallies  []groupTally // by group
@@ -149,6 +150,7 @@ func (e *Engine) start() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	e.done.Go(func() { e.loop(ctx) })
+	e.fills.pending = true // perhaps: the loop looks
 	e.done.Go(func() { e.trackLoop(ctx) })
 	return nil
 }

@@ -89,44 +89,33 @@ func (e *Engine) resumeGrowth() error {
 
 func (e *Engine) appendCounts(dst []byte, now storage.UnixMsec, snap *Snapshot) []byte {
 	dst = binary.LittleEndian.AppendUint64(append(dst, growthFormat), uint64(now))
-	dst = binary.AppendUvarint(dst, uint64(len(snap.audience.Segments)))
+	var counts []uint64
 	for i := range snap.audience.Segments {
-		s := &snap.audience.Segments[i]
-		dst = binary.AppendUvarint(dst, uint64(s.Name))
-		dst = binary.AppendUvarint(dst, e.tracked(s.Name).count)
+		name := snap.audience.Segments[i].Name
+		if n, whole := e.trackedCount(name); whole {
+			counts = append(counts, uint64(name), n)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(counts)/2))
+	for _, n := range counts {
+		dst = binary.AppendUvarint(dst, n)
 	}
 	return dst
 }
 
-// trackedTotal is a tracked segment over all groups.
-type trackedTotal struct {
-	count  uint64
-	judged uint64 // people that its rule has judged; all of them when whole
-	people uint64
-	whole  bool
-}
-
-// tracked sums a tracked segment up. Cost: one lock a group.
-func (e *Engine) tracked(name storage.Name) trackedTotal {
-	sum := trackedTotal{whole: true}
+// trackedCount counts the members of a tracked segment. whole: its rule has
+// judged everybody. Cost: one lock a group.
+func (e *Engine) trackedCount(name storage.Name) (n uint64, whole bool) {
+	whole = true
 	for i := range e.track.groups {
 		g := e.store.Group(storage.GroupID(i))
 		g.Lock()
 		view, ok := g.Tracked(name)
-		people := uint64(g.Len())
-		judged := people
-		if !ok || view.Phase != storage.TrackWhole {
-			sum.whole, judged = false, 0
-			if s := &e.track.groups[i].sweep; s.active {
-				judged = uint64(s.cursor)
-			}
-		}
 		g.Unlock()
-		sum.count += uint64(view.Members)
-		sum.judged += judged
-		sum.people += people
+		n += uint64(view.Members)
+		whole = whole && ok && view.Phase == storage.TrackWhole
 	}
-	return sum
+	return n, whole
 }
 
 // eachSample calls f for every stored sample. list is what stands behind the
@@ -173,7 +162,8 @@ func countIn(list []byte, name storage.Name) (uint64, bool) {
 // Growth returns how the count of a tracked segment went, oldest first: a point
 // an hour for 31 days, or a point a day (of the workspace's zone) for 400 days.
 // Each is the count at the first look after the hour or the day began; one that
-// began while the server was down has its point late, or none.
+// began while the server was down has its point late, or none, and so has one that began before the
+// back-fill had ended.
 func (e *Engine) Growth(segment string, daily bool) ([]GrowthPoint, error) {
 	snap := e.snap.Load()
 	if err := snap.publishedSegment(segment); err != nil {

@@ -32,6 +32,9 @@ func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult 
 			}
 		}
 	}
+	// A fill under way must not be mixed with.
+	b.e.fills.mu.Lock()
+	defer b.e.fills.mu.Unlock()
 	var result LineResult
 	b.e.store.Together(func() {
 		for _, list := range lists {

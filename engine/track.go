@@ -426,6 +426,7 @@ func (e *Engine) trackPass(ctx context.Context) {
 		e.retrackAll()
 	}
 	e.sampleGrowth()
+	e.resumeFills()
 	for busy := true; busy && ctx.Err() == nil; {
 		busy = false
 		for i := range e.track.groups {
