@@ -26,6 +26,7 @@ type work struct {
 	event    engine.EventDoc
 	outcome  engine.OutcomeDoc
 	source   bodyReader
+	tag      tagUpload
 	rest     [2048]byte // what is read of a body only to get past it
 	body     []byte
 	reply    []byte

@@ -58,6 +58,11 @@ type lineReply struct {
 
 // ingestLines answers a body of many lines with one result a line.
 func (s *Server) ingestLines(r *request, k kind, key []byte) {
+	s.ingestBatch(r, k, key, s.engine.Begin())
+}
+
+// ingestBatch is ingestLines into a batch that was begun.
+func (s *Server) ingestBatch(r *request, k kind, key []byte, batch *engine.Batch) {
 	r.work.source = bodyReader{ctx: r.ctx}
 	body := &r.work.source
 	text, free, err := unpack(body, string(r.ctx.Request.Header.ContentEncoding()))
@@ -78,7 +83,7 @@ func (s *Server) ingestLines(r *request, k kind, key []byte) {
 	r.streams = true
 	l := &lines{
 		server: s, r: r, kind: k, key: append([]byte(nil), key...), body: body, text: text,
-		free: free, left: s.opts.UnpackedBytes, batch: s.engine.Begin(),
+		free: free, left: s.opts.UnpackedBytes, batch: batch,
 	}
 	r.ctx.SetContentType("application/x-ndjson")
 	r.ctx.Response.Header.Set("Tact-Durability", "strict")
@@ -280,6 +285,13 @@ func (l *lines) take(text []byte) {
 		})
 		return
 	}
+	if l.kind == kindTag && l.r.work.tag.columns == nil {
+		if err := l.r.work.tag.header(text); err.Code != "" {
+			l.reject(err)
+			l.stop()
+		}
+		return
+	}
 	var key []byte
 	if len(l.key) > 0 {
 		key = strconv.AppendInt(append(l.key, ':'), int64(l.line), 10)
@@ -294,6 +306,12 @@ func (l *lines) take(text []byte) {
 	}
 	l.group = append(l.group, out)
 	l.bytes += len(text)
+}
+
+// stop takes no further line: the rest of the body is read and left out.
+func (l *lines) stop() {
+	l.end = io.EOF
+	l.r.work.body, l.start = l.r.work.body[:0], 0
 }
 
 // reject answers the current line without applying anything.

@@ -32,7 +32,9 @@ func (s *Server) bodyConfig(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		string(path) == "/v1/eligibility:query", string(path) == "/v1/decide:batch",
 		bytes.HasPrefix(path, []byte("/v1/segments/")):
 		c.ReadTimeout, c.WriteTimeout = s.opts.UploadTimeout, s.opts.UploadTimeout
-	case isBulk(h.ContentType()):
+	case bytes.HasPrefix(path, []byte("/v1/tags/")) && !isCSV(h.ContentType()):
+		c.ReadTimeout, c.WriteTimeout = s.opts.UploadTimeout, s.opts.UploadTimeout
+	case isBulk(h.ContentType()), isCSV(h.ContentType()):
 		c.MaxRequestBodySize, c.ReadTimeout, c.WriteTimeout = 1, s.opts.BulkIdle, s.opts.BulkIdle
 	}
 	return c

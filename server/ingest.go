@@ -20,6 +20,7 @@ const (
 	kindUser kind = iota
 	kindEvent
 	kindOutcome
+	kindTag // of a CSV file
 )
 
 func (s *Server) users(r *request)    { s.ingest(r, kindUser) }
@@ -81,6 +82,8 @@ func (w *work) apply(b *engine.Batch, k kind, line, key []byte) (engine.LineResu
 			return engine.LineResult{Status: engine.LineRejected}, fault
 		}
 		return b.Event(&w.event), nil
+	case kindTag:
+		return w.tag.apply(b, line, key)
 	}
 	if fault := w.decoder.Outcome(line, &w.outcome); fault != nil {
 		return engine.LineResult{Status: engine.LineRejected}, fault
@@ -95,7 +98,7 @@ func (s *Server) idempotencyKey(r *request, k kind) ([]byte, bool) {
 	if n := len(key); n >= 2 && key[0] == '"' && key[n-1] == '"' {
 		key = key[1 : n-1]
 	}
-	if k != kindUser || len(key) == 0 {
+	if k != kindUser && k != kindTag || len(key) == 0 {
 		return nil, true
 	}
 	if len(key) > maxKey {

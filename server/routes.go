@@ -62,6 +62,12 @@ func Routes() []Route {
 			Method: "POST", Path: "/v1/segments/{id}/members", class: classBulk,
 			handle: (*Server).segmentMembers,
 		},
+		{
+			Method: "POST", Path: "/v1/tags/{id}/members", class: classBulk,
+			handle: (*Server).tagMembers,
+		},
+		{Method: "GET", Path: "/v1/tags", class: classQuick, handle: (*Server).tags},
+		{Method: "GET", Path: "/v1/tags/{id}", class: classQuick, handle: (*Server).tag},
 		{Method: "POST", Path: "/v1/definitions:check", class: classBulk, handle: (*Server).check},
 		{Method: "PUT", Path: "/v1/definitions", class: classBulk, handle: (*Server).publish},
 		{Method: "GET", Path: "/v1/definitions", class: classQuick, handle: (*Server).definitions},

@@ -1,6 +1,11 @@
 package wire
 
-import "tact/engine"
+import (
+	"maps"
+	"slices"
+
+	"tact/engine"
+)
 
 func (w *writer) userTags(u *engine.UserView) {
 	w.name("tags")
@@ -70,4 +75,90 @@ func (w *writer) tagHistory(u *engine.UserView) {
 		w.close('}')
 	}
 	w.close(']')
+}
+
+// AppendTagCounts appends {"tags": […]}, tiers behind the tags.
+func AppendTagCounts(dst []byte, all []engine.TagCount) []byte {
+	w := append(writer(dst), '{')
+	w.name("tags")
+	w.open('[')
+	for i := range all {
+		w.comma()
+		w.tagCount(&all[i])
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
+
+// AppendTagCount appends one tag with its holders.
+func AppendTagCount(dst []byte, c *engine.TagCount) []byte {
+	w := writer(dst)
+	w.tagCount(c)
+	return w
+}
+
+func (w *writer) tagCount(c *engine.TagCount) {
+	*w = append(*w, '{')
+	w.text("tag", c.Tag)
+	w.text("tier", c.Tier)
+	w.text("namespace", c.Namespace)
+	w.text("owner", c.Owner)
+	if any, ok := c.Description[""]; ok {
+		w.text("description", any)
+	} else if len(c.Description) > 0 {
+		w.name("description")
+		w.open('{')
+		for _, lang := range slices.Sorted(maps.Keys(c.Description)) {
+			w.text(lang, c.Description[lang])
+		}
+		w.close('}')
+	}
+	w.bool("declared", c.Declared)
+	if c.TTL > 0 {
+		w.int("ttl_seconds", c.TTL)
+	}
+	if len(c.Formerly) > 0 {
+		w.texts("formerly", c.Formerly)
+	}
+	w.int("holders", int64(c.Holders))
+	if len(c.Values) > 0 {
+		w.name("values")
+		w.open('[')
+		for _, v := range c.Values {
+			w.open('{')
+			w.text("value", v.Value)
+			w.int("holders", int64(v.Holders))
+			w.close('}')
+		}
+		w.close(']')
+	}
+	w.close('}')
+}
+
+// TagTally is what came of a bulk change of a tag. Errors names some of the
+// rejected; the Field of each is its place in the request.
+type TagTally struct {
+	Applied, Duplicates, Rejected uint64
+	Errors                        []LineError
+}
+
+// AppendTagTally appends {"applied", "duplicates", "rejected", "errors"}.
+func AppendTagTally(dst []byte, t *TagTally) []byte {
+	w := append(writer(dst), '{')
+	w.int("applied", int64(t.Applied))
+	w.int("duplicates", int64(t.Duplicates))
+	w.int("rejected", int64(t.Rejected))
+	w.name("errors")
+	w.open('[')
+	for i := range t.Errors {
+		w.open('{')
+		w.text("field", t.Errors[i].Field)
+		w.text("code", t.Errors[i].Code)
+		w.text("detail", t.Errors[i].Detail)
+		w.close('}')
+	}
+	w.close(']')
+	w.close('}')
+	return w
 }
