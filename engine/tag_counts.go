@@ -156,5 +156,3 @@ func (e *Engine) TagCount(name []byte) (TagCount, error) {
 		Detail: fmt.Sprintf("no tag %q%s", name, suggestion(string(name), names)),
 	}
 }
-
-func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"tact/storage"
@@ -28,7 +30,7 @@ func (b *Batch) TagChange(doc *TagDoc, clear bool) (*TagChange, error) {
 		return nil, &Problem{
 			Class: ProblemMissing, Code: "unknown_tag", Field: "tag",
 			Detail: fmt.Sprintf("no tag %q is published%s", doc.Name,
-				suggestion(string(doc.Name), keysOf(b.snap.tags))),
+				suggestion(string(doc.Name), slices.Collect(maps.Keys(b.snap.tags)))),
 		}
 	}
 	c := &TagChange{schema: schema, declared: true, doc: *doc}
