@@ -110,8 +110,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return wrongUse(cmd, err)
 	})
-	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newDoctor(),
-		newLoadtest(), newTop(), newVersion())
+	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newQuery(),
+		newExport(), newDoctor(), newLoadtest(), newTop(), newVersion())
 	return root
 }
 

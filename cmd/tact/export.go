@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tact/server/client"
+)
+
+func newExport() *cobra.Command {
+	var (
+		server  remote
+		people  who
+		options client.ExportOptions
+		user    string
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody FILE",
+		Short: "Write the people of a rule, a segment or an offer to a file",
+		Long: "export writes people with chosen attributes and tags to FILE as ndjson, csv or\n" +
+			"parquet, or their ordinals as a roaring bitmap. The file is FILE.part until it is\n" +
+			"complete. ndjson and csv go on where they stopped after a broken connection, and when\n" +
+			"the same command is given again within 15 minutes; parquet and roaring are fetched\n" +
+			"again, for the same people.",
+		Args: usage(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if user != "" {
+				return wrongUse(cmd, errors.New(
+					"--user: the export of everything kept of one person is not supported yet"))
+			}
+			if len(args) != 1 {
+				return wrongUse(cmd, errors.New("name the file to write"))
+			}
+			options.Path = args[0]
+			if options.Query, err = people.read(cmd); err != nil {
+				return err
+			}
+			if options.Query.Format, err = fileFormat(cmd, options.Query.Format, args[0]); err != nil {
+				return err
+			}
+			c, err := server.client()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return runExport(cmd, c, options, asJSON)
+		},
+	}
+	server.flags(cmd)
+	people.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&people.query.Format, "format", "",
+		"ndjson, csv, parquet or roaring (default: what FILE ends in)")
+	f.StringVar(&user, "user", "", "one person: not supported yet")
+	f.BoolVar(&options.Restart, "restart", false, "forget an interrupted export to FILE")
+	f.BoolVar(&asJSON, "json", false, "one line of JSON")
+	return cmd
+}
+
+// fileFormat is the format asked for, else what the name of the file says.
+func fileFormat(cmd *cobra.Command, format, path string) (string, error) {
+	if format == "" {
+		format = strings.TrimPrefix(filepath.Ext(path), ".")
+	}
+	switch format {
+	case "ndjson", "csv", "parquet", "roaring":
+		return format, nil
+	}
+	return "", wrongUse(cmd, errors.New("--format must be ndjson, csv, parquet or roaring"))
+}
+
+func runExport(
+	cmd *cobra.Command, c *client.Client, o client.ExportOptions, asJSON bool,
+) error {
+	what := "people"
+	if o.Query.Format == "parquet" || o.Query.Format == "roaring" {
+		what = "bytes"
+	}
+	var bar *progress
+	o.Progress = func(done, total int64) {
+		if bar == nil {
+			bar = newProgress(cmd.ErrOrStderr(), what, total)
+		}
+		bar.at(done)
+	}
+	done, err := c.Export(cmd.Context(), o)
+	if bar != nil {
+		bar.end()
+	}
+	if err != nil {
+		return remoteError(cmd.Context(), fmt.Errorf("export to %s: %w", o.Path, err))
+	}
+	if asJSON {
+		return writeJSON(cmd.OutOrStdout(), map[string]any{
+			"file": o.Path, "users": done.Users, "bytes": done.Bytes, "resumed_at": done.Resumed,
+			"at": done.Head.At, "config_version": done.Head.Revision,
+			"ordinals": done.Head.Ordinals, "reason": done.Head.Reason,
+		})
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of revision %d at %s in %s (%s bytes)%s\n",
+		noun(done.Users), done.Head.Revision, done.Head.At.Format("2006-01-02T15:04:05.000Z"),
+		o.Path, grouped(done.Bytes), because(done.Head.Reason))
+	return err
+}
