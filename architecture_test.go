@@ -52,7 +52,7 @@ func mayImport() map[string][]string {
 		"server/wire":     {"engine", "engine/definition"},
 		"server/client":   {},
 		"server":          {"engine", "engine/definition", "server/wire"},
-		"bench":           {"bench/script", "bench/synth", "engine", "engine/definition"},
+		"bench":           {"bench/script", "bench/synth", "engine", "engine/definition", "server/wire"},
 		"bench/script":    {"bench/synth", "engine", "engine/definition"},
 		"bench/synth":     {"engine", "engine/definition", "storage"},
 		"bench/hillstrom": {"server/client"},

@@ -111,7 +111,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		return wrongUse(cmd, err)
 	})
 	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newQuery(),
-		newExport(), newDoctor(), newLoadtest(), newTop(), newVersion())
+		newExport(), newDoctor(), newLoadtest(), newBench(), newTop(), newVersion())
 	return root
 }
 

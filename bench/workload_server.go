@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+
+	"tact/bench/synth"
+	"tact/engine"
+)
+
+// overHTTP compares the processor time of the server with that of a bare one
+// whose replies have the same size.
+type overHTTP struct{ connections int }
+
+// waiting is the share of decisions over HTTP that use a cap.
+const waiting = 0.1
+
+func (h overHTTP) ready(w *world) (*trial, error) {
+	o := w.options
+	if o.Server == nil || o.Floor == nil {
+		return missing("µs", "no way to start a server was given"), nil
+	}
+	if err := w.serve(); err != nil {
+		return nil, err
+	}
+	size, err := w.warm(w.server)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := o.Floor(w.ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	w.later(func() { _ = floor.Stop() })
+	t := &trial{clock: clockChild, scale: 1e6, figure: Figure{
+		Unit: "µs", Reference: "bare fasthttp, replies of the same size",
+		Target: &Target{"P1: ≥ 90 % is ≤ 1.11", 1 / 0.9},
+		Conditions: map[string]string{
+			"connections": strconv.Itoa(h.connections), "reply, bytes": strconv.Itoa(size),
+			"people": strconv.Itoa(o.Users), "offers": "1000", "caps": "10, one of them used by a tenth",
+			"client": "on the same processors", "asked for": strconv.Itoa(w.cold()),
+		},
+	}}
+	t.child.own, t.child.reference = w.server.PID, floor.PID
+	t.own = w.asker(w.server, h.connections)
+	t.reference = w.asker(floor, h.connections)
+	return t, nil
+}
+
+// serve closes the store and starts the server on it, once.
+func (w *world) serve() (err error) {
+	if w.server != nil {
+		return nil
+	}
+	shown := catalogue{offers: 1000, placements: 16, caps: 9, reserve: true}
+	if err := w.publish(shown); err != nil {
+		return err
+	}
+	if err := w.engine.Close(); err != nil {
+		return err
+	}
+	w.engine = nil
+	w.server, err = w.options.Server(w.ctx, w.folder)
+	return err
+}
+
+// asker sends live decisions over connections, each waiting for its answer.
+func (w *world) asker(p *Process, connections int) side {
+	turn := uint64(0)
+	return func(n int) (float64, error) {
+		turn++
+		client := &fasthttp.HostClient{Addr: p.Address, MaxConns: connections}
+		defer client.CloseIdleConnections()
+		each := max(n/connections, 1)
+		errs := make([]error, connections)
+		var all sync.WaitGroup
+		for k := range connections {
+			all.Go(func() {
+				random := rand.New(rand.NewPCG(turn, uint64(k)))
+				errs[k] = w.ask(client, p, random, each)
+			})
+		}
+		all.Wait()
+		return float64(each * connections), first(errs)
+	}
+}
+
+// ask sends n decisions, one behind the other.
+func (w *world) ask(client *fasthttp.HostClient, p *Process, random *rand.Rand, n int) error {
+	req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(res)
+	header(req, p)
+	var body []byte
+	for range n {
+		body = w.body(body[:0], random, random.IntN(w.cold()))
+		req.SetBodyRaw(body)
+		if err := client.Do(req, res); err != nil {
+			return err
+		}
+		if res.StatusCode() != fasthttp.StatusOK {
+			return fmt.Errorf("status %d: %s", res.StatusCode(), res.Body())
+		}
+	}
+	return nil
+}
+
+func header(req *fasthttp.Request, p *Process) {
+	req.SetRequestURI("http://" + p.Address + "/v1/decide")
+	req.Header.SetMethod(fasthttp.MethodPost)
+	req.Header.SetContentType("application/json")
+	req.Header.Set("Authorization", "Bearer "+p.Key)
+}
+
+func (w *world) body(dst []byte, random *rand.Rand, person int) []byte {
+	place := 1 + random.IntN(15)
+	if random.Float64() < waiting {
+		place = 0
+	}
+	dst = append(dst, `{"user":{"user_id":"`...)
+	dst = synth.AppendUserID(dst, person)
+	dst = append(dst, `"},"placements":[{"key":"p","placement_id":"`...)
+	dst = append(dst, placeID(place)...)
+	return append(dst, `"}]}`...)
+}
+
+// warm asks for every person once and gives the mean size of a reply.
+func (w *world) warm(p *Process) (int, error) {
+	people := w.cold()
+	const workers = 32
+	client := &fasthttp.HostClient{Addr: p.Address, MaxConns: workers}
+	defer client.CloseIdleConnections()
+	sizes, errs := make([]int, workers), make([]error, workers)
+	var all sync.WaitGroup
+	for k := range workers {
+		all.Go(func() {
+			req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+			defer fasthttp.ReleaseRequest(req)
+			defer fasthttp.ReleaseResponse(res)
+			header(req, p)
+			random := rand.New(rand.NewPCG(7, uint64(k)))
+			for person := k; person < people && errs[k] == nil; person += workers {
+				req.SetBodyRaw(w.body(nil, random, person))
+				if errs[k] = client.Do(req, res); errs[k] == nil && res.StatusCode() != 200 {
+					errs[k] = fmt.Errorf("status %d: %s", res.StatusCode(), res.Body())
+				}
+				sizes[k] += len(res.Body())
+			}
+		})
+	}
+	all.Wait()
+	sum := 0
+	for _, n := range sizes {
+		sum += n
+	}
+	return sum / people, first(errs)
+}
+
+// first gives one of the errors: connections that fail do so for one reason.
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startUp opens the store again and again, against a direct read of its bytes.
+func startUp(w *world) (*trial, error) {
+	if w.server != nil {
+		if err := w.server.Stop(); err != nil {
+			return nil, err
+		}
+		w.server = nil
+	}
+	request := decideTrial{shown: catalogue{placements: 16}}.requests(w, 1)
+	var dec engine.Decision
+	var total int64
+	direct := true
+	t := &trial{clock: clockWall, scale: 1, fixed: true, figure: Figure{
+		Unit: "s", Reference: "reading the same bytes with direct I/O",
+		Target: &Target{"P10: ≤ 1.5 × (first landing ≤ 4 ×)", 4},
+		Conditions: map[string]string{
+			"people": strconv.Itoa(w.options.Users), "events": strconv.Itoa(w.events),
+		},
+	}}
+	t.between = func() error {
+		if w.engine != nil {
+			if err := w.engine.Close(); err != nil {
+				return err
+			}
+			w.engine = nil
+		}
+		return dropCache(w.storeFolder())
+	}
+	t.own = func(int) (_ float64, err error) {
+		if w.engine != nil {
+			return 0, errors.New("the store is open")
+		}
+		if w.engine, err = engine.Open(w.storeFolder(), engine.Options{}); err != nil {
+			return 0, err
+		}
+		return 1, w.engine.Decide(&request[0], &dec)
+	}
+	t.reference = func(int) (_ float64, err error) {
+		total, direct, err = readDirect(w.storeFolder())
+		return 1, err
+	}
+	t.gather = func(f *Figure) {
+		f.Conditions["bytes of the store"] = strconv.FormatInt(total, 10)
+		if !direct {
+			f.Missing = "this file system refuses direct I/O"
+		}
+	}
+	return t, nil
+}

@@ -1,0 +1,236 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tact/bench/synth"
+	"tact/engine"
+	"tact/engine/definition"
+)
+
+// The size of an event on its way into the log, about.
+const eventBytes = 100
+
+// ingestBatch is how many events become durable together.
+const ingestBatch = 4096
+
+// events makes events nobody has sent before.
+type events struct {
+	random *rand.Rand
+	users  int
+	serial *atomic.Int64
+	doc    engine.EventDoc
+	number []byte
+}
+
+func (w *world) newEvents(stream uint64) *events {
+	return &events{
+		random: rand.New(rand.NewPCG(w.options.Seed, 100+stream)),
+		users:  w.options.Users, serial: &w.serial,
+	}
+}
+
+// next makes an event that happens when it is received.
+func (v *events) next() *engine.EventDoc {
+	d := &v.doc
+	d.EventID = strconv.AppendInt(append(d.EventID[:0], "bench-"...), v.serial.Add(1), 10)
+	d.UserID = synth.AppendUserID(d.UserID[:0], v.random.IntN(v.users))
+	d.Event = strconv.AppendInt(append(d.Event[:0], "event_"...), int64(v.random.IntN(8)), 10)
+	v.number = strconv.AppendInt(v.number[:0], int64(v.random.IntN(100_000)), 10)
+	d.Properties = append(d.Properties[:0], engine.NamedValue{
+		Name: []byte("amount"), Value: engine.RawValue{Kind: engine.RawNumber, Text: v.number},
+	})
+	return d
+}
+
+// ingestBatched takes in batches against a bare log that syncs as many records.
+func ingestBatched(w *world) (*trial, error) {
+	log, err := newAppendLog(w.folder, ingestBatch, eventBytes)
+	if err != nil {
+		return nil, err
+	}
+	w.later(log.close)
+	source := w.newEvents(1)
+	t := &trial{clock: clockProcess, figure: Figure{
+		Unit: "ns", Reference: "bare append log with fdatasync",
+		Target: &Target{"P8: ≥ 40 % of a bare log is ≤ 2.5", 2.5},
+		Conditions: map[string]string{
+			"events a batch":           strconv.Itoa(ingestBatch),
+			"record of the log, bytes": strconv.Itoa(eventBytes),
+			"people":                   strconv.Itoa(w.options.Users),
+		},
+	}}
+	t.own = func(n int) (float64, error) { return w.ingest(source, max(n, ingestBatch)) }
+	t.reference = log.run
+	return t, nil
+}
+
+// ingest takes n events in, batch by batch.
+func (w *world) ingest(source *events, n int) (float64, error) {
+	b := w.engine.Begin()
+	done := 0
+	for done < n {
+		for range ingestBatch {
+			if r := b.Event(source.next()); r.Err != nil {
+				return 0, r.Err
+			}
+		}
+		if err := b.Commit(time.Minute); err != nil {
+			return 0, err
+		}
+		done += ingestBatch
+	}
+	return float64(done), nil
+}
+
+// ingestSingle waits for each event, against fdatasync of one record: both by the
+// wall, since both wait.
+func ingestSingle(w *world) (*trial, error) {
+	log, err := newAppendLog(w.folder, 1, eventBytes)
+	if err != nil {
+		return nil, err
+	}
+	w.later(log.close)
+	source := w.newEvents(2)
+	t := &trial{clock: clockWall, scale: 1e6, figure: Figure{
+		Unit: "µs", Reference: "append of one record with fdatasync",
+		Target:     &Target{"P8: ≤ 1.3 × fdatasync", 1.3},
+		Conditions: map[string]string{"people": strconv.Itoa(w.options.Users), "callers": "1"},
+	}}
+	t.own = func(n int) (float64, error) {
+		b := w.engine.Begin()
+		for range n {
+			if r := b.Event(source.next()); r.Err != nil {
+				return 0, r.Err
+			}
+			if err := b.Commit(time.Minute); err != nil {
+				return 0, err
+			}
+		}
+		return float64(n), nil
+	}
+	t.reference = log.run
+	return t, nil
+}
+
+// underIngest measures decisions, by thread time, with and without a batch loader
+// beside them.
+func underIngest(w *world) (*trial, error) {
+	d := decideTrial{shown: catalogue{offers: 1000, placements: 16}}
+	if err := w.publish(d.shown); err != nil {
+		return nil, err
+	}
+	set := d.requests(w, w.cold())
+	quiet := decider(w.engine, set)
+	t := &trial{clock: clockThread, warm: 2 * w.cold(), figure: Figure{
+		Unit: "ns", Reference: "the same without ingest",
+		Conditions: map[string]string{"people": strconv.Itoa(w.options.Users), "loaders": "1"},
+	}}
+	t.own = func(n int) (float64, error) {
+		source := w.newEvents(3)
+		var stop atomic.Bool
+		var loader sync.WaitGroup
+		var failed error
+		loader.Go(func() {
+			for !stop.Load() && failed == nil {
+				_, failed = w.ingest(source, ingestBatch)
+			}
+		})
+		ops, err := quiet(n)
+		stop.Store(true)
+		loader.Wait()
+		return ops, errors.Join(err, failed)
+	}
+	t.reference = quiet
+	return t, nil
+}
+
+// publishKnown changes a lever: conditions stay, so decisions see it with the swap.
+func publishKnown(w *world) (*trial, error) {
+	serial := 0
+	return w.publishing(&Target{"P13: ≤ 100 ms", 100}, func() catalogueEdit {
+		serial++
+		return catalogueEdit{lever: fmt.Sprintf("1.%d", serial%9+1), serial: serial}
+	})
+}
+
+// publishNew adds a condition with each publish.
+func publishNew(w *world) (*trial, error) {
+	serial := 0
+	return w.publishing(nil, func() catalogueEdit {
+		serial++
+		return catalogueEdit{bound: 100 + serial, serial: serial}
+	})
+}
+
+// catalogueEdit is one small change of the published files.
+type catalogueEdit struct {
+	lever  string
+	bound  int
+	serial int
+}
+
+// publishing measures from the call to a decision that sees the revision.
+func (w *world) publishing(target *Target, next func() catalogueEdit) (*trial, error) {
+	base := catalogue{offers: 1000, placements: 16}
+	request := decideTrial{shown: base}.requests(w, 1)
+	var dec engine.Decision
+	t := &trial{clock: clockWall, scale: 1e3, fixed: true, warm: 1, figure: Figure{
+		Unit: "ms", Target: target,
+		Conditions: map[string]string{"people": strconv.Itoa(w.options.Users), "offers": "1000"},
+	}}
+	t.own = func(int) (float64, error) {
+		edit := next()
+		files := base.files()
+		content := fmt.Sprintf("kind: offer\nid: extra\ngroup: place_0\nmessage_class: marketing\n"+
+			"lever: %s\neligibility: {attribute: int_0, gte: %d}\n"+
+			"treatments: [{id: a, channel: web, placements: [place_0], "+
+			"content: {type: json, body: {n: %d}}}]\n",
+			orDefault(edit.lever, "1"), orDefault(edit.bound, 100), edit.serial)
+		files = append(files, definition.File{Name: "extra.yaml", Content: []byte(content)})
+		view, faults, _, err := w.engine.Publish(files, "bench", "", 0)
+		if err != nil || len(faults) > 0 {
+			return 0, errors.Join(err, fmt.Errorf("publish: %d faults", len(faults)))
+		}
+		w.shown = catalogue{} // not what a catalogue says
+		if err := w.engine.Decide(&request[0], &dec); err != nil {
+			return 0, err
+		}
+		if dec.Revision != view.Number {
+			return 0, fmt.Errorf("decided by revision %d after %d was published", dec.Revision, view.Number)
+		}
+		return 1, nil
+	}
+	return t, nil
+}
+
+func orDefault[T comparable](v, d T) T {
+	var zero T
+	if v == zero {
+		return d
+	}
+	return v
+}
+
+// fullGC collects with everything resident: processor time of one cycle.
+func fullGC(w *world) (*trial, error) {
+	runtime.GC()
+	t := &trial{clock: clockProcess, scale: 1e3, fixed: true, figure: Figure{
+		Unit: "ms", Target: &Target{"P11: ≤ 5 ms", 5},
+		Conditions: map[string]string{
+			"people": strconv.Itoa(w.options.Users), "counted": "the whole process, reading of it included",
+		},
+	}}
+	t.own = func(int) (float64, error) {
+		runtime.GC()
+		return 1, nil
+	}
+	return t, nil
+}
