@@ -92,10 +92,9 @@ func (e *Engine) tokens(w *decideWork, out *Decision) {
 			Placement: w.snap.Plan.Placements[w.slots[w.result.Items[i].Slot].Placement].Name,
 			Channel:   item.Channel, Class: item.Class, Life: item.Life, Reservation: item.Reservation,
 			Fallback: w.result.Items[i].Fallback,
-			Identity: w.person.IdentityKey, Device: w.person.DeviceKey,
 		}
 		for _, a := range w.result.Assignments {
-			if t.NVariants == t.maxVariants() {
+			if t.NVariants == tokenMaxVariants {
 				out.Degraded = append(out.Degraded, "assignments_cut")
 				break
 			}
@@ -178,7 +177,6 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	}
 	w.now = decidedAt(&id)
 	w.waits = false
-	w.person.IdentityKey, w.person.DeviceKey = w.record.Identity, w.record.Device
 	if err := w.resultOf(&w.record); err != nil {
 		return err
 	}

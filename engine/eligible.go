@@ -167,18 +167,12 @@ func (x *Eligibility) judgeLocked(g *storage.Group, ord storage.Ord) error {
 // soldOut looks at the totals of an offer that may be given otherwise, and keeps
 // the full ones for its second judgement.
 func (x *Eligibility) soldOut(v *decide.Verdict) bool {
-	x.full.FullTotals, x.full.FullUntil = x.full.FullTotals[:0], x.full.FullUntil[:0]
+	x.full.FullTotals = x.full.FullTotals[:0]
 	snap, totals := x.work.snap, x.e.store.Totals()
 	x.totals = snap.Plan.AppendTotalKeys(x.totals[:0], v, x.At)
 	for _, k := range x.totals {
-		limit, since := snap.Plan.TotalRule(k.Key.Cap, x.At)
-		if totals.UsedSince(k.Key, since) >= limit {
-			until := storage.UnixSec(0)
-			if frees, ok := totals.Frees(k.Key, limit); ok && frees >= since {
-				until = snap.Plan.TotalFree(k.Key.Cap, x.At, frees)
-			}
+		if totals.Used(k.Key, k.Window) >= snap.totalLimit(k.Key.Cap) {
 			x.full.FullTotals = append(x.full.FullTotals, k.Key)
-			x.full.FullUntil = append(x.full.FullUntil, until)
 		}
 	}
 	return len(x.full.FullTotals) > 0

@@ -200,14 +200,13 @@ func (b *Batch) locate(doc *OutcomeDoc, t *token) error {
 		return err
 	}
 	t.Person = storage.PersonRef{Group: t.Decision.Group(), Ord: ord}
-	t.Identity, t.Device = r.Identity, r.Device
 	return b.choose(doc, &r, t)
 }
 
 // choose finds the item of a record that an outcome is about: by the caller's
 // placement key and the offer where there are several.
 func (b *Batch) choose(doc *OutcomeDoc, r *record, t *token) error {
-	for _, v := range r.Variants[:min(len(r.Variants), t.maxVariants())] {
+	for _, v := range r.Variants[:min(len(r.Variants), tokenMaxVariants)] {
 		t.Variants[t.NVariants] = v
 		t.NVariants++
 	}
@@ -244,15 +243,12 @@ func (b *Batch) applyOutcome(
 	g *storage.Group, doc *OutcomeDoc, t *token, names outcomeWords, key uint64,
 ) LineResult {
 	ord := b.personOf(g, t)
-	countOn, custom := b.counted(doc.Outcome)
+	countOn := outcomeOf(doc.Outcome)
 	var flags LineFlags
 	var err error
-	if ord != storage.NoOrd {
-		err = b.seed(g, ord)
-	}
-	if err == nil && t.Offer != 0 && !t.Fallback {
+	if t.Offer != 0 && !t.Fallback {
 		now := b.e.clock.Now()
-		f := fact{group: g, ord: ord, token: t, on: countOn, custom: custom}
+		f := fact{group: g, ord: ord, token: t, on: countOn}
 		f.at, _ = clampEventTime(doc.OccurredAt, now)
 		f.at = min(max(f.at, decidedAt(&t.Decision)), now)
 		switch {
@@ -295,34 +291,6 @@ type fact struct {
 	token *token
 	on    definition.CountOn
 	at    storage.UnixMsec // between the decision and now
-
-	custom storage.Name // DictEvent, with CountCustom
-}
-
-// counted tells what caps count of an outcome: a declared event that some cap
-// counts may be reported as an outcome of an item too.
-func (b *Batch) counted(outcome []byte) (definition.CountOn, storage.Name) {
-	if on := outcomeOf(outcome); on != 0 {
-		return on, 0
-	}
-	if event, ok := b.snap.counted[string(outcome)]; ok {
-		return definition.CountCustom, event
-	}
-	return 0, 0
-}
-
-// decideFact is the fact as the plan sees it; false when its offer is gone.
-func (b *Batch) decideFact(f *fact) (decide.Fact, bool) {
-	offer, placement, ok := b.placeOf(f.token)
-	out := decide.Fact{
-		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
-		CountOn: f.on, Custom: f.custom, At: f.at,
-		IdentityKey: f.token.Identity, DeviceKey: f.token.Device,
-	}
-	if f.ord != storage.NoOrd {
-		out.Zone = b.e.zone(f.group.Row(f.ord).Zone)
-	}
-	return out, ok
 }
 
 // confirm appends the confirm of the fact's reservation. once, when not 0, is
@@ -395,11 +363,14 @@ func holdsContact(held storage.Held, on definition.CountOn) bool {
 // ungranted counts a contact whose reservation has gone: it happened, so it is
 // a use, whatever the caps say (facts are counted).
 func (b *Batch) ungranted(f *fact, once uint64) error {
-	of, ok := b.decideFact(f)
+	offer, placement, ok := b.placeOf(f.token)
 	if !ok {
 		return nil
 	}
-	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
+	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], decide.Fact{
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, At: f.at, Late: true,
+	})
 	for i := range b.keys {
 		if k := &b.keys[i]; k.Total {
 			b.e.store.Totals().Force(k.Key, k.Window)
@@ -424,7 +395,7 @@ func (b *Batch) placeOf(t *token) (offer, placement int32, ok bool) {
 // reaction counts a click, accept, convert … The accept of an offer with stock
 // takes a unit, or is refused. Of a person without a row only totals count.
 func (b *Batch) reaction(f *fact) error {
-	of, ok := b.decideFact(f)
+	offer, placement, ok := b.placeOf(f.token)
 	if !ok {
 		return nil
 	}
@@ -438,8 +409,10 @@ func (b *Batch) reaction(f *fact) error {
 	once := b.onceKey(f.token, f.on)
 	_, counted := f.group.SeenDedup(once)
 	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
-	of.Late = !holds && !counted
-	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
+	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], decide.Fact{
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, At: f.at, Late: !holds && !counted,
+	})
 	if f.ord == storage.NoOrd {
 		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
 	}
@@ -463,11 +436,8 @@ func (b *Batch) reaction(f *fact) error {
 func (b *Batch) takeStock() error {
 	for i := range b.keys {
 		k := &b.keys[i]
-		if !k.Total {
-			continue
-		}
-		limit, since := b.snap.Plan.TotalRule(k.Key.Cap, b.e.clock.Now())
-		if b.e.store.Totals().TakeSince(k.Key, k.Window, since, limit) {
+		limit := b.snap.totalLimit(k.Key.Cap)
+		if !k.Total || b.e.store.Totals().Take(k.Key, k.Window, limit) {
 			continue
 		}
 		b.giveStock(i)

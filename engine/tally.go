@@ -142,6 +142,7 @@ func writeParts(w io.Writer, b *storage.StateBytes) {
 		{"index", b.Index},
 		{"identities", b.Identities},
 		{"bitmaps", b.Bitmaps},
+		{"population", b.Population},
 		{"stats", b.Stats},
 		{"dedup", b.Dedup},
 	} {

@@ -66,6 +66,9 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	case r.Flags&rowLoaded != 0 && r.LastFrame >= frame:
 		return nil
 	}
+	if len(s.views) > 0 && e.changesPerson() {
+		s.preserve(e.Ord)
+	}
 	if err := s.applyRow(frame, r, e); err != nil {
 		return err
 	}
@@ -73,6 +76,15 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 		r.LastSeen = max(r.LastSeen, secondOf(e.Time))
 	}
 	return nil
+}
+
+// changesPerson says that an effect may change what rules read.
+func (e *Effect) changesPerson() bool {
+	switch e.Kind {
+	case EffectPatch, EffectEvent, EffectOutcome, EffectForget:
+		return true
+	}
+	return false
 }
 
 func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
@@ -118,8 +130,8 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 	if e.DedupKey != 0 {
 		s.dedup.add(e.Time, e.DedupKey, e.DedupBody)
 	}
-	for i := range s.edit.confirmed {
-		s.share.confirm(&s.edit.confirmed[i])
+	for _, k := range s.edit.confirmed {
+		s.share.confirmed[TotalKey{k.Key, k.Window}]++
 	}
 	switch e.Kind {
 	case EffectTime:
@@ -181,6 +193,8 @@ func (s *state) create(frame uint64, e *Effect) error {
 	if c.Visitor {
 		fresh.Flags |= RowVisitor
 		s.visitors++
+	} else {
+		s.indexes.join(e.Ord)
 	}
 	*r = fresh
 	s.people++
@@ -219,11 +233,13 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 	if unchanged && (r.Flags&RowVisitor == 0 || e.Patch.TagsExpire) {
 		return nil
 	}
+	s.indexes.patching(e.Patch, Profile{s.slab.get(r.profile)})
 	ref, err := s.slab.put(r.profile, s.scratch)
 	if err != nil {
 		return err
 	}
 	r.profile = ref
+	s.indexes.patched(e.Ord, Profile{s.slab.get(ref)})
 	r.Zone = uint16(d.zone)
 	r.Flags &^= RowWithdrawn
 	if d.withdrawn() {
@@ -257,6 +273,7 @@ func (s *state) rebit(o Ord) {
 			s.hold(&d.tags[i], o)
 		}
 	}
+	s.indexes.retag(o, d.oldTags, d.tags)
 	for _, n := range d.oldSegments {
 		if _, kept := slices.BinarySearch(d.segments, n); !kept {
 			s.segments.remove(n, o)
@@ -283,6 +300,7 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 	}
 	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
 	s.noteEvent(e.Ord, e.Event.Event, false)
+	s.indexes.did(e.Ord, IndexEvent, e.Event.Event)
 	if r.Flags&RowVisitor != 0 {
 		s.settle(r, e.Ord)
 		s.touch(frame, r, e.Ord, rowDirtyProfile)
@@ -302,6 +320,7 @@ func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 	}
 	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
 	s.noteEvent(e.Ord, o.Event, true)
+	s.indexes.did(e.Ord, IndexOutcome, o.Event)
 	return nil
 }
 
@@ -481,6 +500,7 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 	if r.Flags&RowVisitor != 0 {
 		s.visitors--
 	}
+	s.indexes.leave(o)
 	s.people--
 	wasDirty := r.Flags & rowDirty
 	*r = Row{
@@ -493,6 +513,7 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 // settle makes a visitor a person who stays.
 func (s *state) settle(r *Row, o Ord) {
 	if r.Flags&RowVisitor != 0 {
+		s.indexes.join(o)
 		r.Flags &^= RowVisitor
 		s.visitors--
 		if s.watch != nil {

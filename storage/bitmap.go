@@ -16,7 +16,7 @@ type bitmaps struct {
 func (b *bitmaps) add(n Name, o Ord) {
 	m := b.byName[n]
 	if m == nil {
-		m = roaring.New()
+		m = newSet()
 		b.byName[n] = m
 	}
 	if m.CheckedAdd(uint32(o)) {

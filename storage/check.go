@@ -81,6 +81,7 @@ func (b *StateBytes) add(o *StateBytes) {
 	b.Index += o.Index
 	b.Identities += o.Identities
 	b.Bitmaps += o.Bitmaps
+	b.Population += o.Population
 	b.Stats += o.Stats
 	b.Dedup += o.Dedup
 }

@@ -171,6 +171,9 @@ func (s *state) check() error {
 	if err := s.members.check(s.nextOrd); err != nil {
 		return err
 	}
+	if err := s.checkPopulation(); err != nil {
+		return err
+	}
 	return s.damage
 }
 

@@ -44,18 +44,11 @@ func every() []*Effect {
 		{Kind: EffectReserve, Ord: 1, Reserve: ReserveEffect{
 			ID: ReservationID{1, 2}, Offer: 3, Treatment: 4, Placement: 5, Channel: 6,
 			Granted: 7, Expires: 8, Grace: 9,
-			Keys: []HeldKey{
-				{CounterKey{1, 2}, 3, 4, true, 5, CoarseNone},
-				{Key: CounterKey{6, 7}, CountOn: 8, Limit: 9},
-				{CounterKey{6, 7}, 8, 9, false, 3600, CoarseRolling},
-				{CounterKey{6, 7}, 8, 9, false, 1 << 31, CoarseCalendar},
-			},
+			Keys: []HeldKey{{CounterKey{1, 2}, 3, 4, true, 5}, {CounterKey{6, 7}, 8, 9, false, 0}},
 		}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
 		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
-		{Kind: EffectUse, Ord: 1, Use: UseEffect{
-			9, []HeldKey{{Key: CounterKey{1, 2}, CountOn: 3, Limit: 4}},
-		}},
+		{Kind: EffectUse, Ord: 1, Use: UseEffect{9, []HeldKey{{CounterKey{1, 2}, 3, 4, false, 0}}}},
 		{Kind: EffectOutcome, Ord: 1, Outcome: OutcomeEffect{
 			1, 2, 3, 4, 5, 6,
 			[]Name{7},

@@ -95,7 +95,11 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 		b = le.AppendUint32(b, k.Key.Dim)
 		b = le.AppendUint32(b, k.Window)
 		b = le.AppendUint16(b, k.CountOn)
-		b = append(b, k.Limit, k.flags())
+		var total byte
+		if k.Total {
+			total = heldKeyTotal
+		}
+		b = append(b, k.Limit, total)
 	}
 	d.open = b
 	d.opens++
@@ -171,10 +175,6 @@ func (d *contactDraft) resolve(at int, to ReservationState) {
 func (d *contactDraft) use(k HeldKey, use UnixSec) {
 	at := d.ringAt(k)
 	r := Ring{d.rings[at:]}
-	if k.Coarse != CoarseNone || r.kind() == ringCells {
-		d.useCell(at, &k, use)
-		return
-	}
 	n, le := r.len(), binary.LittleEndian
 	room := max(r.Room(), ringRoom(k.Limit))
 	r.b[8] = byte(room)

@@ -38,6 +38,7 @@ type state struct {
 	ends       tagIndex
 	segments   bitmaps
 	members    memberships
+	indexes    population
 	stats      statsTable
 	dedup      dedupTable
 	share      totalsShare
@@ -58,6 +59,7 @@ type state struct {
 	dirtyHead int
 	claims    []claim // identities to be written
 	damage    error   // first part that did not open
+	views     []*View // open ones
 
 	watch   *Watch  // what somebody wants to hear of; nil: nothing
 	touched []Touch // in this lock section
@@ -83,6 +85,7 @@ func newState(g GroupID, o stateOptions) *state {
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.tags.byName = make(map[Name]*roaring.Bitmap)
 	s.ends = newTagIndex()
+	s.indexes = newPopulation()
 	s.segments.byName = make(map[Name]*roaring.Bitmap)
 	s.members = newMemberships()
 	return s
@@ -212,7 +215,8 @@ func (s *state) damaged() error { return s.damage }
 // Cost: O(1) but for the bitmaps, which are counted at each patch.
 func (s *state) residentBytes() int64 {
 	b := s.bytes()
-	return b.Rows + b.Pages + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Stats + b.Dedup
+	return b.Rows + b.Pages + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Population + b.Stats +
+		b.Dedup
 }
 
 // StateBytes is the resident memory of a group by part.
@@ -224,6 +228,7 @@ type StateBytes struct {
 	Index      int64
 	Identities int64
 	Bitmaps    int64 // estimated: 2 bytes a member, 64 a bitmap
+	Population int64 // indexes of the population, estimated from above
 	Stats      int64
 	Dedup      int64
 }
@@ -236,8 +241,9 @@ func (s *state) bytes() StateBytes {
 		Identities: s.identities.bytes(),
 		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +
 			s.ends.bytes(),
-		Stats: int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
-		Dedup: s.dedup.bytes(),
+		Population: s.indexes.bytes(s.people),
+		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
+		Dedup:      s.dedup.bytes(),
 	}
 	b.Slab, b.SlabUsed = s.slab.bytes()
 	return b

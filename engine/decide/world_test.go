@@ -25,8 +25,6 @@ type world struct {
 	grants []grant // reservations made by live decisions, from 0
 	out    Result
 	zones  map[string]*time.Location
-
-	identityKey, deviceKey uint32 // of the next request
 }
 
 // grant is one live item.
@@ -137,10 +135,7 @@ func (w *world) zone(name string) *time.Location {
 // person of whom nothing is known. The group must be locked.
 func (w *world) person(id string, now storage.UnixMsec) Person {
 	bits := make([]uint64, w.plan.Program.Pages()*rule.PageWords)
-	who := Person{
-		HasID: id != "", ID: []byte(id), Bits: bits,
-		IdentityKey: w.identityKey, DeviceKey: w.deviceKey,
-	}
+	who := Person{HasID: id != "", ID: []byte(id), Bits: bits}
 	if ord, ok := w.people[id]; ok && id != "" {
 		who.Known = true
 		who.Profile, who.Contact = w.group.Profile(ord), w.group.Contact(ord)
@@ -241,14 +236,14 @@ func (w *world) resolve(i int, on definition.CountOn, now storage.UnixMsec) {
 }
 
 // react counts a reaction at once.
-func (w *world) react(i int, on definition.CountOn, now storage.UnixMsec, f *facts) {
+func (w *world) react(i int, on definition.CountOn, now storage.UnixMsec) {
 	w.t.Helper()
 	w.group.Lock()
 	defer w.group.Unlock()
 	g := &w.grants[i]
 	keys := w.plan.AppendReactionKeys(nil, Fact{
 		Offer: g.item.Offer, Placement: g.placement, Channel: definition.Channel(g.item.Channel),
-		CountOn: on, At: now, IdentityKey: f.identity, DeviceKey: f.device,
+		CountOn: on, At: now,
 	})
 	if len(keys) > 0 {
 		w.append(&storage.Effect{

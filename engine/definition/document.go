@@ -311,9 +311,7 @@ func (f field) window(zone string) Window {
 	if !ok {
 		return w
 	}
-	if f, ok := o.get("between"); ok {
-		w.From, w.Until = f.between()
-	}
+	o.unsupported("between")
 	rolling, isRolling := o.get("rolling")
 	if isRolling {
 		w.Rolling = rolling.duration()
@@ -322,10 +320,8 @@ func (f field) window(zone string) Window {
 	if isCalendar {
 		w.Unit = Unit(calendar.word(unitNames()...) + 1)
 	}
-	between := o.node.Get("between") != nil
-	if isRolling && (isCalendar || between) || isCalendar && between ||
-		!isRolling && !isCalendar && !between {
-		f.fault("a window has one of rolling, calendar and between")
+	if isRolling == isCalendar && o.node.Get("between") == nil {
+		f.fault("a window has one of rolling and calendar")
 	}
 	o.calendarParts(&w, isCalendar)
 	o.close()

@@ -224,7 +224,7 @@ const schemaFirst = `{
         "description": {"$ref": "#/$defs/human"},
         "owner": {"$ref": "#/$defs/text"},
         "labels": {"$ref": "#/$defs/labels"},
-        "scope": {"enum": ["person", "identity", "device", "total"]},
+        "scope": {"enum": ["person", "total"]},
         "per": {"enum": ["all", "offer", "offer_group", "campaign", "channel", "placement"]},
         "applies_to": {
           "description": "Absent: everything.",
@@ -239,39 +239,23 @@ const schemaFirst = `{
           }
         },
         "count_on": {
-          "description": "Contacts, or decision, or reactions and declared events.",
           "anyOf": [
-            {"$ref": "#/$defs/data_name"},
+            {"enum": ["impression", "send", "delivered", "decision"]},
+            {"$ref": "#/$defs/reaction"},
             {
               "type": "array",
               "minItems": 1,
-              "maxItems": 25,
               "uniqueItems": true,
               "anyOf": [
                 {"items": {"enum": ["impression", "send", "delivered"]}},
                 {"items": {"const": "decision"}},
-                {"$ref": "#/$defs/rejections"}
+                {"items": {"$ref": "#/$defs/reaction"}}
               ]
             }
           ]
         },
-        "window": {"$ref": "#/$defs/cap_window"},
-        "limit": {
-          "description": "0 = never.",
-          "anyOf": [
-            {"type": "integer", "minimum": 0},
-            {
-              "type": "object",
-              "additionalProperties": false,
-              "required": ["attribute", "default", "max"],
-              "properties": {
-                "attribute": {"$ref": "#/$defs/data_name"},
-                "default": {"type": "integer", "minimum": 0, "maximum": 1000000},
-                "max": {"type": "integer", "minimum": 0, "maximum": 1000000}
-              }
-            }
-          ]
-        },
+        "window": {"$ref": "#/$defs/window"},
+        "limit": {"description": "0 = never.", "type": "integer", "minimum": 0},
         "min_gap": {"$ref": "#/$defs/duration"},
         "exempt": {"$ref": "#/$defs/classes"},
         "hold": {
@@ -279,18 +263,7 @@ const schemaFirst = `{
           "$ref": "#/$defs/duration"
         },
         "confirm_grace": {"$ref": "#/$defs/duration", "default": "5m"},
-        "counts_from": {"enum": ["publish", "history"], "default": "publish"},
-        "suppress": {
-          "description": "Closed for a time after every rejection from the after-th on.",
-          "type": "object",
-          "additionalProperties": false,
-          "required": ["after", "of", "for"],
-          "properties": {
-            "after": {"type": "integer", "minimum": 1, "maximum": 64},
-            "of": {"anyOf": [{"$ref": "#/$defs/rejection"}, {"$ref": "#/$defs/rejections"}]},
-            "for": {"$ref": "#/$defs/duration"}
-          }
-        }
+        "counts_from": {"const": "publish", "default": "publish"}
       },
       "if": {"properties": {"scope": {"const": "total"}}},
       "then": {
@@ -298,19 +271,13 @@ const schemaFirst = `{
           "window": {
             "anyOf": [
               {"const": "lifetime"},
-              {
-                "required": ["calendar"],
-                "properties": {"zone": {"enum": ["workspace", "UTC"]}}
-              },
-              {"required": ["between"]},
-              {"required": ["rolling"]}
+              {"required": ["calendar"], "properties": {"zone": {"enum": ["workspace", "UTC"]}}}
             ]
           },
-          "limit": {"type": "integer", "maximum": 1000000000000},
-          "counts_from": {"const": "publish"},
-          "suppress": false
+          "limit": {"maximum": 1000000000000},
+          "min_gap": false
         }
       },
-      "else": {"properties": {"limit": {"maximum": 1000000}}}
+      "else": {"properties": {"limit": {"maximum": 64}}}
     },
 `

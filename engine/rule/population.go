@@ -1,33 +1,89 @@
 package rule
 
-// Population is a tree made ready to be asked about many people, in one request
-// and so with one context: what it says of the request is settled once. It is
-// immutable and may be read by any number of goroutines.
-type Population struct{ root *derived }
+import (
+	"time"
+
+	"tact/storage"
+)
+
+// Population is a tree made ready to be asked about everybody, in one request
+// and so with one context: what it says of the request is settled once. Indexes
+// of the population answer what they can as sets (Bounds); the people they leave
+// open are asked one by one (Judge). It is immutable and may be read by any
+// number of goroutines.
+//
+// Law, with a test: who is in the sure set of Bounds, or in the open one and held
+// by a Judge, is who Naive says.
+type Population struct {
+	root *derived // asked one by one
+	plan *setPart // answered by sets
+	ask  storage.ViewAsk
+}
 
 // Population compiles the tree for people in a request with this context; a key
 // that the context has not is missing. Cost: as compiling the tree, O(nodes +
 // values).
 func (t *Tree) Population(ctx []ContextValue) *Population {
-	root, _ := deriveNode(settle(t.whole(), ctx))
-	return &Population{root}
+	p := &Population{}
+	p.root, _ = deriveNode(settle(t.whole(), ctx))
+	p.ask.Events = p.root.events
+	p.plan = p.partOf(p.root)
+	return p
 }
 
-// ReadsEvents says whether Holds looks at Who.Tail and Who.Activity. Without it
+// Ask returns what a view must hold for Bounds, and must not be changed.
+func (p *Population) Ask() *storage.ViewAsk { return &p.ask }
+
+// ReadsEvents says whether a person's Tail and Activity are looked at. Without it
 // they need not be filled.
 func (p *Population) ReadsEvents() bool { return p.root.events }
 
-// Holds says whether the tree holds for w at w.Now. It is what Cond says of the
-// bits that EvalUser and EvalRequest make. Cost: as EvalUser for the conditions
-// up to the one that settles the answer; no allocation.
+// Holds says whether the tree holds for w at w.Now: what Cond says of the bits
+// that EvalUser and EvalRequest make. Cost: as EvalUser for the conditions up to
+// the one that settles the answer; no allocation.
 func (p *Population) Holds(w *Who) bool {
+	j := Judge{population: p}
+	return j.Holds(w)
+}
+
+// A Judge asks a Population about one person after the other, all at one time. It
+// remembers what the clock shows in each zone, and belongs to one goroutine.
+type Judge struct {
+	population *Population
+	last       clock
+	clocks     map[*time.Location]clock
+}
+
+// Judge returns a Judge.
+func (p *Population) Judge() *Judge {
+	return &Judge{population: p, clocks: map[*time.Location]clock{}}
+}
+
+// Holds is Population.Holds; w.Now must be the same in every call.
+func (j *Judge) Holds(w *Who) bool {
+	root := j.population.root
 	e := evaluation{who: w, flip: never}
-	if p.root.calendar {
-		e.clock = newClock(w.Now, w.Zone)
-	} else {
-		e.clock.now = w.Now
+	e.clock.now = w.Now
+	if root.calendar {
+		e.clock = j.clock(w)
 	}
-	return e.derived(p.root)
+	return e.derived(root)
+}
+
+func (j *Judge) clock(w *Who) clock {
+	if j.clocks == nil {
+		return newClock(w.Now, w.Zone)
+	}
+	if j.last.zone != nil && j.last.zone == w.Zone {
+		return j.last
+	}
+	c, ok := j.clocks[w.Zone]
+	if !ok {
+		c = newClock(w.Now, w.Zone)
+		j.clocks[w.Zone] = c
+	}
+	j.last = c
+	return c
 }
 
 // settle replaces what a tree asks of the request by what holds.
