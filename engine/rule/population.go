@@ -18,6 +18,8 @@ type Population struct {
 	root *derived // asked one by one
 	plan *setPart // answered by sets
 	ask  storage.ViewAsk
+
+	onEvents int // conditions on events
 }
 
 // Population compiles the tree for people in a request with this context; a key
@@ -52,11 +54,16 @@ type Judge struct {
 	population *Population
 	last       clock
 	clocks     map[*time.Location]clock
+	scratch    *Scratch // where several conditions read the tail
 }
 
 // Judge returns a Judge.
 func (p *Population) Judge() *Judge {
-	return &Judge{population: p, clocks: map[*time.Location]clock{}}
+	j := &Judge{population: p, clocks: map[*time.Location]clock{}}
+	if p.onEvents >= sharedTail {
+		j.scratch = &Scratch{}
+	}
+	return j
 }
 
 // Holds is Population.Holds; w.Now must be the same in every call.
@@ -66,6 +73,9 @@ func (j *Judge) Holds(w *Who) bool {
 	e.clock.now = w.Now
 	if root.calendar {
 		e.clock = j.clock(w)
+	}
+	if j.scratch != nil {
+		e.recent, j.scratch.recent.n = &j.scratch.recent, unread
 	}
 	return e.derived(root)
 }

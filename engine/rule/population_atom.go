@@ -48,6 +48,7 @@ func (p *Population) partOf(d *derived) *setPart {
 		p.ask.Segments = append(p.ask.Segments, t.id)
 	case testPercent, testConsent, testWithdrawn, testBlacklisted, testReachable, testDerived:
 	case testEvent:
+		p.onEvents++
 		if emptyHolds(t) {
 			break
 		}

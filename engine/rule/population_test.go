@@ -203,7 +203,7 @@ func TestThreeEvaluatorsAgree(t *testing.T) {
 				got, want, bits := plan.Contains(uint32(o)), false, false
 				if ok {
 					user, request := s.fresh(w, ctx)
-					want, bits = tree.Naive(w, ctx), s.conds[0].Holds(&user, request)
+					want, bits = tree.Naive(w, ctx), s.conds[0].Holds(rowOf(user, request))
 				}
 				if got != want || bits != want {
 					t.Fatalf("seed %d, ordinal %d at %d: %s\nthe plan says %v, bits %v, naive %v",
