@@ -28,6 +28,8 @@ type Env struct {
 	Previous *Plan // the plan in force: its predicate bits are kept; nil = none
 	Revision uint32
 	NowMs    storage.UnixMsec // time of the publish
+
+	plain int // candidates looked at before an index is asked; 0 = plainScan
 }
 
 // Compile turns checked definitions into a plan. With faults the plan is nil;

@@ -209,14 +209,7 @@ func (p *Plan) AppendTotalKeys(
 func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 	c, d := &s.candidates[i], &s.details[i]
 	if gates&GateExperiments != 0 {
-		if h := r.heldBy(d.holds); h >= 0 {
-			v := refused(HeldOut)
-			v.holdout = h
-			return v
-		}
-		if change, by := r.change(c.offer, s.placement); change.exclude {
-			v := refused(ExperimentExcluded)
-			v.experiment = by
+		if v := r.judgeDraws(s, i); v.reason != ReasonNone {
 			return v
 		}
 	}

@@ -16,6 +16,8 @@ type work struct {
 	row      []uint64          // of rule.AppendRow
 	skip     bitset            // offers not to be looked at for this slot
 	taken    bitset            // offers picked before
+	picked   []int32           // members of taken, and some that were
+	found    bitset            // what an index found: see run.found
 	since    []storage.UnixSec // per cap: start of its window, exclusive
 	sinceSet bitset
 	variants []int16 // per experiment: its variant, variantNone or variantOpen
@@ -55,6 +57,7 @@ type run struct {
 	out      *Result
 	row      []uint64
 	filtered bool   // skip is in use for this slot
+	indexed  *slab  // whose index filled found
 	held     uint64 // holdouts the person is in
 	heldSet  uint64 // holdouts that were judged
 	zone     [1]*time.Location
@@ -87,8 +90,9 @@ type winner struct {
 // has none; at most MaxCapped without Explain.
 //
 // Cost: one comparison of words for each candidate until the best score reaches
-// the next upper bound; cap look-ups only for candidates that would win. Count
-// items cost count scans. No allocation once out has grown.
+// the next upper bound, beyond the first 64 only for those that the slab's index
+// finds; cap look-ups only for candidates that would win. Count items cost count
+// scans. No allocation once out has grown.
 func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Result) {
 	out.Reset()
 	if over == nil {
@@ -116,8 +120,12 @@ func (r *run) prepare(pages uint32) bool {
 	}
 	w.row = rule.AppendRow(w.row[:0], r.who.Bits, pages, r.req.Words)
 	r.row = w.row
-	w.skip = resize(w.skip, len(p.Offers))
-	w.taken = resize(w.taken, len(p.Offers))
+	for _, o := range w.picked {
+		w.taken.drop(o)
+	}
+	w.picked = w.picked[:0]
+	w.skip = grow(w.skip, len(p.Offers))
+	w.taken = grow(w.taken, len(p.Offers))
 	w.sinceSet = resize(w.sinceSet, len(p.Caps))
 	w.reported = resize(w.reported, len(p.Experiments))
 	if cap(w.since) < len(p.Caps) {
@@ -130,6 +138,16 @@ func (r *run) prepare(pages uint32) bool {
 	}
 	w.uses, w.capped = w.uses[:0], w.capped[:0]
 	return true
+}
+
+// grow returns a bitset for n members over the memory of b, which is empty to its
+// capacity.
+func grow(b bitset, n int) bitset {
+	words := (n + 63) / 64
+	if cap(b) < words {
+		return make(bitset, words)
+	}
+	return b[:words]
 }
 
 // resize returns an empty bitset for n members over the memory of b.
@@ -271,7 +289,15 @@ func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 	win := winner{index: -1, score: -1}
 	row, cappedAt := r.row, len(r.out.Capped)
 	r.out.work.capped = r.out.work.capped[:0]
-	for i := range s.candidates {
+	if s.index != nil && r.heldBy(s.index.held) >= 0 {
+		return false
+	}
+	for i := 0; i < len(s.candidates); i++ {
+		if i >= s.plain && s.index != nil {
+			if i = r.found(s).next(i); i < 0 {
+				break
+			}
+		}
 		c := &s.candidates[i]
 		if c.bound < win.score {
 			break
@@ -424,6 +450,12 @@ func (r *run) tie(s *slab, index int) uint64 {
 	return xxh3.HashSeed(r.who.ID, s.details[index].tie)
 }
 
+// take keeps an offer from being picked again in this request.
+func (r *run) take(offer int32) {
+	r.out.work.taken.add(offer)
+	r.out.work.picked = append(r.out.work.picked, offer)
+}
+
 // groupTaken tells whether one of the first n items has the offer's group.
 func (r *run) groupTaken(offer int32, n int) bool {
 	group := r.p.Offers[offer].Group
@@ -454,7 +486,7 @@ func (r *run) give(s *slab, slot int32, rank int, win *winner) {
 		}
 	}
 	r.keys(s, win.index, &it)
-	r.out.work.taken.add(c.offer)
+	r.take(c.offer)
 	r.out.Items = append(r.out.Items, it)
 }
 

@@ -19,34 +19,27 @@ func refused(r Reason) verdict {
 	return verdict{reason: r, cap: -1, experiment: -1, holdout: -1, quiet: -1}
 }
 
-// reasons is the slow second pass over one slot: it judges every candidate gate
-// by gate, writes the trace when asked, and returns the reason of the candidate
-// that got furthest, and until when it holds: the earliest of those with that
-// reason that say, 0 when none does. full says that the slot got all the items it wanted;
-// fallen is the verdict on the fallback.
+// reasons is the second pass over one slot: it judges the candidates gate by
+// gate, writes the trace when asked, and returns the reason of the candidate that
+// got furthest, and until when it holds: the earliest of those with that reason
+// that say, 0 when none does. full says that the slot got all the items it wanted;
+// fallen is the verdict on the fallback. Without a trace the candidates of an
+// indexed slab that cannot change the answer are passed over.
 func (r *run) reasons(
 	s *slab, slot int32, start mark, full bool, fallen verdict,
-) (furthest Reason, until storage.UnixSec) {
-	furthest, until = Inactive, Never
-	best := -1
-	note := func(v *verdict) {
-		d := depth(v.reason, v.stage)
-		if v.reason == ReasonNone || d < best {
-			return
-		}
-		if d > best {
-			furthest, best, until = v.reason, d, Never
-		}
-		if v.until != 0 {
-			until = min(until, v.until)
-		}
+) (Reason, storage.UnixSec) {
+	d := deepest{depth: -1, reason: Inactive, until: Never}
+	candidates := s.candidates
+	if s.index != nil && !r.req.Explain {
+		r.furthest(s, slot, start, &d)
+		candidates = nil
 	}
-	for i := range s.candidates {
+	for i := range candidates {
 		line := TraceLine{Slot: slot, Offer: s.candidates[i].offer}
 		v := refused(ReasonNone)
 		if line.Rank = r.rankOf(line.Offer, start.items); line.Rank == 0 {
 			v = r.lost(s, i, slot, start, full)
-			note(&v)
+			d.note(&v)
 		}
 		if r.req.Explain {
 			line.Score = r.traceScore(s, i)
@@ -54,14 +47,14 @@ func (r *run) reasons(
 		}
 	}
 	for _, m := range s.rest {
-		if best > int(PlacementMismatch) && !r.req.Explain {
+		if d.depth >= int(PlacementMismatch) && !r.req.Explain {
 			break
 		}
 		v := refused(m.reason)
 		if early := r.catalogue(m.offer); early != ReasonNone {
 			v.reason = early
 		}
-		note(&v)
+		d.note(&v)
 		r.trace(TraceLine{Slot: slot, Offer: m.offer}, &v)
 	}
 	if s.fallback.offer >= 0 && r.given(start.items) == 0 || r.fellBack(start.items) {
@@ -70,14 +63,14 @@ func (r *run) reasons(
 			line.Rank = 1
 		}
 		r.trace(line, &fallen)
-		if best < 0 {
-			note(&fallen)
+		if d.depth < 0 {
+			d.note(&fallen)
 		}
 	}
-	if until == Never {
-		until = 0
+	if d.until == Never {
+		d.until = 0
 	}
-	return furthest, until
+	return d.reason, d.until
 }
 
 // given is the number of items of this slot so far; fellBack tells whether its
@@ -290,6 +283,6 @@ func (r *run) giveFallback(s *slab, slot int32) {
 	if change, _ := r.change(f.offer, s.placement); change.treatment >= 0 {
 		it.Treatment = change.treatment
 	}
-	r.out.work.taken.add(f.offer)
+	r.take(f.offer)
 	r.out.Items = append(r.out.Items, it)
 }

@@ -27,6 +27,8 @@ type slab struct {
 	rest              []misfit
 	fallback          fallback
 	universal         bool
+	index             *index // nil: every candidate is looked at
+	plain             int    // candidates looked at before it is asked
 	pages             uint32 // of a person's bits that it reads
 }
 
@@ -119,6 +121,7 @@ func (c *compiler) buildSlab(placement, policy int32) slab {
 		}
 	}
 	b.order(pol)
+	b.index()
 	for e := range touched {
 		s.experiments = append(s.experiments, e)
 	}

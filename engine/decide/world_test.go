@@ -21,6 +21,7 @@ type world struct {
 	group  *storage.Group
 	set    *definition.Set
 	plan   *Plan
+	plain  int // Env.plain
 	people map[string]storage.Ord
 	grants []grant // reservations made by live decisions, from 0
 	out    Result
@@ -69,7 +70,7 @@ func (w *world) publish(text string, now storage.UnixMsec) string {
 
 func (w *world) compile(set *definition.Set, now storage.UnixMsec) []definition.Fault {
 	plan, faults := Compile(set, Env{
-		Intern: w.store.Intern, Previous: w.plan, Revision: 1, NowMs: now,
+		Intern: w.store.Intern, Previous: w.plan, Revision: 1, NowMs: now, plain: w.plain,
 	})
 	if len(faults) == 0 {
 		w.set, w.plan = set, plan

@@ -1,5 +1,7 @@
 package rule
 
+import "slices"
+
 // Words of a row: page 0 of the person, then the request, then the person's
 // other pages. Terms and Lits name words of this row.
 //
@@ -117,6 +119,11 @@ func (c *Cond) Pages() uint32 {
 		pages |= c.terms[i].Pages()
 	}
 	return pages
+}
+
+// Equal says whether two conditions of one Builder ask the same bits.
+func (c *Cond) Equal(d *Cond) bool {
+	return slices.Equal(c.ends, d.ends) && slices.Equal(c.terms, d.terms)
 }
 
 // Always says that the condition holds for everybody in every request.
