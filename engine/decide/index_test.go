@@ -78,8 +78,10 @@ func TestIndexEqualsScan(t *testing.T) {
 			id := fmt.Sprint("u", k)
 			ord := w.create(id, now)
 			w.patch(ord, now, randomPatch(w, r))
-			req := &Request{Slots: []SlotRequest{{Placement: int32(r.IntN(2)), Policy: -1,
-				Count: one(r, 1, 1, 3)}}}
+			req := &Request{Slots: []SlotRequest{{
+				Placement: int32(r.IntN(2)), Policy: -1,
+				Count: one(r, 1, 1, 3),
+			}}}
 			if r.IntN(4) == 0 {
 				req.Slots[0].Allow = []int32{int32(r.IntN(20)), int32(r.IntN(20))}
 			}
