@@ -33,7 +33,8 @@ const (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		".":                 {},
-		"storage":           {"storage/invariant", "storage/journal"},
+		"storage":           {"storage/invariant", "storage/journal", "storage/suppress"},
+		"storage/suppress":  {},
 		"storage/docs":      {"storage", "storage/invariant"},
 		"storage/eventlog":  {"storage", "storage/invariant"},
 		"storage/invariant": {},

@@ -213,6 +213,7 @@ type TierDoc struct{ Tier, Level []byte }
 // ConsentDoc is one consent.
 type ConsentDoc struct {
 	Purpose, Channel, Source []byte
+	Text                     []byte // version of the text that was shown, or empty
 	Granted                  bool
 	At                       storage.UnixMsec // 0 = receipt time
 }
@@ -324,6 +325,7 @@ type UserView struct {
 	Timezone   string
 	Locale     string
 	Events     []EventView
+	Listed     []ListedView // suppression lists that hold the id or an address
 }
 
 // IdentityView is one identifier of a person.
@@ -356,6 +358,7 @@ type TagChangeView struct {
 // ConsentView is one entry of a person's consent history.
 type ConsentView struct {
 	Purpose, Channel, Source string
+	Text                     string
 	Granted                  bool
 	At                       storage.UnixMsec
 }

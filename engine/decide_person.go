@@ -65,6 +65,7 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 			w.person.Full = true
 		}
 		w.judgeAnew()
+		w.person.Listed = e.listed(w)
 		return nil
 	}
 	g := w.group
@@ -76,6 +77,7 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	}
 	w.person.Profile = g.Profile(w.ord)
 	w.who.Profile = w.person.Profile
+	w.person.Listed = e.listed(w)
 	if req.Mode == ModePreview || req.Now != 0 {
 		w.judgeAnew()
 		return nil

@@ -32,6 +32,7 @@ func (e *Engine) User(id []byte) (*UserView, error) {
 		Locale:   e.store.NameOf(storage.DictLocale, profile.Locale()),
 	}
 	e.viewProfile(v, profile)
+	e.viewLists(v, profile)
 	e.viewTail(v, g.Tail(ord))
 	return v, nil
 }
@@ -59,6 +60,7 @@ func (e *Engine) viewProfile(v *UserView, p storage.Profile) {
 			Purpose: name(storage.DictPurpose, c.Purpose),
 			Channel: definition.Channel(c.Channel).String(),
 			Source:  name(storage.DictSource, c.Source), Granted: c.Granted, At: c.At,
+			Text: name(storage.DictConsentText, c.Text),
 		})
 		return true
 	})

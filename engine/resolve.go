@@ -158,6 +158,15 @@ func (r *resolver) resolveConsents(doc *UserDoc) error {
 				return err
 			}
 		}
+		if len(c.Text) > 0 {
+			field += ".text_version"
+			if out.Text, err = r.mint(storage.DictConsentText, c.Text, field); err != nil {
+				return err
+			}
+			if out.Text > storage.MaxConsentText {
+				return invalid("limit", field, "more than 65,535 different text versions")
+			}
+		}
 		r.patch.Consents = append(r.patch.Consents, out)
 	}
 	return nil

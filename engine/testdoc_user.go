@@ -130,7 +130,7 @@ func (r *docReader) member(doc *UserDoc, k definition.Key) {
 func (r *docReader) consent(n *definition.Node) ConsentDoc {
 	c := ConsentDoc{
 		Purpose: r.text(n.Get("purpose")), Channel: r.text(n.Get("channel")),
-		Source: r.text(n.Get("source")),
+		Source: r.text(n.Get("source")), Text: r.text(n.Get("text_version")),
 	}
 	if g := n.Get("granted"); g != nil {
 		c.Granted = g.Bool

@@ -68,6 +68,11 @@ func Routes() []Route {
 		},
 		{Method: "GET", Path: "/v1/tags", class: classQuick, handle: (*Server).tags},
 		{Method: "GET", Path: "/v1/tags/{id}", class: classQuick, handle: (*Server).tag},
+		{
+			Method: "POST", Path: "/v1/lists/{id}/entries", class: classBulk,
+			handle: (*Server).listEntries,
+		},
+		{Method: "GET", Path: "/v1/lists", class: classQuick, handle: (*Server).lists},
 		{Method: "POST", Path: "/v1/definitions:check", class: classBulk, handle: (*Server).check},
 		{Method: "PUT", Path: "/v1/definitions", class: classBulk, handle: (*Server).publish},
 		{Method: "GET", Path: "/v1/definitions", class: classQuick, handle: (*Server).definitions},

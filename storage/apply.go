@@ -246,6 +246,7 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 		r.Flags |= RowWithdrawn
 	}
 	r.Changed = everyPage
+	s.forgetListing(e.Ord)
 	if !e.Patch.TagsExpire {
 		s.settle(r, e.Ord)
 	}

@@ -29,7 +29,7 @@ func every() []*Effect {
 			TagsReplace: true, TagsRemove: []Name{9}, TagsAdd: []TagValue{{1, 2, 3, SourceModel}},
 			TagSource: SourceRule, TagsMerged: true, TagsExpire: true,
 			SegmentsAdd: []Name{4}, SegmentsRemove: []Name{5},
-			Consents: []Consent{{1, 2, true, 3, 4}}, Blacklist: &blacklist,
+			Consents: []Consent{{1, 2, true, 3, 4, 5}, {6, 3, false, 9, 0, 0}}, Blacklist: &blacklist,
 			Addresses: []Address{{2, [][]byte{[]byte("x"), []byte("y")}}, {3, nil}},
 			Zone:      &zone, Locale: &locale,
 		}},

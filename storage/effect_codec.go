@@ -17,7 +17,8 @@ const (
 	patchTagsReplace = 1 << iota
 	patchBlacklist
 	patchZone
-	patchTagSources // at the end: who removes u8, flags u8, the source u8 of each tag added
+	patchTagSources        // at the end: who removes u8, flags u8, the source u8 of each tag added
+	patchTexts      = 0x40 // the text versions of the consents follow, one each
 )
 
 // hasPersonal says whether e has a personal part.
@@ -130,6 +131,8 @@ func appendPatchClear(b []byte, p *Patch) []byte {
 	set(patchZone, p.Zone != nil)
 	sources := patchSourced(p)
 	set(patchTagSources, sources)
+	texts := slices.ContainsFunc(p.Consents, func(c Consent) bool { return c.Text != 0 })
+	set(patchTexts, texts)
 	b = append(b, flags)
 	b = appendNames(b, p.TagsRemove)
 	b = binary.AppendUvarint(b, uint64(len(p.TagsAdd)))
@@ -166,6 +169,11 @@ func appendPatchClear(b []byte, p *Patch) []byte {
 		b = append(b, how)
 		for i := range p.TagsAdd {
 			b = append(b, byte(p.TagsAdd[i].Source))
+		}
+	}
+	if texts {
+		for _, c := range p.Consents {
+			b = binary.AppendUvarint(b, uint64(c.Text))
 		}
 	}
 	return b
@@ -458,6 +466,11 @@ func (d *effectDecoder) patchClear() {
 		for i := range p.TagsAdd {
 			p.TagsAdd[i].Source = TagSource(d.in.u8())
 			d.in.check(p.TagsAdd[i].Source < sourceCount)
+		}
+	}
+	if flags&patchTexts != 0 {
+		for i := range d.consents {
+			d.consents[i].Text = d.in.name()
 		}
 	}
 }

@@ -22,6 +22,7 @@ const (
 	prefixDedup     = 0x50
 	prefixDoc       = 0x60
 	prefixNode      = 0x70
+	prefixList      = 0x80
 
 	identitySlots = 0x1000
 )

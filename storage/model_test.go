@@ -677,6 +677,7 @@ func (g *generator) patch() *Patch {
 	some(func() {
 		p.Consents = append(p.Consents, Consent{
 			name(5), uint8(g.r.IntN(MaxChannels)), g.r.IntN(2) == 0, UnixMsec(g.r.IntN(50)), name(3),
+			Name(g.r.IntN(3)),
 		})
 	})
 	if g.r.IntN(8) == 0 {

@@ -31,7 +31,7 @@ const (
 //	tags u16 | segments u16 | consents u16 | flags u16
 //	tags ×     id and source u32 | value u32 | expires u32      rising ids
 //	segments × id u32                                           rising ids
-//	consents × purpose u32 | source u32 | at i64 | channel u8 | granted u8 | 0 u16
+//	consents × purpose u32 | source u32 | at i64 | channel u8 | granted u8 | text u16
 //	                                                            rising at, then arrival
 //
 // and the personal part, sealed on disk:
@@ -319,6 +319,7 @@ func (p Profile) consent(i int) Consent {
 		At:      UnixMsec(le64(b[8:])),
 		Channel: b[16],
 		Granted: b[17] != 0,
+		Text:    Name(le16(b[18:])),
 	}
 }
 

@@ -84,7 +84,8 @@ func checkPatch(p *Patch) error {
 		return bad("source of tags")
 	}
 	for i := range p.Consents {
-		if p.Consents[i].Purpose == 0 || p.Consents[i].Channel >= MaxChannels {
+		c := &p.Consents[i]
+		if c.Purpose == 0 || c.Channel >= MaxChannels || c.Text > MaxConsentText {
 			return bad("consent")
 		}
 	}
@@ -233,7 +234,8 @@ func (d *profileDraft) addConsent(c Consent) {
 	}
 	for i := at - 1; i >= 0 && d.consents[i].At == c.At; i-- {
 		h := d.consents[i]
-		if h.Purpose == c.Purpose && h.Channel == c.Channel && h.Granted == c.Granted {
+		if h.Purpose == c.Purpose && h.Channel == c.Channel && h.Granted == c.Granted &&
+			h.Text == c.Text {
 			return
 		}
 	}
@@ -316,7 +318,7 @@ func (d *profileDraft) appendClear(dst []byte) []byte {
 		if c.Granted {
 			granted = 1
 		}
-		dst = append(dst, c.Channel, granted, 0, 0)
+		dst = le.AppendUint16(append(dst, c.Channel, granted), uint16(c.Text))
 	}
 	return dst
 }

@@ -31,6 +31,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, o: o, stop: make(chan struct{}), totals: NewTotals()}
 	s.dead.ch = make(chan struct{})
+	s.lists.turn = make(chan struct{}, 1)
 	s.com.kick = make(chan struct{}, 1)
 	s.com.jobs = make(chan *pebble.Batch)
 	s.com.results = make(chan error, 1)
@@ -97,6 +98,9 @@ func (s *Store) boot() error {
 		return err
 	}
 	if err := s.loadNames(); err != nil {
+		return err
+	}
+	if err := s.loadLists(); err != nil {
 		return err
 	}
 	if err := s.loadGroups(); err != nil {

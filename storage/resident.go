@@ -57,9 +57,10 @@ type state struct {
 
 	dirty     []Ord // rows with a dirty part; dirtyHead are taken
 	dirtyHead int
-	claims    []claim // identities to be written
-	damage    error   // first part that did not open
-	views     []*View // open ones
+	claims    []claim  // identities to be written
+	damage    error    // first part that did not open
+	views     []*View  // open ones
+	listings  []uint64 // by ordinal: see Listing
 
 	watch   *Watch  // what somebody wants to hear of; nil: nothing
 	touched []Touch // in this lock section
@@ -235,7 +236,7 @@ type StateBytes struct {
 
 func (s *state) bytes() StateBytes {
 	b := StateBytes{
-		Rows:       int64(s.rows.held) * rowChunk * 192,
+		Rows:       int64(s.rows.held)*rowChunk*192 + int64(len(s.listings))*8,
 		Pages:      s.pageBytes(),
 		Index:      s.index.bytes(),
 		Identities: s.identities.bytes(),

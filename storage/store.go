@@ -136,6 +136,7 @@ type Store struct {
 	com    committer
 	flush  flusher
 	macs   macPool
+	lists  lists
 	follow func(*Group, []Touch)
 
 	gate   sync.RWMutex // held shared while effects of several groups belong together
@@ -225,6 +226,10 @@ func (s *Store) Close() error {
 	}
 	close(s.stop)
 	s.loops.Wait()
+	select { // an edit of a list whose caller has gone
+	case s.lists.turn <- struct{}{}:
+	case <-time.After(s.o.CommitMax):
+	}
 	err := s.closeDatabase()
 	return errors.Join(err, s.lock.Close())
 }

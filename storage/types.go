@@ -44,8 +44,10 @@ const (
 	DictVariant // "experiment/variant"
 	DictHoldout
 	DictOutcome
-	DictContext // request context keys
-	DictSource  // sources of consents
+	DictContext     // request context keys
+	DictSource      // sources of consents
+	DictConsentText // versions of the text a consent was given to; at most MaxConsentText
+	DictList        // suppression lists
 )
 
 // ValueKind is the type of a Value. The number is stored; it never changes and
@@ -89,14 +91,20 @@ type TagValue struct {
 }
 
 // Consent is one entry of a person's consent history. Per (purpose, channel)
-// the entry with the newest At holds.
+// the entry with the newest At holds. Text is the version of the text the person
+// saw (DictConsentText, at most MaxConsentText); 0 = not said.
 type Consent struct {
 	Purpose Name
 	Channel uint8
 	Granted bool
 	At      UnixMsec
 	Source  Name
+	Text    Name
 }
+
+// MaxConsentText is the largest dictionary id of a text version: a consent
+// keeps it in 16 bits.
+const MaxConsentText = 1<<16 - 1
 
 // Identity is one identifier of a person. Value is normalised by the caller.
 type Identity struct {

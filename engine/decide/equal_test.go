@@ -148,6 +148,12 @@ func (s *session) step(t *testing.T) {
 		s.outcome()
 	}
 	req, over, ask := s.request()
+	s.listed = 0
+	for ch, on := range s.f.listed {
+		if on {
+			s.listed |= 1 << ch
+		}
+	}
 	_, live := s.people[s.f.id]
 	live = live && s.r.IntN(4) > 0
 	from := len(s.grants)

@@ -15,6 +15,7 @@ type facts struct {
 	tags      map[string]bool
 	consents  map[string]bool // "purpose channel" → granted
 	blacklist map[definition.Channel]bool
+	listed    map[definition.Channel]bool // on a suppression list
 	addresses map[definition.Channel]bool
 	zone      string
 	page      string // context; "" = not given
@@ -396,5 +397,8 @@ func randomFacts(r *rand.Rand, id string) *facts {
 	f.blacklist[definition.ChannelSMS] = r.IntN(6) == 0
 	f.blacklist[definition.ChannelWeb] = r.IntN(12) == 0
 	f.addresses[definition.ChannelSMS] = r.IntN(4) > 0
+	f.listed = map[definition.Channel]bool{
+		definition.ChannelSMS: r.IntN(8) == 0, definition.ChannelWeb: r.IntN(16) == 0,
+	}
 	return f
 }

@@ -568,7 +568,7 @@ func (r *modelRun) refuse(
 	switch {
 	case !r.consent(p, o):
 		return "consent_missing"
-	case o.Class != definition.Mandatory && r.f.blacklist[p.Channel]:
+	case o.Class != definition.Mandatory && (r.f.blacklist[p.Channel] || r.f.listed[p.Channel]):
 		return "blacklisted"
 	}
 	if why := r.quiet(p, o); why != "" {
@@ -621,7 +621,7 @@ func (r *modelRun) refuseFallback(
 		return "experiment_excluded"
 	case !open && !r.consent(p, o):
 		return "consent_missing"
-	case o.Class != definition.Mandatory && r.f.blacklist[p.Channel]:
+	case o.Class != definition.Mandatory && (r.f.blacklist[p.Channel] || r.f.listed[p.Channel]):
 		return "blacklisted"
 	}
 	if why := r.quiet(p, o); why != "" {

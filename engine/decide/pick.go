@@ -287,7 +287,7 @@ func (r *run) unfilter(s *slab, firstItem int) {
 // best scans for the best candidate that may be picked now and appends it.
 func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 	win := winner{index: -1, score: -1}
-	row, cappedAt := r.row, len(r.out.Capped)
+	row, cappedAt, listed := r.row, len(r.out.Capped), r.listed(s)
 	r.out.work.capped = r.out.work.capped[:0]
 	if s.index != nil && r.heldBy(s.index.held) >= 0 {
 		return false
@@ -306,6 +306,9 @@ func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 			continue
 		}
 		if r.filtered && r.out.work.skip.has(c.offer) || r.out.work.taken.has(c.offer) {
+			continue
+		}
+		if listed && s.details[i].black.count > 0 {
 			continue
 		}
 		var change offerChange

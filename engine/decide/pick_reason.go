@@ -192,12 +192,16 @@ func (r *run) judgeRules(offer int32) verdict {
 	return refused(ReasonNone)
 }
 
+// listed tells whether a suppression list blocks the channel for the person:
+// what the blacklist binds, it binds.
+func (r *run) listed(s *slab) bool { return r.who.Listed&(1<<s.channel) != 0 }
+
 // judgeContact judges consent, blacklist and quiet hours.
 func (r *run) judgeContact(s *slab, consent, black span, quiet uint64) verdict {
 	switch {
 	case !r.allHold(s, consent):
 		return refused(ConsentMissing)
-	case !r.allHold(s, black):
+	case !r.allHold(s, black), black.count > 0 && r.listed(s):
 		return refused(Blacklisted)
 	}
 	v := refused(r.quiet(quiet))

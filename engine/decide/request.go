@@ -57,6 +57,7 @@ type Person struct {
 	Contact storage.Contact
 	Profile storage.Profile
 	Zone    *time.Location // nil = unknown
+	Listed  uint16         // channels that suppression lists block, bit per channel
 }
 
 // Moment is the time of the decision. Instant.Now is Ms rounded down to

@@ -26,6 +26,7 @@ type world struct {
 	grants []grant // reservations made by live decisions, from 0
 	out    Result
 	zones  map[string]*time.Location
+	listed uint16 // Person.Listed of those who decide
 }
 
 // grant is one live item.
@@ -178,6 +179,7 @@ func (w *world) pick(
 	defer w.group.Unlock()
 	who := w.person(id, now)
 	w.spoil(&who, w.plan.Pages(req.Slots))
+	who.Listed = w.listed
 	w.plan.Pick(req, &who, moment(now), over, &w.out)
 	if live {
 		for i := range w.out.Items {

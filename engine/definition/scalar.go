@@ -22,6 +22,10 @@ func (f field) id() string {
 	return ""
 }
 
+// IsID tells whether s is an id as documents write one: a-z, 0-9, _ and -, at
+// most 64, starting with a letter or digit.
+func IsID(s string) bool { return isID(s) }
+
 func isID(s string) bool {
 	for i := range len(s) {
 		c := s[i]

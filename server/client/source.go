@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -50,6 +51,8 @@ type file struct {
 	read   atomic.Int64 // packed bytes read so far
 	header []string     // of a CSV file
 	ndjson bool
+	raw    bool          // no records: only plain is read
+	plain  *bufio.Reader // the unpacked bytes, before source reads any
 }
 
 // openFile opens path by its name's ending. comma 0 = a comma, or a tab for .tsv.
@@ -83,6 +86,24 @@ func openFile(path string, comma rune) (*file, error) {
 	return f, nil
 }
 
+// openPlain opens a file of values: .txt and .bin too, by their plain bytes.
+func openPlain(path string) (*file, error) {
+	name := plainName(path)
+	if !strings.HasSuffix(name, ".txt") && !strings.HasSuffix(name, ".bin") {
+		return openFile(path, 0)
+	}
+	handle, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{handle: handle, raw: true}
+	packed := strings.ToLower(filepath.Ext(path))
+	if err := f.start(packed, 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.close())
+	}
+	return f, nil
+}
+
 func (f *file) start(packed string, comma rune) error {
 	info, err := f.handle.Stat()
 	if err != nil {
@@ -107,6 +128,10 @@ func (f *file) start(packed string, comma rune) error {
 		in, f.unpack = rc, rc
 	}
 	buffered := bufio.NewReaderSize(in, 64<<10)
+	f.plain = buffered
+	if f.raw {
+		return nil
+	}
 	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
 		if _, err := buffered.Discard(3); err != nil {
 			return err

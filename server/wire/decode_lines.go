@@ -160,6 +160,8 @@ func (r *reader) consents(dst []engine.ConsentDoc) []engine.ConsentDoc {
 				setMsec(&c.At, r.time())
 			case "source":
 				c.Source = r.filled()
+			case "text_version":
+				c.Text = r.filled()
 			default:
 				r.unknown()
 			}

@@ -36,6 +36,7 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 	w.texts("segments", u.Segments)
 	w.userConsents(u)
 	w.texts("blacklist", u.Blacklist)
+	w.userLists(u)
 	w.name("addresses")
 	w.open('{')
 	for _, a := range u.Addresses {
@@ -60,6 +61,7 @@ func (w *writer) userConsents(u *engine.UserView) {
 		w.bool("granted", c.Granted)
 		w.time("at", int64(c.At))
 		w.text("source", c.Source)
+		w.text("text_version", c.Text)
 		w.close('}')
 	}
 	w.close(']')
