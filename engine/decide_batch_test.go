@@ -2,8 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -248,4 +251,91 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	f("dry", ModeDryRun)
 	f("live", ModeLive)
+}
+
+// Bulk questions and batches while people decide, change and definitions are
+// published: nobody is named twice, and every cap holds as for single calls.
+func TestBulkWhileEverythingGoesOn(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.fill(400)
+	done := make(chan struct{})
+	var all, changes sync.WaitGroup
+	changes.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			batch := b.e.Begin()
+			batch.User(&UserDoc{UserID: fmt.Appendf(nil, "u%d", i%500), Attributes: []NamedValue{
+				{[]byte("age"), RawValue{Kind: RawNumber, Text: fmt.Append(nil, i%90)}},
+			}})
+			_ = batch.Commit(time.Second)
+			if i%20 == 19 {
+				_, _, _, _ = b.e.Publish(testFiles(testDefinitions+strings.Repeat("\n", i%3)), "t", "", 0)
+			}
+		}
+	})
+	given := make([]map[string]int, 3)
+	for w := range given {
+		given[w] = map[string]int{}
+		all.Go(func() {
+			for round := range 5 {
+				a, err := b.e.Audience(context.Background(), &AudienceQuery{
+					Offer: []byte("points"), Gates: GatesAll,
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				a.Done()
+				seen := map[string]bool{}
+				var ids [][]byte
+				_ = b.e.EachPerson(a.People, PeoplePos{}, func(_ PeoplePos, id []byte) bool {
+					if seen[string(id)] {
+						t.Errorf("%s is named twice", id)
+					}
+					seen[string(id)] = true
+					ids = append(ids, bytes.Clone(id))
+					return len(ids) < batchBlock
+				})
+				req := b.decideReq("", "hero")
+				req.UserID, req.BodyHash = nil, 1
+				batch, err := b.e.BeginDecisions(req, fmt.Appendf(nil, "w%d.%d", w, round))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := batch.Decide(ids, func(i int, d *Decision, err error) bool {
+					if err == nil && len(d.Items) > 0 && d.Items[0].Reserved {
+						given[w][d.Items[0].OfferID+" "+string(ids[i])]++
+					}
+					return true
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(done)
+	changes.Wait()
+	total := map[string]int{}
+	for _, m := range given {
+		for k, n := range m {
+			total[k] += n
+		}
+	}
+	for k, n := range total {
+		if n > 1 { // once an hour
+			t.Errorf("%s was given %d times", k, n)
+		}
+	}
+	if len(total) == 0 {
+		t.Error("nothing was given")
+	}
+	if err := b.e.CheckStore(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -154,20 +154,25 @@ func (x *Eligibility) judgeLocked(g *storage.Group, ord storage.Ord) error {
 	}
 	for i := range x.verdicts {
 		v := &x.verdicts[i]
-		if v.Reason != decide.ReasonNone || !x.soldOut(v) {
-			continue
+		x.full.FullTotals = x.full.FullTotals[:0]
+		// Of several placements the next may be sold out too: each turn finds the
+		// totals of one.
+		for range plan.Placements {
+			if v.Reason != decide.ReasonNone || !x.soldOut(v) {
+				break
+			}
+			x.single.Offers = x.question.Offers[i : i+1]
+			var one [1]decide.Verdict
+			*v = plan.Judge(&x.single, &w.person, at, one[:0], &w.result)[0]
 		}
-		x.single.Offers = x.question.Offers[i : i+1]
-		var one [1]decide.Verdict
-		x.verdicts[i] = plan.Judge(&x.single, &w.person, at, one[:0], &w.result)[0]
 	}
 	return nil
 }
 
 // soldOut looks at the totals of an offer that may be given otherwise, and keeps
-// the full ones for its second judgement.
+// the full ones for its next judgement.
 func (x *Eligibility) soldOut(v *decide.Verdict) bool {
-	x.full.FullTotals = x.full.FullTotals[:0]
+	before := len(x.full.FullTotals)
 	snap, totals := x.work.snap, x.e.store.Totals()
 	x.totals = snap.Plan.AppendTotalKeys(x.totals[:0], v, x.At)
 	for _, k := range x.totals {
@@ -175,7 +180,7 @@ func (x *Eligibility) soldOut(v *decide.Verdict) bool {
 			x.full.FullTotals = append(x.full.FullTotals, k.Key)
 		}
 	}
-	return len(x.full.FullTotals) > 0
+	return len(x.full.FullTotals) > before
 }
 
 // show turns the verdicts into names.

@@ -120,6 +120,57 @@ func TestEligibilityAgreesWithDecide(t *testing.T) {
 	}
 }
 
+// A total per placement that is full in all of several placements refuses the
+// offer wherever it is asked for, and one that is left gives it.
+func TestTotalsOfSeveralPlacements(t *testing.T) {
+	b := newBed(t, `
+kind: workspace
+id: default
+timezone: UTC
+---
+kind: cap
+id: once
+scope: total
+per: placement
+count_on: decision
+window: lifetime
+limit: 1
+---
+kind: offer
+id: a
+message_class: marketing
+treatments: [{id: t, channel: web, content: {type: text, body: a}}]
+---
+kind: decision_policy
+id: pol
+ranking: {by: product}
+---
+kind: placement
+id: p1
+channel: web
+policy: pol
+---
+kind: placement
+id: p2
+channel: web
+policy: pol
+---
+kind: placement
+id: p3
+channel: web
+policy: pol
+`)
+	b.user(UserDoc{UserID: []byte("u")})
+	for i, want := range []string{"a", "a", "a", "a:capped_total"} {
+		if got := b.judge("u", EligibilityQuery{Gates: GatesAll}); got != want {
+			t.Errorf("with %d placements sold out: %s, want %s", i, got, want)
+		}
+		if i < 3 {
+			b.want(b.decideReq("u", fmt.Sprintf("p%d", i+1)), "a")
+		}
+	}
+}
+
 func (b *bed) audience(q AudienceQuery) *Audience {
 	b.t.Helper()
 	a, err := b.e.Audience(context.Background(), &q)
