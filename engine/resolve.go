@@ -371,6 +371,11 @@ func (r *resolver) resolveEvent(doc *EventDoc) (storage.Name, []storage.AttrValu
 	}
 	for i := range doc.Properties {
 		p := &doc.Properties[i]
+		if members := schema.lists[string(p.Name)]; members != nil && p.Value.Kind != RawNull {
+			if err := r.resolveElements(p, members); err != nil {
+				return 0, nil, err
+			}
+		}
 		prop, ok := schema.indexed[string(p.Name)]
 		if !ok || p.Value.Kind == RawNull {
 			continue

@@ -50,6 +50,7 @@ type attributeSchema struct {
 type eventSchema struct {
 	id      storage.Name
 	indexed map[string]propertySchema
+	lists   map[string][]memberSchema // properties of the elements of a list, by the list
 }
 
 type propertySchema struct {
@@ -149,10 +150,18 @@ func (s *Snapshot) index(mint intern) error {
 		schema := eventSchema{id: m.id(storage.DictEvent, ev.ID)}
 		schema.indexed = make(map[string]propertySchema)
 		for _, p := range ev.Properties {
-			if p.Indexed {
-				id := m.id(storage.DictProperty, p.Name)
-				schema.indexed[p.Name] = propertySchema{id, p.Type}
+			if !p.Indexed {
+				continue
 			}
+			property := propertySchema{m.id(storage.DictProperty, p.Name), p.Type}
+			if list, member, ok := strings.Cut(p.Name, "[]."); ok {
+				if schema.lists == nil {
+					schema.lists = make(map[string][]memberSchema)
+				}
+				schema.lists[list] = append(schema.lists[list], memberSchema{member, property})
+				continue
+			}
+			schema.indexed[p.Name] = property
 		}
 		s.events[ev.ID] = schema
 	}

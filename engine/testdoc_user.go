@@ -24,13 +24,13 @@ func rawOf(n *definition.Node) RawValue {
 		v := RawValue{Kind: RawList}
 		for _, item := range n.List {
 			if item.Kind != definition.NodeString {
-				return RawValue{Kind: RawOther}
+				return RawValue{Kind: RawOther, Text: n.AppendJSON(nil)}
 			}
 			v.List = append(v.List, []byte(item.Text))
 		}
 		return v
 	}
-	return RawValue{Kind: RawOther}
+	return RawValue{Kind: RawOther, Text: n.AppendJSON(nil)}
 }
 
 // docReader reads the user of a test; the first fault stays.

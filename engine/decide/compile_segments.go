@@ -30,7 +30,9 @@ func (c *compiler) eventNames(n *rule.Names) {
 			Properties: make(map[string]rule.Property, len(d.Properties)),
 		}
 		for _, p := range d.Properties {
-			property := rule.Property{Type: p.Type, Indexed: p.Indexed}
+			property := rule.Property{
+				Type: p.Type, Indexed: p.Indexed, Each: strings.Contains(p.Name, "[]."),
+			}
 			if p.Indexed {
 				property.ID = c.intern(&d.Meta, storage.DictProperty, p.Name)
 			}
@@ -45,6 +47,7 @@ func (c *compiler) eventNames(n *rule.Names) {
 	for _, o := range sorted(c.set.Offers, metaOfOffer) {
 		n.Offers = append(n.Offers, rule.OfferName{
 			ID: o.ID, Name: c.intern(&o.Meta, storage.DictOffer, o.ID), Group: o.Group,
+			Labels: o.Labels,
 		})
 	}
 }

@@ -369,3 +369,25 @@ func TestUnreadableFileHidesReferences(t *testing.T) {
 		t.Fatal(faults)
 	}
 }
+
+func TestFaultsOfElements(t *testing.T) {
+	f := func(name, typ, want string) {
+		t.Helper()
+		_, faults := Load([]File{{Name: "f.yaml", Content: []byte("kind: event\nid: e\nproperties:\n  " +
+			name + ": {type: " + typ + "}\n")}})
+		got := ""
+		for _, fault := range faults {
+			got += fault.Message
+		}
+		if got != want {
+			t.Errorf("%s %s: got %q, want %q", name, typ, got, want)
+		}
+	}
+	const shape = "a property of the elements of a list is named as items[].price"
+	f("items[].a", "int", "")
+	f(`"items[]"`, "int", shape)
+	f(`"[].a"`, "int", shape)
+	f("a[].b[].c", "int", shape)
+	f("a]", "int", shape)
+	f("items[].a", "date", "a property of the elements of a list is a bool, int, float or string")
+}

@@ -260,7 +260,7 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
       "required": ["outcome"],
       "properties": {
         "outcome": {"$ref": "#/$defs/outcome"},
-        "offers": {"$ref": "#/$defs/chosen"}
+        "offers": {"$ref": "#/$defs/selector"}
       },
       "$ref": "#/$defs/gathered"
     },
@@ -300,7 +300,7 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
           "required": ["outcome"],
           "properties": {
             "outcome": {"$ref": "#/$defs/outcome"},
-            "offers": {"$ref": "#/$defs/chosen"},
+            "offers": {"$ref": "#/$defs/selector"},
             "note": {"type": "string"},
             "id": {"type": "string"}
           }
@@ -310,21 +310,6 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
     "outcome": {
       "enum": [
         "impression", "send", "delivered", "click", "accept", "convert", "reject", "dismiss"
-      ]
-    },
-    "chosen": {
-      "description": "An offer that one of the ids or groups names.",
-      "anyOf": [
-        {"const": "all"},
-        {
-          "type": "object",
-          "additionalProperties": false,
-          "minProperties": 1,
-          "properties": {
-            "ids": {"type": "array", "items": {"$ref": "#/$defs/id"}, "minItems": 1},
-            "groups": {"type": "array", "items": {"$ref": "#/$defs/group"}, "minItems": 1}
-          }
-        }
       ]
     },
     "gathered": {

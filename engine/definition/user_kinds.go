@@ -196,6 +196,9 @@ func (o *object) event(m Meta) *Event {
 				i.fault("at most %d properties of an event can be indexed", mostIndexed)
 			}
 		}
+		if strings.Contains(p.Name, "[") || strings.Contains(p.Name, "]") {
+			entry.key.elements(&p)
+		}
 		body.close()
 		e.Properties = append(e.Properties, p)
 	}
@@ -221,4 +224,18 @@ func (o *object) segment(m Meta) *Segment {
 	}
 	o.asked = append(o.asked, "rule")
 	return s
+}
+
+// elements checks the name and the type of a property of the elements of a list.
+func (f field) elements(p *Property) {
+	list, member, ok := strings.Cut(p.Name, "[].")
+	if !ok || list == "" || member == "" || strings.ContainsAny(list+member, "[]") {
+		f.fault("a property of the elements of a list is named as items[].price")
+		return
+	}
+	switch p.Type {
+	case 0, TypeBool, TypeInt, TypeFloat, TypeString:
+	default:
+		f.fault("a property of the elements of a list is a bool, int, float or string")
+	}
 }

@@ -58,6 +58,7 @@ const (
 	testReachable            // channel has an address
 	testDerived              // a whole sub-tree
 	testEvent                // what behaviour comes to passes inner
+	testHour                 // the hour of the week is one of hours
 )
 
 // test is an atom made ready to be judged. Only the fields of its kind are set.
@@ -87,6 +88,7 @@ type test struct {
 	behaviour *behaviour
 	inner     *test // of behaviour: what its value must pass
 	want      want
+	hours     [3]uint64 // testHour: bit h%64 of word h/64
 }
 
 // compiled is a test with its canonical key and where its bit lives.
@@ -106,6 +108,8 @@ func compile(l *leaf) compiled {
 		t.compileTag(l)
 	case subjectTier:
 		t.compileTier(l)
+	case subjectClock:
+		t.compileClock(l)
 	case subjectSegment:
 		t.kind = testSegment
 	case subjectPercent:
@@ -433,6 +437,10 @@ func (t *test) key(request bool) string {
 		if flag {
 			num("b", int64(i)+1)
 		}
+	}
+	for _, word := range t.hours {
+		num("u", int64(word))
+		b.WriteByte(',')
 	}
 	for _, n := range t.former {
 		num("o", int64(n))

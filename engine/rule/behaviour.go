@@ -28,6 +28,7 @@ type Property struct {
 	ID      storage.Name // DictProperty
 	Type    definition.AttrType
 	Indexed bool
+	Each    bool // of the elements of a list, such as items[].price; then Type is theirs
 }
 
 // OfferName is an offer that the selector of an outcome may pick.
@@ -35,6 +36,8 @@ type OfferName struct {
 	ID    string
 	Name  storage.Name // DictOffer
 	Group string       // "" or a path
+
+	Labels map[string]string
 }
 
 // aggregate is what a condition asks of the events in its window.
@@ -99,6 +102,7 @@ type behaviour struct {
 	without *match  // of a sequence
 	window  window
 	of      storage.Name // property; 0 = none
+	each    bool         // of is a property of the elements of a list
 	ofName  string
 	fold    folding
 }
@@ -126,7 +130,7 @@ func (m *match) folded() folding {
 	switch {
 	case len(m.where) == 0:
 		return folding{kind: foldAll}
-	case len(m.where) > 1 || m.where[0].leaf.typ != definition.TypeBool:
+	case len(m.where) > 1 || m.where[0].leaf.typ != definition.TypeBool || m.where[0].leaf.each:
 		return folding{}
 	}
 	w := &m.where[0]
@@ -143,24 +147,51 @@ func (m *match) folded() folding {
 	return f
 }
 
-// picks says whether the condition is about an event. It does not allocate.
-func (m *match) picks(e *storage.TailEvent) bool {
-	if e.Outcome != m.outcome || !m.any && e.Event != m.event {
+// picks says whether a condition is about an event, and lowers flip to when that
+// changes. It does not allocate.
+func (e *evaluation) picks(m *match, event *storage.TailEvent) bool {
+	if event.Outcome != m.outcome || !m.any && event.Event != m.event {
 		return false
 	}
 	if m.offers != nil {
-		if _, ok := slices.BinarySearch(m.offers, e.Item); !ok {
+		if _, ok := slices.BinarySearch(m.offers, event.Item); !ok {
 			return false
 		}
 	}
 	for i := range m.where {
 		w := &m.where[i]
-		v, ok := e.Prop(w.leaf.id)
-		if (ok && w.test.static(v)) == w.negative {
+		v, ok := event.Prop(w.leaf.id)
+		if (ok && e.property(w, v)) == w.negative {
 			return false
 		}
 	}
 	return true
+}
+
+// property judges a comparison of a property that an event has; of a property of
+// the elements of a list it holds when it holds for one of them.
+func (e *evaluation) property(w *filter, v storage.Value) bool {
+	switch {
+	case w.leaf.each:
+		return w.test.anyElement(v)
+	case w.test.dynamic():
+		return e.moving(&w.test, v)
+	}
+	return w.test.static(v)
+}
+
+// local says that the condition needs the person's calendar.
+func (b *behaviour) local() bool {
+	for i := range b.steps {
+		if b.steps[i].local() {
+			return true
+		}
+	}
+	return b.without != nil && b.without.local()
+}
+
+func (m *match) local() bool {
+	return slices.ContainsFunc(m.where, func(f filter) bool { return f.test.dynamic() })
 }
 
 // entries begins a walk over the entries of sums that may be about m.
@@ -215,6 +246,7 @@ func (b *behaviour) key() string {
 	s.WriteString("event")
 	num(int64(b.agg))
 	num(int64(b.of))
+	s.WriteString(strconv.FormatBool(b.each))
 	num(int64(b.window.kind))
 	num(b.window.width)
 	c := &b.window.calendar
@@ -245,7 +277,8 @@ func (m *match) key(s *strings.Builder) {
 	}
 	for i := range m.where {
 		w := &m.where[i]
-		s.WriteString(" (" + strconv.FormatBool(w.negative) + w.test.key(false) + ")")
+		s.WriteString(" (" + strconv.FormatBool(w.negative) + strconv.FormatBool(w.leaf.each) +
+			w.test.key(false) + ")")
 	}
 	s.WriteString("]")
 }

@@ -59,6 +59,8 @@ func (e *evaluation) judge(t *test) bool {
 		return e.derived(t.tree)
 	case testEvent:
 		return e.event(t)
+	case testHour:
+		return e.hour(t)
 	}
 	value, ok := profile.Attr(t.id)
 	if !ok {
@@ -110,7 +112,7 @@ func (t *test) tagged(value storage.Name) bool {
 // timed says that the answer can change with time alone, or with an event.
 func (t *test) timed() bool {
 	switch t.kind {
-	case testTag, testTagValues, testEvent:
+	case testTag, testTagValues, testEvent, testHour:
 		return true
 	case testDerived:
 		return t.tree.timed
@@ -128,8 +130,10 @@ func (t *test) local() bool {
 	switch t.kind {
 	case testDerived:
 		return t.tree.calendar
+	case testHour:
+		return true
 	case testEvent:
-		return t.inner != nil && t.inner.dynamic()
+		return t.inner != nil && t.inner.dynamic() || t.behaviour.local()
 	}
 	return t.dynamic()
 }

@@ -136,7 +136,7 @@ func (e *evaluation) scan(b *behaviour, s span, t *tally) {
 	m := &b.steps[0]
 	w := e.walk(m)
 	for c := w.next(); c != nil && c.Occurred >= s.lo; c = w.next() {
-		if c.Occurred > s.until || !m.picks(c) {
+		if c.Occurred > s.until || !e.picks(m, c) {
 			continue
 		}
 		if c.Occurred > s.hi {
@@ -167,6 +167,10 @@ func (t *tally) add(b *behaviour, e *storage.TailEvent) {
 		t.lastValue, t.valued[1] = v, ok
 	}
 	t.firstValue, t.valued[0] = v, ok
+	if ok && b.each {
+		addElements(&t.sums, v)
+		return
+	}
 	if f, number := asNumber(v); ok && number {
 		t.sums.Join(storage.Sums{N: 1, Sum: f, Min: f, Max: f})
 	}
@@ -235,7 +239,7 @@ func floatOf(f float64) storage.Value {
 
 // sums answers by days or by the whole life what the tail does not reach.
 func (e *evaluation) sums(b *behaviour, s span) (storage.Value, state) {
-	if b.fold.kind == foldNone || e.who.Activity.Empty() {
+	if b.fold.kind == foldNone || b.each || e.who.Activity.Empty() {
 		return storage.Value{}, stateUnknown
 	}
 	switch b.agg {
@@ -475,7 +479,7 @@ next:
 
 // counts says whether an event of the tail, not before the window, counts now.
 func (e *evaluation) counts(b *behaviour, s *span, c *storage.TailEvent) bool {
-	if c.Occurred > s.until || !b.steps[0].picks(c) {
+	if c.Occurred > s.until || !e.picks(&b.steps[0], c) {
 		return false
 	}
 	if c.Occurred > s.hi {
@@ -507,12 +511,12 @@ func (e *evaluation) sequence(b *behaviour) (found, known bool) {
 			continue
 		}
 		if ends[1] != never && ends[1]-c.Occurred <= storage.UnixMsec(b.window.width) &&
-			b.steps[0].picks(c) {
+			e.picks(&b.steps[0], c) {
 			return true, true
 		}
-		broken := b.without != nil && b.without.picks(c)
+		broken := b.without != nil && e.picks(b.without, c)
 		for k := 1; k < last && !broken; k++ {
-			if ends[k+1] != never && b.steps[k].picks(c) {
+			if ends[k+1] != never && e.picks(&b.steps[k], c) {
 				ends[k] = ends[k+1]
 			}
 		}
@@ -521,7 +525,7 @@ func (e *evaluation) sequence(b *behaviour) (found, known bool) {
 				ends[k] = never
 			}
 		}
-		if b.steps[last].picks(c) {
+		if e.picks(&b.steps[last], c) {
 			ends[last] = c.Occurred
 		}
 	}

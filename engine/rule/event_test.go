@@ -71,6 +71,10 @@ func (d draw) fact(at, came storage.UnixMsec, home *time.Location) storage.Effec
 		{ID: 2, Value: val(storage.KindBool, int64(d.IntN(2)))},
 		{ID: 3, Value: text(storage.KindString, d.one("a", "b", "c", "Ann"))},
 		{ID: 4, Value: val(storage.KindInt, int64(d.IntN(9)-3))},
+		{ID: 6, Value: listValue([][]string{{}, {"a"}, {"b", "Ann", "a"}, {"c"}}[d.IntN(4)]...)},
+		{ID: 7, Value: listValue([][]string{{"3"}, {"7.5", "x", "-1e1"}, {"100", "0.5"}}[d.IntN(3)]...)},
+		{ID: 8, Value: val(storage.KindDate, int64(at)/dayMs+int64(d.IntN(9)-4))},
+		{ID: 9, Value: val(storage.KindTime, int64(at)+int64(d.IntN(9)-4)*dayMs/3)},
 	}
 	for _, v := range values {
 		if e.Event.Event == 1 && d.IntN(5) > 0 {
@@ -92,7 +96,9 @@ func (d draw) event() string {
 			d.one("1h", "1d", "7d", "100d") + `"` + d.one("", `,"without":`+d.step()) + `}`
 	case 2:
 		return `{"outcome":"` + d.one("impression", "click") + `"` + d.one("",
-			`,"offers":{"ids":["story"]}`, `,"offers":{"groups":["growth"]}`, `,"offers":"all"`) +
+			`,"offers":{"ids":["story"]}`, `,"offers":{"groups":["growth"]}`, `,"offers":"all"`,
+			`,"offers":{"labels":{"season":"autumn"}}`,
+			`,"offers":{"groups":["growth"],"not":{"labels":{"kind":"loyal"}}}`) +
 			`,"count":` + many + d.window() + `}`
 	case 3:
 		return `{"event":"*","count":` + many + d.window() + `}`
@@ -105,7 +111,7 @@ func (d draw) event() string {
 	case 6:
 		return `{"event":"order","` + d.one("sum", "min", "max", "avg") + `":{"` +
 			d.one("gte", "lt", "is_not") + `":` + d.one("0", "3.5", "7", "100", "500") + `},"of":"` +
-			d.one("amount", "qty") + `"` + d.window() + d.where() + `}`
+			d.one("amount", "qty", "items[].price") + `"` + d.window() + d.where() + `}`
 	case 7:
 		return `{"event":"` + d.one("order", "visit", "*") + `","` + d.one("first", "last") + `":{"` +
 			d.one(`within_last":"3d`, `within_last":"90s`, `before":"`+d.day(), `is":"`+d.day(),
@@ -128,7 +134,17 @@ func (d draw) where() string {
 	return d.one("", "", `,"where":[{"property":"new","is":true}]`,
 		`,"where":[{"property":"new","is_not":true}]`, `,"where":[{"property":"new","is":false}]`,
 		`,"where":[{"property":"new","is_set":`+d.one("true", "false")+`}]`,
-		`,"where":[{"property":"amount","gte":3},{"property":"sku","in":["a","b"]}]`)
+		`,"where":[{"property":"amount","gte":3},{"property":"sku","in":["a","b"]}]`,
+		`,"where":[{"property":"items[].sku","`+d.one("in", "not_in")+`":["a","c"]}]`,
+		`,"where":[{"property":"items[].sku","`+d.one("is", "is_not", "starts_with")+`":"Ann"}]`,
+		`,"where":[{"property":"items[].price","gt":`+d.one("-20", "3", "50")+`}]`,
+		`,"where":[{"property":"items[].price","is_set":`+d.one("true", "false")+`}]`,
+		`,"where":[{"property":"due","`+d.one("within_last", "within_next")+`":"`+
+			d.one("2d", "30d")+`"}]`,
+		`,"where":[{"property":"slot","`+d.one("within_last", "within_next")+`":"`+
+			d.one("90s", "36h", "9d")+`"}]`,
+		`,"where":[{"property":"slot","`+d.one("is", "before", "gte")+`":"`+d.day()+`"}]`,
+		`,"where":[{"property":"due","months_since":{"lt":`+d.one("1", "0")+`}}]`)
 }
 
 func (d draw) window() string {
@@ -143,7 +159,7 @@ func (d draw) window() string {
 
 // raw lists the events of the log that pass a match, newest first, from the
 // words of the rule alone.
-func (l *life) raw(m *match) []naiveFact {
+func (l *life) raw(m *match, w *Who) []naiveFact {
 	var all []naiveFact
 	for _, e := range l.log {
 		f := naiveFact{count: 1, props: map[storage.Name]storage.Value{}}
@@ -160,7 +176,7 @@ func (l *life) raw(m *match) []naiveFact {
 			(m.offers == nil || slices.Contains(m.offers, item))
 		for i := range m.where {
 			v, ok := f.props[m.where[i].leaf.id]
-			pass = pass && (ok && propertyPerson(&m.where[i].leaf, v)) != m.where[i].negative
+			pass = pass && (ok && propertyPerson(&m.where[i].leaf, v, w)) != m.where[i].negative
 		}
 		if pass {
 			all = append(all, f)
@@ -200,7 +216,7 @@ func TestWindowsEqualTheLog(t *testing.T) {
 				got := s.conds[0].Holds(rowOf(user, nil))
 				lo, hi, until := b.window.naive(who)
 				_, known := naiveFacts(b, who, [3]storage.UnixMsec{lo, hi, until})
-				facts := l.raw(&b.steps[0])
+				facts := l.raw(&b.steps[0], who)
 				floor := l.tail.Floor()
 				edge := b.agg == aggLast || b.agg == aggUnseen || b.agg == aggFirst
 				switch {
@@ -246,6 +262,16 @@ func TestWindowsEqualTheLog(t *testing.T) {
 // "event time [property=value …]".
 func ask(t *testing.T, rule, now string, facts ...string) bool {
 	t.Helper()
+	tail, activity := historyOf(t, now, facts...)
+	return holds(t, mustParse(t, rule), &Who{
+		Now: moment(t, now), Zone: zone(t, "America/New_York"), Home: zone(t, "Europe/Berlin"),
+		Tail: tail, Activity: activity,
+	}, nil)
+}
+
+// historyOf is what a person did whose facts are as ask takes them.
+func historyOf(t *testing.T, now string, facts ...string) (storage.Tail, storage.Activity) {
+	t.Helper()
 	var log []storage.Effect
 	for _, f := range facts {
 		words := strings.Fields(f)
@@ -266,7 +292,16 @@ func ask(t *testing.T, rule, now string, facts ...string) bool {
 			name, value, _ := strings.Cut(w, "=")
 			p := declared.Properties[name]
 			v := text(storage.KindString, value)
+			if p.Each {
+				v = listValue(strings.Split(value, "|")...)
+				e.Event.Indexed = append(e.Event.Indexed, storage.AttrValue{ID: p.ID, Value: v})
+				continue
+			}
 			switch p.Type {
+			case definition.TypeDate:
+				v = date(t, value)
+			case definition.TypeTime:
+				v = val(storage.KindTime, int64(moment(t, value)))
 			case definition.TypeBool:
 				v = val(storage.KindBool, 0)
 				if value == "true" {
@@ -287,10 +322,7 @@ func ask(t *testing.T, rule, now string, facts ...string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return holds(t, mustParse(t, rule), &Who{
-		Now: moment(t, now), Zone: zone(t, "America/New_York"), Home: zone(t, "Europe/Berlin"),
-		Tail: tail, Activity: activity,
-	}, nil)
+	return tail, activity
 }
 
 // What each word of a condition on events means.
@@ -491,17 +523,41 @@ func TestExplainEvents(t *testing.T) {
 	}
 	f(`{"all":[{"attribute":"gender","is":"female"},{"event":"order","count":{"gte":2},"within":"30d"},`+
 		`{"not":{"event":"order","where":[{"property":"new","is":true}]}}]}`,
-		`gender is "female" and count of order in the last 30d ≥ 2 and never did order where new is true`,
-		`gender 是 “female” 且 次数: order 最近 30d ≥ 2 且 没有 order 其中 new 是 true`)
+		`gender is "female" and order at least 2 times in the last 30 days and `+
+			`never did order where new is true`,
+		`gender 是 “female” 且 最近 30 天 order 至少 2 次 且 从未有 order(其中 new 是 true)`)
 	f(`{"event":"order","sum":{"gte":100},"of":"amount","window":{"calendar":"month"}}`,
-		`sum of amount of order in this calendar month ≥ 100`, `合计 amount: order 本自然周期 month ≥ 100`)
-	f(`{"outcome":"click","offers":{"groups":["growth"]},"count":{"lt":3}}`,
-		`count of click of [growth] < 3`, `次数: click 于 [growth] < 3`)
+		`sum of amount of order in this calendar month ≥ 100`, `本月 order 的 amount 合计 ≥ 100`)
+	f(`{"outcome":"click","offers":{"groups":["growth"],"not":{"labels":{"kind":"loyal"}}},`+
+		`"count":{"lt":3}}`, `click of [growth, not (kind=loyal)] fewer than 3 times`,
+		`click 于 [growth, not (kind=loyal)] 少于 3 次`)
 	f(`{"sequence":[{"event":"visit"},{"event":"order"}],"within":"7d","without":{"event":"open"}}`,
-		`visit then order within 7d without open`, `visit 然后 order 在 7d 内 且其间没有 open`)
-	f(`{"not":{"not_seen_for":"7d"}}`, `not (not seen for 7d)`, `非(未活跃满 7d)`)
-	f(`{"event":"order","last":{"within_last":"3d"}}`, `last order within the last 3d`,
-		`最近一次 order 在最近 3d 内`)
+		`visit then order within 7 days without open`, `visit 然后 order,在 7 天 内,其间没有 open`)
+	f(`{"not":{"not_seen_for":"7d"}}`, `not (not seen for 7 days)`, `非(未活跃满 7 天)`)
+	f(`{"event":"order","last":{"within_last":"3d"}}`, `last order within the last 3 days`,
+		`order 的最近一次时间 在最近 3 天 内`)
+	f(`{"event":"order","first":{"is":"a"},"of":"sku"}`, `first sku of order is "a"`,
+		`order 的 sku 首次的值 是 “a”`)
+	f(`{"event":"order","distinct":{"gte":3},"of":"sku","within":"1w"}`,
+		`number of different sku of order in the last 1 week ≥ 3`,
+		`最近 1 周 order 的 sku 不同值个数 ≥ 3`)
+	f(`{"event":"*","distinct":"day","count":{"gte":3},"window":{"calendar":"week","every":2}}`,
+		`number of days with anything in this calendar period of 2 weeks ≥ 3`,
+		`本 2 周自然周期 任意事件 的发生天数 ≥ 3`)
+	f(`{"not":{"event":"order","count":{"gte":2}}}`, `count of order not (≥ 2)`,
+		`order 的次数 非(≥ 2)`)
+	f(`{"not":{"event":"visit","within":"1h"}}`, `did not do visit in the last 1 hour`,
+		`最近 1 小时 没有 visit`)
+	for _, agg := range [][3]string{
+		{"min", "least", "最小值"}, {"max", "greatest", "最大值"}, {"avg", "average", "平均值"},
+	} {
+		f(`{"event":"order","`+agg[0]+`":{"lt":9},"of":"items[].price","window":{"between":`+
+			`["2024-01-01T00:00:00Z","2024-02-01T00:00:00Z"]}}`,
+			agg[1]+` items[].price of order in 2024-01-01T00:00:00Z–2024-02-01T00:00:00Z < 9`,
+			`在 2024-01-01T00:00:00Z–2024-02-01T00:00:00Z 之间 order 的 items[].price `+agg[2]+` < 9`)
+	}
+	f(`{"context":"hour_of_week","between":[9,17]}`, `context hour_of_week between 9 and 17`,
+		`上下文 hour_of_week 介于 9 与 17 之间`)
 }
 
 // A segment is its rule, in place: also under a not, where what it asks to be

@@ -154,7 +154,7 @@ func (x *explainer) leaf(l *leaf, negated bool) string {
 		return x.event(l, negated)
 	case subjectProperty:
 		return l.name + x.comparison(l, negated)
-	case subjectContext:
+	case subjectContext, subjectClock:
 		return x.say("context ", "上下文 ") + l.name + x.comparison(l, negated)
 	}
 	return l.name + x.comparison(l, negated)
@@ -191,9 +191,9 @@ func (x *explainer) folded(l *leaf) string {
 func (x *explainer) relation(l *leaf) string {
 	switch l.op {
 	case opWithinLast:
-		return x.say(" within the last ", " 在最近 ") + l.values[0].text + x.say("", " 内")
+		return x.say(" within the last ", " 在最近 ") + x.span(l.values[0].text) + x.say("", " 内")
 	case opWithinNext:
-		return x.say(" within the next ", " 在未来 ") + l.values[0].text + x.say("", " 内")
+		return x.say(" within the next ", " 在未来 ") + x.span(l.values[0].text) + x.say("", " 内")
 	case opYearsSince, opMonthsSince:
 		unit := x.say(" years since it", " 年")
 		if l.op == opMonthsSince {
@@ -201,8 +201,8 @@ func (x *explainer) relation(l *leaf) string {
 		}
 		return x.say(" with", " 距今") + x.order(l.than, l) + unit
 	case opAnniversary:
-		return x.say(" from ", " 周年日前 ") + l.values[0].text +
-			x.say(" before to ", " 至后 ") + l.values[1].text + x.say(" after its anniversary", "")
+		return x.say(" from ", " 周年日前 ") + x.span(l.values[0].text) +
+			x.say(" before to ", " 至后 ") + x.span(l.values[1].text) + x.say(" after its anniversary", "")
 	}
 	return x.order(l.op, l)
 }

@@ -86,8 +86,8 @@ func TestFaultsOfEvents(t *testing.T) {
 		`1:39 eligibility.where[0].property: the property "note" is not indexed: only indexed ones `+
 			`are kept for rules`)
 	f(`{"event":"order","where":[{"property":"items[].category","is":"a"}]}`,
-		`1:39 eligibility.where[0].property: "items[].category" looks into a list or a map, which is `+
-			`not supported yet`)
+		`1:39 eligibility.where[0].property: the event "order" has no property "items[].category": `+
+			`what is asked of the elements of a list is declared by that name`)
 	f(`{"event":"*","where":[{"property":"sku","is":"a"}]}`,
 		`1:22 eligibility.where: where needs the name of one event`)
 	f(`{"event":"order","sum":{"gte":3}}`, `1:24 eligibility.sum: sum needs of: PROPERTY`)

@@ -23,6 +23,7 @@ const (
 	subjectEvent    // events, outcomes, sequences
 	subjectProperty // of an event, in where
 	subjectTier
+	subjectClock // hour of the week, on the person's clock
 )
 
 // op is how a leaf compares. There is no negative one.
@@ -66,6 +67,8 @@ type leaf struct {
 	values  []operand
 	pattern *regexp.Regexp // of matches
 	former  []storage.Name // of tag: names it had
+	each    bool           // of a property: of the elements of a list
+	clock   clockUnit      // of subjectClock
 	levels  []Level        // of tier; num of a value is its place
 
 	behaviour *behaviour // of events

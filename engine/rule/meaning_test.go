@@ -276,14 +276,14 @@ func TestExplain(t *testing.T) {
 		`(context page in ["home", "cart"] or not tagged complaint or `+
 		`city starts with "上海" (any case) and city is not "x" (any case)) and `+
 		`not (in segment uploaded and tag city_tier is not in [1, 2]) and `+
-		`joined not (within the last 30d) and birthday from 3d before to 0d after its anniversary and `+
+		`joined not (within the last 30 days) and birthday from 3 days before to 0 days after its anniversary and `+
 		`in [0%, 12.5%) of salt autumn and birthday has a value and context page has a value and `+
 		`city has a value and tag city_tier has a value and joined has a value`)
 	f(nil, "zh-CN", `birthday 距今 ≥ 18 年 且 `+
 		`(上下文 page 属于 [“home”, “cart”] 或 无标签 complaint 或 `+
 		`city 开头是 “上海”(不分大小写) 且 city 不是 “x”(不分大小写)) 且 `+
 		`非 (在人群 uploaded 且 标签 city_tier 不属于 [1, 2]) 且 `+
-		`joined 非(在最近 30d 内) 且 birthday 周年日前 3d 至后 0d 且 `+
+		`joined 非(在最近 30 天 内) 且 birthday 周年日前 3 天 至后 0 天 且 `+
 		`属于 [0%, 12.5%) 分桶 autumn 且 birthday 有值 且 上下文 page 有值 且 `+
 		`city 有值 且 标签 city_tier 有值 且 joined 有值`)
 

@@ -61,6 +61,8 @@ func (l *leaf) naive(w *Who, ctx []ContextValue) bool {
 		return w.Profile.HasAddress(l.channel)
 	case subjectEvent:
 		return l.naiveEvent(w)
+	case subjectClock:
+		return l.naiveClock(w)
 	}
 	v, ok := l.naiveValue(w, ctx)
 	if !ok || l.op == opIsSet {

@@ -3,6 +3,7 @@ package rule
 import (
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"tact/engine/definition"
@@ -80,7 +81,7 @@ func (w *window) naive(who *Who) (lo, hi, until storage.UnixMsec) {
 func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) (facts []naiveFact, known bool) {
 	lo, hi, until := span[0], span[1], span[2]
 	w.Tail.Each(func(e storage.TailEvent) bool {
-		if e.Occurred >= lo && e.Occurred <= hi && b.steps[0].naive(&e) {
+		if e.Occurred >= lo && e.Occurred <= hi && b.steps[0].naive(&e, w) {
 			facts = append(facts, naiveTailFact(&e, w))
 		}
 		return true
@@ -92,7 +93,7 @@ func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) (facts []naiveFa
 	}
 	plain := len(b.steps[0].where) == 0
 	switch {
-	case w.Activity.Empty():
+	case w.Activity.Empty(), b.each:
 		return facts, false
 	case b.agg == aggFirst || newest:
 		if !plain || b.of != 0 {
@@ -146,7 +147,7 @@ func dayIn(zone *time.Location, at storage.UnixMsec) int64 {
 	return midnight(time.UnixMilli(int64(at)).In(zone)).Unix() / 86400
 }
 
-func (m *match) naive(e *storage.TailEvent) bool {
+func (m *match) naive(e *storage.TailEvent, w *Who) bool {
 	if e.Outcome != m.outcome || !m.any && e.Event != m.event ||
 		m.offers != nil && !slices.Contains(m.offers, e.Item) {
 		return false
@@ -155,7 +156,7 @@ func (m *match) naive(e *storage.TailEvent) bool {
 		f := &m.where[i]
 		l, holds := f.leaf, false
 		if v, ok := e.Prop(l.id); ok {
-			holds = propertyPerson(&l, v)
+			holds = propertyPerson(&l, v, w)
 		}
 		if holds == f.negative {
 			return false
@@ -165,8 +166,32 @@ func (m *match) naive(e *storage.TailEvent) bool {
 }
 
 // propertyPerson judges a comparison of a property as that of an attribute.
-func propertyPerson(l *leaf, v storage.Value) bool {
+func propertyPerson(l *leaf, v storage.Value, w *Who) bool {
+	if l.each {
+		return v.Kind == storage.KindList && slices.ContainsFunc(elements(v.Bytes),
+			func(text string) bool { return l.naiveElement(text) })
+	}
 	got, ok := l.naiveTyped(v)
+	if !ok || l.op == opIsSet {
+		return ok
+	}
+	return l.naiveCompare(got, w)
+}
+
+// naiveElement judges one element of a list by what it says.
+func (l *leaf) naiveElement(text string) bool {
+	var got any = text
+	ok := true
+	switch l.typ {
+	case definition.TypeBool:
+		got, ok = text == "true", text == "true" || text == "false"
+	case definition.TypeInt:
+		n, err := strconv.ParseInt(text, 10, 64)
+		got, ok = n, err == nil
+	case definition.TypeFloat:
+		f, err := strconv.ParseFloat(text, 64)
+		got, ok = f, err == nil && !math.IsNaN(f)
+	}
 	if !ok || l.op == opIsSet {
 		return ok
 	}
@@ -238,7 +263,7 @@ func (l *leaf) naiveFacts(facts []naiveFact, w *Who) bool {
 	for _, f := range facts {
 		if f.sums == nil {
 			n += f.count
-			if v, ok := asNumber(f.props[b.of]); ok {
+			for _, v := range b.naiveNumbers(f.props[b.of]) {
 				sums.Join(storage.Sums{N: 1, Sum: v, Min: v, Max: v})
 			}
 			continue
@@ -274,6 +299,23 @@ func (l *leaf) naiveFacts(facts []naiveFact, w *Who) bool {
 		return true
 	}
 	return l.naiveCompare(got, w)
+}
+
+// naiveNumbers are the numbers that one event adds.
+func (b *behaviour) naiveNumbers(v storage.Value) (all []float64) {
+	if b.each {
+		for _, text := range elements(v.Bytes) {
+			f, err := strconv.ParseFloat(text, 64)
+			if err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) && v.Kind == storage.KindList {
+				all = append(all, f)
+			}
+		}
+		return all
+	}
+	if f, ok := asNumber(v); ok {
+		all = append(all, f)
+	}
+	return all
 }
 
 // naiveCount is how many events of a day pass a question about a bool.
@@ -348,19 +390,19 @@ func naiveSequence(b *behaviour, w *Who) bool {
 				storage.UnixMsec(b.window.width) {
 				return false
 			}
-			if b.steps[step].naive(&events[i]) {
+			if b.steps[step].naive(&events[i], w) {
 				if step == len(b.steps)-1 {
 					return true
 				}
 				if step == 0 {
 					first = i
 				}
-				if (step == 0 || b.without == nil || !b.without.naive(&events[i])) &&
+				if (step == 0 || b.without == nil || !b.without.naive(&events[i], w)) &&
 					from(step+1, i+1, first) {
 					return true
 				}
 			}
-			if step > 0 && b.without != nil && b.without.naive(&events[i]) {
+			if step > 0 && b.without != nil && b.without.naive(&events[i], w) {
 				return false
 			}
 		}

@@ -22,8 +22,11 @@ func (p *parser) atom(at, value place, subject string) *node {
 			return nil
 		}
 		key, ok := p.names.Context[name]
+		if unit := clockWord(name); !ok && unit != 0 {
+			return p.clock(at, name, unit)
+		}
 		if !ok {
-			value.near(name, keys(p.names.Context), "no placement declares the context key %q",
+			value.near(name, append(keys(p.names.Context), clockWords()...), "no placement declares the context key %q",
 				brief(name))
 			return nil
 		}
@@ -233,10 +236,6 @@ func (c comparing) fits(l leaf) bool {
 	}
 	if l.subject == subjectContext && slices.Contains(calendar, c.word) {
 		c.fault("%s of a context key is not supported yet", c.word)
-		return false
-	}
-	if l.subject == subjectProperty && slices.Contains(calendar, c.word) {
-		c.fault("%s of a property is not supported yet", c.word)
 		return false
 	}
 	return true

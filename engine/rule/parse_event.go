@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tact/engine/definition"
-	"tact/storage"
 )
 
 // aggregates are the words that say what is asked of events.
@@ -78,76 +77,6 @@ func (p *parser) match(at, value place, subject string) (match, map[string]Prope
 	return m, declared.Properties
 }
 
-// offers reads a selector by ids and groups: an offer that one of them names.
-func (p *parser) offers(at place, m *match) {
-	if at.node.Kind == definition.NodeString && at.node.Text == "all" {
-		return
-	}
-	if at.node.Kind != definition.NodeMap || len(at.node.Keys) == 0 {
-		at.fault("all, or {ids: […], groups: […]}, is expected, not %s", describe(at.node))
-		return
-	}
-	chosen := map[storage.Name]bool{}
-	var words []string
-	for _, k := range at.node.Keys {
-		list := place{p, k.Value, join(at.path, k.Name)}
-		if k.Name == "labels" || k.Name == "not" {
-			list.fault("%s of offers is not supported yet in a rule: ids and groups are", k.Name)
-			continue
-		}
-		if k.Name != "ids" && k.Name != "groups" {
-			unknown := place{p, &definition.Node{Pos: k.Pos}, list.path}
-			unknown.near(k.Name, []string{"ids", "groups"}, "unknown key %q", brief(k.Name))
-			continue
-		}
-		items, ok := list.list("ids")
-		if !ok {
-			continue
-		}
-		for _, item := range items {
-			text, ok := item.text("an id")
-			if !ok {
-				continue
-			}
-			words = append(words, text)
-			if !p.choose(chosen, text, k.Name == "groups") {
-				item.near(text, p.offerWords(k.Name == "groups"), "there is no offer%s %q",
-					map[bool]string{true: " group"}[k.Name == "groups"], brief(text))
-			}
-		}
-	}
-	m.offers, m.chosen = make([]storage.Name, 0, len(chosen)), strings.Join(words, ", ")
-	for o := range chosen {
-		m.offers = append(m.offers, o)
-	}
-	slices.Sort(m.offers)
-}
-
-// choose adds the offers that an id or a group names.
-func (p *parser) choose(chosen map[storage.Name]bool, text string, group bool) bool {
-	found := false
-	for i := range p.names.Offers {
-		o := &p.names.Offers[i]
-		if !group && o.ID == text || group && (o.Group == text ||
-			strings.HasPrefix(o.Group, text+"/")) {
-			chosen[o.Name], found = true, true
-		}
-	}
-	return found
-}
-
-func (p *parser) offerWords(groups bool) []string {
-	var all []string
-	for i := range p.names.Offers {
-		if groups {
-			all = append(all, p.names.Offers[i].Group)
-		} else {
-			all = append(all, p.names.Offers[i].ID)
-		}
-	}
-	return all
-}
-
 // where reads comparisons of properties, all of which must hold for an event.
 func (p *parser) where(at place, m *match, declared map[string]Property) {
 	if m.any {
@@ -176,6 +105,7 @@ func (p *parser) where(at place, m *match, declared map[string]Property) {
 		}
 		l := leaf{
 			subject: subjectProperty, name: name.node.Text, id: property.ID, typ: property.Type,
+			each: property.Each,
 		}
 		if n := p.comparisons(item, "property", l, nil); n != nil {
 			m.filter(n)
@@ -213,7 +143,8 @@ func (p *parser) property(at place, event string, declared map[string]Property) 
 	property, ok := declared[name]
 	switch {
 	case !ok && strings.ContainsAny(name, "[]."):
-		at.fault("%q looks into a list or a map, which is not supported yet", brief(name))
+		at.near(name, keys(declared), "the event %q has no property %q: what is asked of the "+
+			"elements of a list is declared by that name", brief(event), brief(name))
 	case !ok:
 		at.near(name, keys(declared), "the event %q has no property %q", brief(event), brief(name))
 	case !property.Indexed:
@@ -294,7 +225,7 @@ func (p *parser) of(at place, b *behaviour, l *leaf, declared map[string]Propert
 	if !ok {
 		return
 	}
-	b.of, b.ofName = property.ID, at.node.Text
+	b.of, b.ofName, b.each = property.ID, at.node.Text, property.Each
 	switch b.agg {
 	case aggSum, aggMin, aggMax, aggAvg:
 		l.typ = definition.TypeFloat
@@ -302,8 +233,13 @@ func (p *parser) of(at place, b *behaviour, l *leaf, declared map[string]Propert
 			at.fault("%q is %s: an int or a float is expected", brief(at.node.Text),
 				typeName(property.Type))
 		}
-	case aggFirst, aggLast:
-		l.typ = property.Type
+	case aggFirst, aggLast, aggDistinct:
+		if property.Each {
+			at.fault("of the elements of a list there are sum, min, max and avg")
+		}
+		if b.agg != aggDistinct {
+			l.typ = property.Type
+		}
 	}
 }
 

@@ -139,10 +139,6 @@ func (at place) among(l *leaf, closed []string) bool {
 func (at place) moment(l *leaf) (operand, bool) {
 	text := at.node.Text
 	if day, ok := parseDate(text); ok {
-		if l.typ == definition.TypeTime && l.subject == subjectProperty {
-			at.fault("a time of an event is compared with times, not dates")
-			return operand{}, false
-		}
 		if l.typ == definition.TypeTime && l.subject == subjectContext {
 			at.fault("a time of the context is compared with times, not dates: " +
 				"a request has no zone of its own")

@@ -54,17 +54,23 @@ func testNames() *Names {
 		Segments: map[string]storage.Name{"uploaded": 1, "friends": 2},
 		Events: map[string]Event{
 			"order": {ID: 1, Properties: map[string]Property{
-				"amount": {ID: 1, Type: definition.TypeFloat, Indexed: true},
-				"new":    {ID: 2, Type: definition.TypeBool, Indexed: true},
-				"sku":    {ID: 3, Type: definition.TypeString, Indexed: true},
-				"qty":    {ID: 4, Type: definition.TypeInt, Indexed: true},
-				"note":   {ID: 5, Type: definition.TypeString},
+				"amount":        {ID: 1, Type: definition.TypeFloat, Indexed: true},
+				"new":           {ID: 2, Type: definition.TypeBool, Indexed: true},
+				"sku":           {ID: 3, Type: definition.TypeString, Indexed: true},
+				"qty":           {ID: 4, Type: definition.TypeInt, Indexed: true},
+				"note":          {ID: 5, Type: definition.TypeString},
+				"items[].sku":   {ID: 6, Type: definition.TypeString, Indexed: true, Each: true},
+				"items[].price": {ID: 7, Type: definition.TypeFloat, Indexed: true, Each: true},
+				"due":           {ID: 8, Type: definition.TypeDate, Indexed: true},
+				"slot":          {ID: 9, Type: definition.TypeTime, Indexed: true},
 			}},
 			"visit": {ID: 2}, "open": {ID: 3},
 		},
 		Outcomes: map[string]storage.Name{"impression": 11, "click": 12},
 		Offers: []OfferName{
-			{"coupon", 1, "growth/a"}, {"points", 2, "growth/b"}, {"story", 3, "brand"},
+			{"coupon", 1, "growth/a", map[string]string{"season": "autumn"}},
+			{"points", 2, "growth/b", map[string]string{"season": "autumn", "kind": "loyal"}},
+			{"story", 3, "brand", nil},
 		},
 		Context: map[string]ContextKey{
 			"page":  {ID: 1, Type: definition.TypeString},
@@ -262,7 +268,10 @@ func (d draw) rule(depth int) string {
 
 func (d draw) atom() string {
 	sign := d.one("", "", "not_")
-	switch d.IntN(19) {
+	switch d.IntN(20) {
+	case 19:
+		return d.number(`"context":"`+d.one("hour_of_week", "hour_of_day", "day_of_week")+`"`,
+			"0", "5", "20", "90")
 	case 0:
 		return `{"tag":"churn"}`
 	case 1:

@@ -80,8 +80,10 @@ func (r *Reads) gather(n *node) {
 	}
 	l := n.leaf
 	switch l.subject {
-	case subjectTag:
-		r.Tags = append(r.Tags, l.id)
+	case subjectTag, subjectTier:
+		r.Tags = append(append(r.Tags, l.id), l.former...)
+	case subjectClock:
+		r.Zone = true
 	case subjectSegment:
 		r.Segments = append(r.Segments, l.id)
 	case subjectConsent, subjectWithdrawn:

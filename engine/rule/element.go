@@ -1,0 +1,73 @@
+package rule
+
+import (
+	"encoding/binary"
+	"math"
+	"strconv"
+
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// A property of the elements of a list, such as items[].price, is kept as a list
+// of texts: of each element that has the member what the caller wrote, a number as
+// its digits, a bool as true or false.
+
+// anyElement says whether the test holds for one element of a packed list: (uvarint
+// length, bytes) per element. Broken bytes end it.
+func (t *test) anyElement(v storage.Value) bool {
+	if v.Kind != storage.KindList {
+		return false
+	}
+	for packed := v.Bytes; len(packed) > 0; {
+		size, n := binary.Uvarint(packed)
+		if n <= 0 || size > uint64(len(packed)-n) {
+			return false
+		}
+		text := packed[n : n+int(size)]
+		packed = packed[n+int(size):]
+		if one, ok := elementValue(text, t.typ); ok && t.static(one) {
+			return true
+		}
+	}
+	return false
+}
+
+// elementValue reads one element as a value of a type. It does not allocate.
+func elementValue(text []byte, typ definition.AttrType) (v storage.Value, ok bool) {
+	switch typ {
+	case definition.TypeString:
+		return storage.Value{Kind: storage.KindString, Bytes: text}, true
+	case definition.TypeBool:
+		if string(text) == "true" {
+			v.Num = 1
+		}
+		v.Kind = storage.KindBool
+		return v, v.Num == 1 || string(text) == "false"
+	case definition.TypeInt:
+		n, err := strconv.ParseInt(string(text), 10, 64)
+		return storage.Value{Kind: storage.KindInt, Num: uint64(n)}, err == nil
+	case definition.TypeFloat:
+		f, err := strconv.ParseFloat(string(text), 64)
+		return storage.Value{Kind: storage.KindFloat, Num: math.Float64bits(f)}, err == nil && f == f
+	}
+	return v, false
+}
+
+// addElements adds the numbers of a packed list up.
+func addElements(sums *storage.Sums, v storage.Value) {
+	if v.Kind != storage.KindList {
+		return
+	}
+	for packed := v.Bytes; len(packed) > 0; {
+		size, n := binary.Uvarint(packed)
+		if n <= 0 || size > uint64(len(packed)-n) {
+			return
+		}
+		one, ok := elementValue(packed[n:n+int(size)], definition.TypeFloat)
+		packed = packed[n+int(size):]
+		if f := math.Float64frombits(one.Num); ok && !math.IsInf(f, 0) {
+			sums.Join(storage.Sums{N: 1, Sum: f, Min: f, Max: f})
+		}
+	}
+}
