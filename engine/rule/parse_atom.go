@@ -26,8 +26,8 @@ func (p *parser) atom(at, value place, subject string) *node {
 			return p.clock(at, name, unit)
 		}
 		if !ok {
-			value.near(name, append(keys(p.names.Context), clockWords()...), "no placement declares the context key %q",
-				brief(name))
+			value.near(name, append(keys(p.names.Context), clockWords()...),
+				"no placement declares the context key %q", brief(name))
 			return nil
 		}
 		l := leaf{subject: subjectContext, name: name, id: key.ID, typ: key.Type}

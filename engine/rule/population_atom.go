@@ -46,7 +46,8 @@ func (p *Population) partOf(d *derived) *setPart {
 		}
 	case testSegment:
 		p.ask.Segments = append(p.ask.Segments, t.id)
-	case testPercent, testConsent, testWithdrawn, testBlacklisted, testReachable, testDerived:
+	case testPercent, testConsent, testWithdrawn, testBlacklisted, testReachable, testDerived,
+		testHour:
 	case testEvent:
 		p.onEvents++
 		if emptyHolds(t) {
