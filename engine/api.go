@@ -394,6 +394,8 @@ type RevisionView struct {
 	Note   string
 	Digest string
 	Of     uint32 // for a rollback: the revision whose content it repeats
+
+	Migrations []Migration // of a publish: types that it changed
 }
 
 // TestOutcome is the result of one `kind: test` document.

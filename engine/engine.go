@@ -58,10 +58,12 @@ type Engine struct {
 	track    tracking
 	fills    fills
 	visitors atomic.Int64
-	counters counters
-	tallies  []groupTally // by group
-	lines    [lineKinds]lineTally
-	views    views
+
+	migrating migration // the loop's
+	counters  counters
+	tallies   []groupTally // by group
+	lines     [lineKinds]lineTally
+	views     views
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -222,6 +224,7 @@ func (e *Engine) loop(ctx context.Context) {
 		case <-tick.C:
 			e.tick()
 			e.sweepTags()
+			e.sweepTypes()
 		}
 	}
 }

@@ -8,19 +8,23 @@ import (
 	"tact/engine/definition"
 )
 
-// changedTypes refuses a publish that gives a name another type: values of the
-// old one are stored, and no migration is supported yet. Names that the set no
-// longer declares are not judged.
+// changedTypes refuses a publish that gives a name another type, since values of
+// the old one are stored; an attribute may say with `migrate` what becomes of them.
+// Names that the set no longer declares are not judged.
 func changedTypes(previous *Snapshot, set *definition.Set) []definition.Fault {
 	var faults []definition.Fault
 	refuse := func(m *definition.Meta, field, from, to string) {
+		way := "give it another name"
+		if m.Kind == "attribute" {
+			way = "say migrate: cast or migrate: drop"
+		}
 		faults = append(faults, definition.Fault{
 			Pos: m.Pos, Field: field, Doc: m.Kind + "/" + m.ID,
-			Message: "the type changes from " + from + " to " + to + ": migrate is not supported yet",
+			Message: "the type changes from " + from + " to " + to + ": " + way,
 		})
 	}
 	for _, a := range set.Attributes {
-		if old, ok := previous.attributes[a.ID]; ok && old.typ != a.Type {
+		if old, ok := previous.attributes[a.ID]; ok && old.typ != a.Type && a.Migrate == "" {
 			refuse(&a.Meta, "type", old.typ.String(), a.Type.String())
 		}
 	}

@@ -155,6 +155,7 @@ func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
 	if len(faults) > 0 {
 		return RevisionView{}, faults, nil
 	}
+	migrations := e.countMigrations(current, snap)
 	rev.Time = e.clock.Now()
 	if rev.Content != 0 {
 		rev.Files = nil // it points at the older revision's
@@ -171,7 +172,9 @@ func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
 	if err != nil {
 		return RevisionView{}, nil, err
 	}
-	return viewOf(stored), nil, nil
+	view := viewOf(stored)
+	view.Migrations = migrations
+	return view, nil, nil
 }
 
 // revision reads one revision.

@@ -57,6 +57,25 @@ expect: {offer: hello}
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}
 
+	missing := folder(t, shop(`---
+kind: segment
+id: fresh
+rule: {all: [{tag: newcomer}, {attribute: score, gte: 0.5}, {event: signup, within: 7d}]}
+`))
+	if _, _, code := tact(t, "check", missing); code == exitOK {
+		t.Error("undeclared names pass")
+	}
+	for range 2 { // the second time there is nothing to declare
+		if out, logs, code := tact(t, "check", missing, "--declare"); code != exitOK {
+			t.Errorf("exit code %d: %s%s", code, out, logs)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(missing, "declared.yaml"))
+	if err != nil || strings.Count(string(text), "kind: ") != 3 ||
+		!strings.Contains(string(text), "id: \"score\"\ntype: float\n") {
+		t.Errorf("%v: %s", err, text)
+	}
+
 	bad := folder(t, shop(`---
 kind: placement
 id: cart

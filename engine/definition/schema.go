@@ -113,7 +113,11 @@ const schemaFirst = `{
         "type": {"$ref": "#/$defs/type"},
         "class": {"enum": ["public", "internal", "personal", "sensitive"], "default": "internal"},
         "values": {"$ref": "#/$defs/values"},
-        "conflict": {"const": "newest", "default": "newest"}
+        "conflict": {"const": "newest", "default": "newest"},
+        "migrate": {
+          "description": "What becomes of values of the type it had before.",
+          "enum": ["cast", "drop"]
+        }
       },
       "if": {"required": ["values"]},
       "then": {"properties": {"type": {"const": "string"}}}

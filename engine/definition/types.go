@@ -152,6 +152,7 @@ type Attribute struct {
 	Values   []string // for string: the closed list, empty = open
 	Conflict string   // newest (default) oldest min max union, or "source"
 	Sources  []string // for conflict: source:[…]
+	Migrate  string   // what becomes of values of another type: "" cast drop
 }
 
 // Tag declares a label tag, or an enum tag when Values is not empty. Of a tag in

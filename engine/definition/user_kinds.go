@@ -157,6 +157,9 @@ func (o *object) attribute(m Meta) *Attribute {
 	if f, ok := o.get("conflict"); ok {
 		f.conflict()
 	}
+	if f, ok := o.get("migrate"); ok && f.word("cast", "drop") >= 0 {
+		a.Migrate = f.node.Text
+	}
 	return a
 }
 

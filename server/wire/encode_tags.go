@@ -162,3 +162,24 @@ func AppendTagTally(dst []byte, t *TagTally) []byte {
 	w.close('}')
 	return w
 }
+
+// migrations writes what became of the values of attributes whose type a publish
+// changed, when there are any.
+func (w *writer) migrations(all []engine.Migration) {
+	if len(all) == 0 {
+		return
+	}
+	w.name("migrations")
+	w.open('[')
+	for i := range all {
+		m := &all[i]
+		w.open('{')
+		w.text("attribute", m.Attribute)
+		w.text("from", m.From)
+		w.text("to", m.To)
+		w.int("kept", int64(m.Kept))
+		w.int("lost", int64(m.Lost))
+		w.close('}')
+	}
+	w.close(']')
+}

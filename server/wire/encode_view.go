@@ -238,6 +238,7 @@ func AppendPublished(dst []byte, v *engine.RevisionView, tests []engine.TestOutc
 	w := append(writer(dst), '{')
 	w.name("revision")
 	w.revision(v)
+	w.migrations(v.Migrations)
 	w.name("tests")
 	w.tests(tests)
 	w.close('}')
