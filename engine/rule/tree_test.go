@@ -1,6 +1,8 @@
 package rule
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 
 	"tact/storage"
@@ -151,4 +153,30 @@ func TestWomenWhoNeverBoughtNew(t *testing.T) {
 	f(false, "female", twice[:1]...)
 	f(false, "female", append([]string{"order 2025-01-01T00:00:00Z new=true"}, twice...)...)
 	f(false, "female", "order 2026-10-23T12:00:00Z", "order 2026-11-20T00:00:00Z")
+}
+
+// Every condition a rule can hold is told in the language asked for: no English
+// word in a Chinese line, no Han character in an English one, texts of the document
+// apart; and the line is one line.
+func TestEveryConditionReads(t *testing.T) {
+	quoted := regexp.MustCompile(`"[^"]*"|“[^”]*”|\[[^\]]*\]`)
+	english := regexp.MustCompile(`\b(and|or|not|is|in|has|held|tagged|segment|context|tier|tag|did|` +
+		`never|times|last|next|within|days?|hours?|weeks?|minutes?|seconds?|count|sum|least|` +
+		`greatest|average|first|number|years?|months?|since|before|after|contains|matches|starts|` +
+		`anniversary|between|everybody|nobody|salt|then|without|seen|anything|value)\b`)
+	han := regexp.MustCompile(`\p{Han}`)
+	d := newDraw(77)
+	for range 4000 {
+		tree := mustParse(t, d.rule(2))
+		en, zh := tree.Explain(nil, nil, "en"), tree.Explain(nil, nil, "zh")
+		if word := han.FindString(quoted.ReplaceAllString(en, "")); word != "" {
+			t.Fatalf("%q in %s", word, en)
+		}
+		if word := english.FindString(quoted.ReplaceAllString(zh, "")); word != "" {
+			t.Fatalf("%q in %s", word, zh)
+		}
+		if strings.ContainsAny(en+zh, "\n\t") {
+			t.Fatalf("more than a line: %q", en)
+		}
+	}
 }
