@@ -130,7 +130,7 @@ func (d *Decision) reset(snap *Snapshot) {
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
 	w.over = decide.Overlay{
 		FullTotals: w.over.FullTotals[:0], Scarce: w.over.Scarce[:0],
-		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0],
+		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0], Paced: w.over.Paced[:0],
 	}
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
 	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
@@ -453,7 +453,7 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 		if !k.Total {
 			continue
 		}
-		limit := w.snap.totalLimit(k.Key.Cap)
+		limit := w.snap.offerLimit(k.Key.Cap, w.now)
 		ok := false
 		if live {
 			ok = totals.Take(k.Key, k.Window, limit)
@@ -463,6 +463,7 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 		if !ok {
 			w.scarce(k.Key)
 			w.giveBack(totals)
+			w.paced(k, totals)
 			return false
 		}
 		if live {
@@ -490,7 +491,8 @@ func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
 			Channel: definition.Channel(it.Channel), CountOn: definition.CountReactions, At: w.now,
 		})
 		for _, k := range w.stock {
-			if k.Total && e.store.Totals().Used(k.Key, k.Window) >= w.snap.totalLimit(k.Key.Cap) {
+			if k.Total && e.store.Totals().Used(k.Key, k.Window) >= w.snap.offerLimit(k.Key.Cap, w.now) {
+				w.paced(&k, e.store.Totals())
 				return k.Key, true
 			}
 		}

@@ -176,7 +176,7 @@ func (x *Eligibility) soldOut(v *decide.Verdict) bool {
 	snap, totals := x.work.snap, x.e.store.Totals()
 	x.totals = snap.Plan.AppendTotalKeys(x.totals[:0], v, x.At)
 	for _, k := range x.totals {
-		if totals.Used(k.Key, k.Window) >= snap.totalLimit(k.Key.Cap) {
+		if totals.Used(k.Key, k.Window) >= snap.offerLimit(k.Key.Cap, x.At) {
 			x.full.FullTotals = append(x.full.FullTotals, k.Key)
 		}
 	}

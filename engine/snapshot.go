@@ -30,6 +30,7 @@ type Snapshot struct {
 	segments   map[string]storage.Name
 	context    map[string]contextSchema
 	mint       intern // as compile was given it
+	paces      paces  // by cap of the plan
 	stocked    []bool // by offer of the plan: some total cap counts its reactions
 	reactive   []bool // by offer: some cap of either scope counts its reactions
 }
@@ -245,6 +246,7 @@ func (s *Snapshot) resolve(path string) (content.Source, bool) {
 // placements × caps, and nothing where no such cap exists.
 func (s *Snapshot) findStock() {
 	plan := s.Plan
+	s.paces = make(paces, len(plan.Caps))
 	s.stocked = make([]bool, len(plan.Offers))
 	s.reactive = make([]bool, len(plan.Offers))
 	some := false

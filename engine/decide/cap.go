@@ -25,6 +25,7 @@ type Cap struct {
 	placements bitset // nil = all
 	channels   uint16 // bit per channel
 	classes    uint8  // bit per message class, exempt ones taken out
+	pace       *pace  // nil: as fast as possible
 }
 
 // capKind says when a use comes about.
@@ -351,6 +352,11 @@ func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
 	case c.Limit == 0 || c.Window.Rolling == 0 && c.Window.Unit == definition.UnitNone:
 		return Never
 	case u.total:
+		for i := range r.over.Paced {
+			if r.over.Paced[i].Key == u.key {
+				return r.over.Paced[i].Until
+			}
+		}
 		return r.windowEnd(c, r.at.Instant.Now)
 	}
 	at := r.kthLatest(u, c.Limit, in)

@@ -25,7 +25,7 @@ func (c *compiler) caps() {
 		if len(d.Placements) > 0 {
 			out.placements = c.placementSet(&d.Meta, "applies_to.placements", d.Placements)
 		}
-		out.kind, out.reason = kindOf(d), capReason(d)
+		out.kind, out.reason, out.pace = kindOf(d), capReason(d), newPace(d)
 		out.offers = newBitset(len(c.plan.Offers))
 		for i := range c.plan.Offers {
 			o := c.plan.Offers[i].Def
@@ -33,6 +33,7 @@ func (c *compiler) caps() {
 				out.offers.add(int32(i))
 			}
 		}
+		c.paceDates(&out)
 		c.checkCap(d)
 		c.plan.capNames[out.Name] = int32(len(c.plan.Caps))
 		c.plan.Caps = append(c.plan.Caps, out)

@@ -73,12 +73,20 @@ type Moment struct {
 type Overlay struct {
 	FullTotals []storage.CounterKey // counters of total caps that are full now
 	Scarce     []ScarceTotal        // counters with fewer units than the picks wanted
+	Paced      []PacedTotal         // of FullTotals: those that have units again before the window ends
 	Excluded   []Exclusion          // picks that could not be rendered
 	Stopped    []int32              // offers stopped by hand, outside publishing: inactive
 	NoReserve  bool                 // after a durability timeout: no candidate with caps
 	// NoExperiments: nobody is in an experiment or a holdout but through Assign.
 	NoExperiments bool
 	Assign        []Assign // forced variants: no targeting, range or coverage is asked
+}
+
+// PacedTotal is a counter of a total cap whose pacing gives no more units until
+// a time.
+type PacedTotal struct {
+	Key   storage.CounterKey
+	Until storage.UnixSec
 }
 
 // ScarceTotal is a counter of a total cap that has Left units for this request.

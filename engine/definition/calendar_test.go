@@ -64,6 +64,30 @@ func TestExampleCalendars(t *testing.T) {
 	}
 }
 
+func TestPacingFaults(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		got := wrong("kind: cap\nid: c\nper: offer\ncount_on: accept\nlimit: 5\n" + text)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s\n got %q\nwant %q", text, got, want)
+		}
+	}
+	const total = "scope: total\nwindow: {calendar: day}\n"
+	f(total + "pacing: even\n")
+	f(total + "pacing: {by: front_loaded, hours: " +
+		"[0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 4, 4, 5, 4, 3.5, 3, 3, 4, 5, 6, 6, 5, 2, 1]}\n")
+	f("scope: total\nwindow: lifetime\npacing: asap\n")
+	f("scope: person\nwindow: {calendar: day}\npacing: even\n",
+		"f.yaml:8:9: cap/c: pacing: pacing belongs to a cap of scope total")
+	f(total+"pacing: {by: fast, hours: [1, 2]}\n",
+		`f.yaml:8:14: cap/c: pacing.by: "fast" is none of asap, even, front_loaded`,
+		"f.yaml:8:27: cap/c: pacing.hours: 24 weights are expected, one for each hour of the day")
+	f(total+"pacing: {by: even, hours: [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}\n",
+		"f.yaml:8:27: cap/c: pacing.hours: the weights are all 0")
+	f(total+"pacing: {by: even, hours: [-1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1]}\n",
+		"f.yaml:8:28: cap/c: pacing.hours[0]: a number from 0 to 1e+06 is expected, not -1")
+}
+
 func TestQuietFaults(t *testing.T) {
 	f := func(text string, want ...string) {
 		t.Helper()

@@ -9,7 +9,7 @@ import (
 func (o *object) cap(m Meta) *Cap {
 	const defaultGrace = 5 * 60
 	c := &Cap{Meta: m, Offers: Selector{All: true}, ConfirmGrace: defaultGrace}
-	o.unsupported("suppress", "pacing")
+	o.unsupported("suppress")
 	o.capCounter(c)
 	if f, ok := o.get("applies_to"); ok {
 		f.capTargets(c)
@@ -27,6 +27,9 @@ func (o *object) cap(m Meta) *Cap {
 	}
 	if f, ok := o.get("confirm_grace"); ok {
 		c.ConfirmGrace = f.duration()
+	}
+	if f, ok := o.get("pacing"); ok {
+		f.pacing(c)
 	}
 	if f, ok := o.get("counts_from"); ok && f.word("publish", "history") == 1 {
 		f.fault("counts_from: history is not supported yet")

@@ -267,7 +267,28 @@ const schemaFirst = `{
           "$ref": "#/$defs/duration"
         },
         "confirm_grace": {"$ref": "#/$defs/duration", "default": "5m"},
-        "counts_from": {"const": "publish", "default": "publish"}
+        "counts_from": {"const": "publish", "default": "publish"},
+        "pacing": {
+          "description": "Of scope total: how units are spread over the window.",
+          "anyOf": [
+            {"enum": ["asap", "even", "front_loaded"]},
+            {
+              "type": "object",
+              "additionalProperties": false,
+              "required": ["by"],
+              "properties": {
+                "by": {"enum": ["asap", "even", "front_loaded"]},
+                "hours": {
+                  "description": "Weights of the hours of the day. Absent: all alike.",
+                  "type": "array",
+                  "minItems": 24,
+                  "maxItems": 24,
+                  "items": {"type": "number", "minimum": 0, "maximum": 1000000}
+                }
+              }
+            }
+          ]
+        }
       },
       "if": {"properties": {"scope": {"const": "total"}}},
       "then": {

@@ -283,10 +283,22 @@ type Cap struct {
 	Limit         int   // 0 = never
 	MinGap        int64 // seconds
 	Exempt        []MessageClass
-	Hold          int64 // seconds; 0 = default of the channel (10 min page, 24 h others)
-	ConfirmGrace  int64 // seconds; default 300
-	CountsHistory bool  // counts_from: history (not supported yet, a fault)
+	Hold          int64     // seconds; 0 = default of the channel (10 min page, 24 h others)
+	ConfirmGrace  int64     // seconds; default 300
+	Pacing        Pacing    // of scope total; default asap
+	Traffic       []float64 // nil = every hour alike; else 24 weights, of the hours of the day
+	CountsHistory bool      // counts_from: history (not supported yet, a fault)
 }
+
+// Pacing says how a total cap spreads its units over its window.
+type Pacing uint8
+
+// Pacings.
+const (
+	PacingASAP Pacing = iota
+	PacingEven
+	PacingFrontLoaded
+)
 
 // Offer: a thing that can be chosen.
 type Offer struct {

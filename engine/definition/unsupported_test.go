@@ -33,10 +33,6 @@ func unsupported() []struct{ text, want string } {
 			"f.yaml:8:1: cap/c: suppress: suppress is not supported yet",
 		},
 		{
-			person + "count_on: send\nwindow: lifetime\npacing: even\n",
-			"f.yaml:8:1: cap/c: pacing: pacing is not supported yet",
-		},
-		{
 			person + "count_on: send\nwindow: lifetime\ncounts_from: history\n",
 			"f.yaml:8:14: cap/c: counts_from: counts_from: history is not supported yet",
 		},
