@@ -419,6 +419,7 @@ func (b *Batch) reaction(f *fact) error {
 	if err := b.takeStock(); err != nil {
 		return err
 	}
+	refused := f.on == definition.CountReject && state == storage.ReservationOpen && onlyStock(held)
 	var err error
 	if holds {
 		err = b.confirm(f, held, once) // a unit that the decision holds (`hold` of a total cap)
@@ -428,8 +429,28 @@ func (b *Batch) reaction(f *fact) error {
 	}
 	if err != nil {
 		b.giveStock(len(b.keys))
+		return err
+	}
+	if refused { // nobody waits for the rest of the reservation's life
+		b.stamp(storage.EffectRelease, f.ord)
+		b.effect.Resolve = storage.ResolveEffect{ID: f.token.Reservation}
+		err = b.append(f.group)
 	}
 	return err
+}
+
+// onlyStock tells whether all that a reservation still holds is units of totals
+// that a reaction other than a refusal would use. A contact that has not been
+// reported keeps its use: what was refused was seen.
+func onlyStock(held storage.Held) bool {
+	for i := range held.Len() {
+		k := held.Key(i)
+		on := definition.CountOn(k.CountOn)
+		if !k.Total || on&definition.CountContacts != 0 || on&definition.CountReject != 0 {
+			return false
+		}
+	}
+	return held.Len() > 0
 }
 
 // takeStock takes a unit of every total among b.keys, all or none.

@@ -77,3 +77,49 @@ func TestPacedStock(t *testing.T) {
 		t.Fatalf("an accept beyond the limit: %+v", r)
 	}
 }
+
+// A refusal gives back the unit that the decision held for it, once and at once;
+// an accept behind it takes a unit again while there is one.
+func TestRefusalGivesTheUnitBack(t *testing.T) {
+	b := newBed(t, testDefinitions+strings.Replace(twoStocks, "limit: 3", "limit: 1", 1))
+	used := func() int64 {
+		t.Helper()
+		p := b.e.snap.Load().Plan
+		o, _ := p.OfferByID([]byte("coupon"))
+		for i := range p.Caps {
+			if p.Caps[i].ID == "held_stock" {
+				return b.e.store.Totals().Used(counterKey(p.Caps[i].Name, p.Offers[o].Name), 0)
+			}
+		}
+		return -1
+	}
+	say := func(token []byte, what, id string, want int64) {
+		t.Helper()
+		if r := b.outcome(token, what, id); r.Err != nil {
+			t.Fatalf("%s: %v", what, r.Err)
+		}
+		if got := used(); got != want {
+			t.Fatalf("after %s: %d used, want %d", what, got, want)
+		}
+	}
+	b.want(b.decideReq("u1", "hero"), "coupon")
+	first := slices.Clone(b.out.Items[0].Token)
+	b.want(b.decideReq("u2", "hero"), "fallback: story")
+	say(first, "impression", "1", 1)
+	say(first, "reject", "2", 0)
+	say(first, "reject", "2", 0) // once more
+	b.want(b.decideReq("u2", "hero"), "coupon")
+	second := slices.Clone(b.out.Items[0].Token)
+	say(first, "reject", "3", 1) // another refusal of the same item takes nothing from others
+	if r := b.outcome(first, "accept", "4"); r.Status != LineRejected {
+		t.Fatalf("an accept without a unit: %+v", r)
+	}
+	say(second, "reject", "5", 1) // its impression is not reported: the item holds on
+	say(second, "impression", "6", 1)
+	say(second, "reject", "7", 0)
+	b.reopen()
+	if used() != 0 {
+		t.Fatalf("%d used after a restart", used())
+	}
+	say(first, "accept", "8", 1)
+}

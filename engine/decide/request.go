@@ -73,7 +73,7 @@ type Moment struct {
 type Overlay struct {
 	FullTotals []storage.CounterKey // counters of total caps that are full now
 	Scarce     []ScarceTotal        // counters with fewer units than the picks wanted
-	Paced      []PacedTotal         // of FullTotals: those that have units again before the window ends
+	Paced      []PacedTotal         // of FullTotals: what pacing holds back
 	Excluded   []Exclusion          // picks that could not be rendered
 	Stopped    []int32              // offers stopped by hand, outside publishing: inactive
 	NoReserve  bool                 // after a durability timeout: no candidate with caps
