@@ -11,6 +11,9 @@ const (
 	// batchBlock is how many live decisions wait for the disk together: enough that
 	// one sync is shared by hundreds, few enough that their replies lie in the cache.
 	batchBlock = 256
+	// tracedBlock is that of decisions that are explained: a trace has a line for
+	// each candidate, up to a megabyte a person.
+	tracedBlock = 8
 	// maxRequestPrefix leaves room for a user id behind it.
 	maxRequestPrefix = 128
 )
@@ -57,14 +60,19 @@ func (e *Engine) BeginDecisions(req *DecideRequest, prefix []byte) (*DecisionBat
 	}
 	n := 1 // nothing waits: one decision is given before the next is made
 	if req.Mode == ModeLive {
-		n = batchBlock
+		n = b.Block()
 	}
 	b.out, b.states = make([]Decision, n), make([]batchState, n)
 	return b, b.refresh()
 }
 
 // Block is how many people Decide takes at most at a time.
-func (b *DecisionBatch) Block() int { return batchBlock }
+func (b *DecisionBatch) Block() int {
+	if b.req.Explain != ExplainNone {
+		return tracedBlock
+	}
+	return batchBlock
+}
 
 // Revision is that of the definitions the batch decides by now.
 func (b *DecisionBatch) Revision() uint32 { return b.model.work.snap.Revision }

@@ -102,7 +102,7 @@ func (x *Exporter) Each(
 			g := x.e.store.Group(of.Group)
 			g.Lock()
 			for range exportPeople {
-				if !it.HasNext() {
+				if !it.HasNext() || len(b.text) > exportBytes {
 					break
 				}
 				b.read(g, storage.Ord(it.Next()))
@@ -115,8 +115,12 @@ func (x *Exporter) Each(
 	}
 }
 
-// exportPeople is how many people are copied under one lock.
-const exportPeople = 128
+// exportPeople is how many people are copied under one lock; with more than
+// exportBytes of text the block ends behind the person that brought it there.
+const (
+	exportPeople = 128
+	exportBytes  = 1 << 20
+)
 
 // exportBlock is the copy of some people.
 type exportBlock struct {

@@ -16,7 +16,7 @@ import (
 // Bounds of one row group, which is what lies in memory at a time.
 const (
 	parquetRows  = 64 << 10
-	parquetBytes = 16 << 20 // of ids and texts
+	parquetBytes = 16 << 20 // of ids and values
 )
 
 // Parquet writes people as a Parquet file: user_id (or identity.type and
@@ -27,7 +27,7 @@ const (
 // The file's metadata tact.at, tact.config_version and tact.ordinals say when and
 // by what it was judged.
 //
-// Rows go to row groups of at most 65,536 rows or 16 MiB of text; Take gives what
+// Rows go to row groups of at most 65,536 rows or 16 MiB; Take gives what
 // is finished of the file, so that memory does not grow with the people.
 type Parquet struct {
 	w       *parquet.Writer
@@ -147,11 +147,11 @@ func (p *Parquet) text(b []byte, set bool, column int) {
 
 // cell appends one value of a column.
 func (p *Parquet) cell(c *engine.Cell, t definition.AttrType, column int) {
+	p.bytes += len(c.Value.Bytes) + 8 // what is missing takes room too, until it is written
 	if !c.Set {
 		p.row = append(p.row, parquet.NullValue().Level(0, 0, column))
 		return
 	}
-	p.bytes += len(c.Value.Bytes) + 8
 	var v parquet.Value
 	switch t {
 	case definition.TypeBool:
