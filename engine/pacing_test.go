@@ -105,6 +105,11 @@ func TestRefusalGivesTheUnitBack(t *testing.T) {
 	b.want(b.decideReq("u1", "hero"), "coupon")
 	first := slices.Clone(b.out.Items[0].Token)
 	b.want(b.decideReq("u2", "hero"), "fallback: story")
+	if got := b.e.Totals(); len(got) != 1 || got[0] != (TotalView{
+		CapID: "held_stock", Of: "coupon", Held: 1, Limit: 1, Planned: 1,
+	}) {
+		t.Fatalf("%+v", got)
+	}
 	say(first, "impression", "1", 1)
 	say(first, "reject", "2", 0)
 	say(first, "reject", "2", 0) // once more
@@ -122,4 +127,8 @@ func TestRefusalGivesTheUnitBack(t *testing.T) {
 		t.Fatalf("%d used after a restart", used())
 	}
 	say(first, "accept", "8", 1)
+	if got := b.e.Totals(); len(got) != 2 || got[0].Spent != 1 || got[0].Held != 0 ||
+		got[1].CapID != "stock" || got[1].Spent != 1 {
+		t.Fatalf("%+v", got)
+	}
 }

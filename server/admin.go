@@ -98,6 +98,15 @@ func (s *Server) stats(r *request) {
 	reply(r.ctx, r.work.reply)
 }
 
+// totals answers GET /v1/totals.
+func (s *Server) totals(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	r.work.reply = wire.AppendTotals(r.work.reply[:0], s.engine.Totals())
+	reply(r.ctx, r.work.reply)
+}
+
 // nodes answers GET /v1/nodes.
 func (s *Server) nodes(r *request) {
 	if _, ok := s.query(r); !ok {

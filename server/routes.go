@@ -76,6 +76,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/definitions:check", class: classBulk, handle: (*Server).check},
 		{Method: "PUT", Path: "/v1/definitions", class: classBulk, handle: (*Server).publish},
 		{Method: "GET", Path: "/v1/definitions", class: classQuick, handle: (*Server).definitions},
+		{Method: "GET", Path: "/v1/totals", class: classQuick, handle: (*Server).totals},
 		{Method: "GET", Path: "/v1/nodes", class: classQuick, handle: (*Server).nodes},
 		{Method: "GET", Path: "/v1/revisions", class: classQuick, handle: (*Server).revisions},
 		{

@@ -324,6 +324,7 @@ func TestStory(t *testing.T) {
 	want(200, `"rows":[]`, get("/v1/stats?offer=other", ""))
 	want(400, `"unknown_parameter"`, get("/v1/stats?of=other", ""))
 	want(200, `"first_slot":0`, get("/v1/nodes", ""))
+	want(200, `{"totals":[`, get("/v1/totals", ""))
 	members := post("/v1/segments/vips/members", `{"add":["ü/1"]}`)
 	members.template = "/v1/segments/{id}/members"
 	want(200, `"applied"`, members)
