@@ -58,6 +58,7 @@ func mayImport() map[string][]string {
 		"bench/synth":     {"engine", "engine/definition", "storage"},
 		"bench/hillstrom": {"server/client"},
 		"bench/figures":   {"bench/synth", "engine", "server"},
+		"bench/scale":     {"engine", "engine/definition", "storage"},
 		"loadtest":        {},
 		"cmd/tact": {
 			"bench", "bench/synth", "engine", "engine/definition", "loadtest", "server",
