@@ -109,6 +109,30 @@ func TestPagesEqualAnew(t *testing.T) {
 	}
 }
 
+// A publish sees for how many people a condition holds.
+func TestShares(t *testing.T) {
+	b := newBed(t, pagedDefinitions(60, 0))
+	for i := range 40 {
+		b.user(UserDoc{UserID: fmt.Appendf(nil, "u%d", i), Attributes: []NamedValue{
+			{[]byte("n"), RawValue{Kind: RawNumber, Text: fmt.Append(nil, 10_000+i%4*6)}},
+		}})
+	}
+	program := b.e.snap.Load().Plan.Program
+	var total float32
+	for _, s := range b.e.shares(program) {
+		if s < 0 || s > 1 {
+			t.Fatalf("a share of %v", s)
+		}
+		total += s
+	}
+	if total == 0 {
+		t.Error("no condition holds for anybody")
+	}
+	if b.e.shares(program) == nil || newBed(t, "").e.shares(program) != nil {
+		t.Error("the shares of nobody")
+	}
+}
+
 // A placement reads the page that all share and the pages of its own conditions.
 func TestFewPagesAPlacement(t *testing.T) {
 	b := newBed(t, pagedDefinitions(700, 0))

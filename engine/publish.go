@@ -20,7 +20,7 @@ func (e *Engine) restoreSnapshot() error {
 	if err != nil {
 		return fmt.Errorf("read the last revision: %w", err)
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now())
+	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now(), e.shares)
 	if len(faults) > 0 {
 		return fmt.Errorf("revision %d does not compile any more: %s", rev.Number, faults[0])
 	}
@@ -29,7 +29,7 @@ func (e *Engine) restoreSnapshot() error {
 }
 
 func (e *Engine) swapEmpty() error {
-	snap, faults := compile(nil, e.store.Intern, nil, e.clock.Now())
+	snap, faults := compile(nil, e.store.Intern, nil, e.clock.Now(), nil)
 	if len(faults) > 0 {
 		return fmt.Errorf("empty definitions do not compile: %s", faults[0])
 	}
@@ -74,7 +74,7 @@ func (e *Engine) Check(files []definition.File) ([]definition.Fault, []TestOutco
 
 // CheckFiles compiles files and runs their tests without a store.
 func CheckFiles(files []definition.File) ([]definition.Fault, []TestOutcome) {
-	snap, faults := compile(files, throwAway(), nil, 0)
+	snap, faults := compile(files, throwAway(), nil, 0, nil)
 	if len(faults) > 0 {
 		return faults, nil
 	}
@@ -151,7 +151,7 @@ func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
 			Detail: fmt.Sprintf("the current revision is %d", current.Revision),
 		}
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, current, e.clock.Now())
+	snap, faults := compile(filesOf(rev), e.store.Intern, current, e.clock.Now(), e.shares)
 	if len(faults) > 0 {
 		return RevisionView{}, faults, nil
 	}
@@ -248,7 +248,7 @@ func (e *Engine) snapshotAt(n uint32) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now())
+	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now(), nil)
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("revision %d does not compile any more: %s", n, faults[0])
 	}

@@ -9,6 +9,7 @@ import (
 	"tact/engine/content"
 	"tact/engine/decide"
 	"tact/engine/definition"
+	"tact/engine/rule"
 	"tact/storage"
 )
 
@@ -68,16 +69,18 @@ type contextSchema struct {
 type intern func(storage.DictKind, string) (storage.Name, error)
 
 // compile turns files into a Snapshot. Every fault of every file is returned;
-// with faults the Snapshot is nil. previous may be nil.
+// with faults the Snapshot is nil. previous may be nil,
+// and shares: see decide.Env.
 func compile(
 	files []definition.File, mint intern, previous *Snapshot, now storage.UnixMsec,
+	shares func(*rule.Program) []float32,
 ) (*Snapshot, []definition.Fault) {
 	set, faults := definition.Load(files)
 	if len(faults) > 0 {
 		return nil, append(faults, moreFaults(set, faults)...)
 	}
 	s := &Snapshot{Set: set, mint: mint}
-	env := decide.Env{Intern: mint, NowMs: now}
+	env := decide.Env{Intern: mint, NowMs: now, Shares: shares}
 	if previous != nil {
 		if faults = changedTypes(previous, set); len(faults) > 0 {
 			return nil, faults

@@ -22,6 +22,7 @@ type shape struct {
 	placements int // 1 to 16; 0 = 16
 	product    bool
 	nothing    bool   // no rule holds for anybody
+	almost     bool   // nor here, but half of every rule holds for everybody
 	events     bool   // some conditions are on events
 	more       string // documents added
 }
@@ -65,6 +66,10 @@ func (s shape) definitions() string {
 // rule is the condition of offer i: an equality or a tag that one person in ten or
 // fifty has, and up to three more that most have.
 func (s shape) rule(i int) string {
+	if s.almost {
+		return fmt.Sprintf("{all: [{attribute: a%d, lt: %d}, {attribute: a%d, gt: %d}]}", i%attributes,
+			values+i/attributes%40, (i+1)%attributes, values+i/attributes%40)
+	}
 	mix := i * 2654435761 % (1 << 31)
 	value := mix / 7 % values
 	if s.nothing {

@@ -28,6 +28,9 @@ type Env struct {
 	Previous *Plan // the plan in force: its predicate bits are kept; nil = none
 	Revision uint32
 	NowMs    storage.UnixMsec // time of the publish
+	// Shares says what share of people each condition of a program holds for, by
+	// bit; nil, or a nil answer: it is guessed. Only speed depends on it.
+	Shares func(*rule.Program) []float32
 
 	plain int // candidates looked at before an index is asked; 0 = plainScan
 }
@@ -116,6 +119,9 @@ func (c *compiler) compile() {
 	c.quietHours()
 	c.rules()
 	if len(c.faults) == 0 {
+		if program := c.builder.Program(); program != nil && c.env.Shares != nil {
+			c.builder.Observe(c.env.Shares(program))
+		}
 		c.buildSlabs()
 		c.plan.indexPlaces()
 		c.plan.indexPages()

@@ -43,7 +43,7 @@
 // → Pick → Result.
 //
 // Cost: Pick looks at a candidate with one comparison of words, about 2 ns,
-// until the best score reaches the next upper bound; beyond the first 64 of a
+// until the best score reaches the next upper bound; beyond the first 16 of a
 // placement an index names the few that may hold for the person. Caps are looked
 // up only for candidates that would win. The reasons of refused candidates are
 // found in a second pass, only for slots that stay empty or with Explain; without

@@ -58,8 +58,15 @@ func TestEqualToModel(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := randomCatalogue(r)
 		c.fix()
-		w.plan, w.plain = nil, r.IntN(4) // an index from so many candidates on
-		if seed%3 == 0 {                 // the catalogue's bits lie on several pages
+		w.plan, w.plain = nil, r.IntN(4)             // an index from so many candidates on
+		w.shares = func(p *rule.Program) []float32 { // any: they change no answer
+			shares := make([]float32, r.IntN(len(p.UserAtoms)+1))
+			for i := range shares {
+				shares[i] = r.Float32()
+			}
+			return shares
+		}
+		if seed%3 == 0 { // the catalogue's bits lie on several pages
 			w.plan = crowded(c.set, 500+r.IntN(600))
 		}
 		if faults := w.compile(c.set, storage.UnixMsec(now)); len(faults) > 0 {

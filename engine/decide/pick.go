@@ -90,7 +90,7 @@ type winner struct {
 // has none; at most MaxCapped without Explain.
 //
 // Cost: one comparison of words for each candidate until the best score reaches
-// the next upper bound, beyond the first 64 only for those that the slab's index
+// the next upper bound, beyond the first 16 only for those that the slab's index
 // finds; cap look-ups only for candidates that would win. Count items cost count
 // scans. No allocation once out has grown.
 func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Result) {

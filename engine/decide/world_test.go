@@ -22,6 +22,7 @@ type world struct {
 	set    *definition.Set
 	plan   *Plan
 	plain  int // Env.plain
+	shares func(*rule.Program) []float32
 	people map[string]storage.Ord
 	grants []grant // reservations made by live decisions, from 0
 	out    Result
@@ -71,7 +72,7 @@ func (w *world) publish(text string, now storage.UnixMsec) string {
 
 func (w *world) compile(set *definition.Set, now storage.UnixMsec) []definition.Fault {
 	plan, faults := Compile(set, Env{
-		Intern: w.store.Intern, Previous: w.plan, Revision: 1, NowMs: now, plain: w.plain,
+		Intern: w.store.Intern, Previous: w.plan, Revision: 1, NowMs: now, plain: w.plain, Shares: w.shares,
 	})
 	if len(faults) == 0 {
 		w.set, w.plan = set, plan

@@ -25,6 +25,7 @@ type Builder struct {
 	request  map[string]uint16
 	asked    []Atom
 	err      error
+	shares   []float32 // by bit: see Observe
 }
 
 // NewBuilder starts a Program that continues previous: an atom that previous

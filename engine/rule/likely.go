@@ -2,9 +2,16 @@ package rule
 
 import "math"
 
-// Likely guesses which share of people, 0 to 1, a term of one bit holds for, from
-// what the condition says: an equality holds for few, a range for many. What an
-// answer is never depends on the guess, only how fast it comes.
+// Observe takes for what share of people every atom of b.Program holds, by bit;
+// nil: nothing is known.
+func (b *Builder) Observe(shares []float32) { b.shares = shares }
+
+// leastShare is what an atom that held for nobody seen is taken for.
+const leastShare = 0.001
+
+// Likely says which share of people, 0 to 1, a term of one bit holds for: what was
+// observed, else a guess from what the condition says: an equality holds for few, a
+// range for many. What an answer is never depends on it, only how fast it comes.
 func (b *Builder) Likely(one Term) float64 {
 	bit := 0
 	for m := one.Mask; m > 1; m >>= 1 {
@@ -17,8 +24,11 @@ func (b *Builder) Likely(one Term) float64 {
 	case word >= requestWord:
 		word -= maxRequest
 	}
-	share := 0.5
-	if i := word*64 + bit; i < len(atoms) {
+	share, i := 0.5, word*64+bit
+	switch personal := int(one.Word) < requestWord || int(one.Word) >= requestWord+maxRequest; {
+	case personal && i < len(b.shares):
+		share = min(max(float64(b.shares[i]), leastShare), 1-leastShare)
+	case i < len(atoms):
 		share = atoms[i].test.likely()
 	}
 	if one.Want == 0 {
