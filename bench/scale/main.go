@@ -41,6 +41,7 @@ type options struct {
 	decisions int // of a round
 	pool      int // people that cold decisions are about
 	json, svg string
+	drawn     string
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "50,000 people and up to 1,000 offers: a minute")
 	flag.StringVar(&o.json, "json", "", "file for the figures; empty: standard output")
 	flag.StringVar(&o.svg, "svg", "", "file for the curve; empty: none")
+	flag.StringVar(&o.drawn, "draw", "", "measure nothing: draw the figures of this file into -svg")
 	flag.Parse()
 	if o.quick {
 		o.users, o.rounds, o.decisions = min(o.users, 50_000), 5, 10_000
@@ -92,7 +94,23 @@ type point struct {
 	Ns     float64 `json:"ns"`
 }
 
+// redraw draws the figures of an earlier run.
+func (o *options) redraw() error {
+	text, err := os.ReadFile(o.drawn)
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return fmt.Errorf("%s: %w", o.drawn, err)
+	}
+	return os.WriteFile(o.svg, draw(&r), 0o644)
+}
+
 func (o *options) run() (err error) {
+	if o.drawn != "" {
+		return o.redraw()
+	}
 	folder, err := os.MkdirTemp("", "scale-")
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 // Size of the picture.
 const (
 	width, height = 760.0, 440.0
-	left, right   = 70.0, 20.0
+	left, right   = 70.0, 40.0
 	top, bottom   = 96.0, 56.0
 )
 

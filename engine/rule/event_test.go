@@ -475,6 +475,9 @@ func TestTimeTravelOfDays(t *testing.T) {
 		d := newDraw(900 + seed)
 		l := d.busy(t, 200)
 		who := &Who{Zone: l.home, Home: l.home, Now: d.now, Tail: l.tail, Activity: l.activity}
+		if seed%2 == 0 {
+			who.Scratch = &Scratch{}
+		}
 		within := d.one(`,"within":"3d"}`, `,"within":"30d"}`, `,"within":"90d"}`, `,"within":"200d"}`)
 		var trees []*Tree
 		for k := 1; k < 100; k += 1 + k/16 {

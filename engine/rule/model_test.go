@@ -40,6 +40,9 @@ func (w *world) who(t testing.TB) *Who {
 	if w.IntN(10) == 0 {
 		who.ID = nil
 	}
+	if w.IntN(2) == 0 {
+		who.Scratch = &Scratch{}
+	}
 	return who
 }
 

@@ -56,8 +56,13 @@ const unread = -1
 // walk goes over the events of a tail, newest first; of one name alone when it
 // can tell. It yields events that the caller's match may not pick.
 type walk struct {
-	cursor storage.TailCursor
-	recent *recent
+	recentWalk
+	cursor storage.TailCursor // without a shared reading
+}
+
+// recentWalk is a walk over a shared reading.
+type recentWalk struct {
+	recent *recent // nil: there is none
 	at     int16
 	whole  bool
 }
@@ -67,10 +72,15 @@ func (e *evaluation) walk(m *match) walk {
 	if e.recent == nil {
 		return walk{cursor: e.who.Tail.Cursor()}
 	}
+	return walk{recentWalk: e.walkRecent(m)}
+}
+
+// walkRecent is walk over the shared reading, which there is.
+func (e *evaluation) walkRecent(m *match) recentWalk {
 	if e.recent.n == unread {
 		e.recent.read(e.who.Tail)
 	}
-	w := walk{recent: e.recent, whole: m == nil || m.any}
+	w := recentWalk{recent: e.recent, whole: m == nil || m.any}
 	if !w.whole {
 		w.at = e.recent.heads[recentList(m.event, m.outcome)]
 	}
@@ -79,12 +89,16 @@ func (e *evaluation) walk(m *match) walk {
 
 // next goes to the next event; nil at the end. It is valid until the next call.
 func (w *walk) next() *storage.TailEvent {
-	if w.recent == nil {
-		if !w.cursor.Next() {
-			return nil
-		}
-		return &w.cursor.TailEvent
+	if w.recent != nil {
+		return w.recentWalk.next()
 	}
+	if !w.cursor.Next() {
+		return nil
+	}
+	return &w.cursor.TailEvent
+}
+
+func (w *recentWalk) next() *storage.TailEvent {
 	i := w.at
 	if i < 0 || int(i) >= w.recent.n {
 		return nil
