@@ -13,7 +13,7 @@ import (
 
 // work is the scratch of Pick, kept in the Result so that Pick allocates nothing.
 type work struct {
-	row      []uint64          // of rule.AppendRow
+	row      []uint64          // of rule.MakeRow
 	skip     bitset            // offers not to be looked at for this slot
 	taken    bitset            // offers picked before
 	picked   []int32           // members of taken, and some that were
@@ -118,7 +118,7 @@ func (r *run) prepare(pages uint32) bool {
 		len(r.req.Words) < p.Program.RequestWords {
 		return false
 	}
-	w.row = rule.AppendRow(w.row[:0], r.who.Bits, pages, r.req.Words)
+	w.row = rule.MakeRow(w.row, r.who.Bits, pages, r.req.Words)
 	r.row = w.row
 	for _, o := range w.picked {
 		w.taken.drop(o)

@@ -19,29 +19,25 @@ func pageWord(k int) int {
 	return maxRequest + k*PageWords
 }
 
-// AppendRow appends the row that Cond.Holds reads: user are the words of the
-// person, page after page, of which pages (a bit each) are those that mean
-// something; the words of the others are what dst happens to hold. A person or
-// request with fewer words than the row counts as 0 there.
+// MakeRow makes the row that Cond.Holds reads over the memory of dst: user are
+// the words of the person, page after page, of which pages (a bit each) are those
+// that mean something; the words of the others are what dst happens to hold. A
+// person or request with fewer words than the row counts as 0 there.
 // Cost: 64 bytes a page copied.
-func AppendRow(dst, user []uint64, pages uint32, request []uint64) []uint64 {
-	first := user[:min(len(user), PageWords)]
-	dst = append(dst, first...)
-	for len(dst) < requestWord {
-		dst = append(dst, 0)
+func MakeRow(dst, user []uint64, pages uint32, request []uint64) []uint64 {
+	more := max(len(user)/PageWords-1, 0)
+	size := requestWord + maxRequest + more*PageWords
+	if cap(dst) < size {
+		dst = make([]uint64, size)
 	}
-	dst = append(dst, request...)
-	for len(dst) < requestWord+maxRequest {
-		dst = append(dst, 0)
-	}
-	for k := 1; k*PageWords < len(user); k++ {
-		at := len(dst)
-		if cap(dst) < at+PageWords {
-			dst = append(dst, make([]uint64, PageWords)...)
-		}
-		dst = dst[:at+PageWords]
+	dst = dst[:size]
+	n := copy(dst[:requestWord], user)
+	clear(dst[n:requestWord])
+	n = copy(dst[requestWord:requestWord+maxRequest], request)
+	clear(dst[requestWord+n : requestWord+maxRequest])
+	for k := 1; k <= more; k++ {
 		if pages&(1<<k) != 0 {
-			copy(dst[at:], user[k*PageWords:])
+			copy(dst[maxRequest+k*PageWords:], user[k*PageWords:(k+1)*PageWords])
 		}
 	}
 	return dst
@@ -88,7 +84,7 @@ type Cond struct {
 	ends  []uint32 // where each conjunction ends in terms
 }
 
-// Holds says whether the condition holds for a row as AppendRow makes it of the
+// Holds says whether the condition holds for a row as MakeRow makes it of the
 // bits of EvalPage and EvalRequest. Words that the row has not are 0. Cost: at
 // most one comparison a term; no allocation.
 func (c *Cond) Holds(row []uint64) bool {

@@ -140,7 +140,7 @@ func (s *system) fresh(w *Who, ctx []ContextValue) (user [PageWords]uint64, requ
 
 // rowOf is the row of a person of one page.
 func rowOf(user [PageWords]uint64, request []uint64) []uint64 {
-	return AppendRow(nil, user[:], 1, request)
+	return MakeRow(nil, user[:], 1, request)
 }
 
 // holds judges one tree by bits and by Naive, which must agree.
