@@ -140,7 +140,7 @@ func (e *evaluation) count(m *match, s span) (n uint64) {
 	w := e.walkRecent(m)
 	for ev := w.next(); ev != nil && ev.Occurred >= s.lo; ev = w.next() {
 		switch {
-		case ev.Occurred > s.until || !m.picks(ev):
+		case ev.Occurred > s.until || !e.picks(m, ev):
 			continue
 		case ev.Occurred > s.hi:
 			e.flip = min(e.flip, ev.Occurred)
