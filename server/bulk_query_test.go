@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/parquet-go/parquet-go"
+	"github.com/valyala/fasthttp"
 )
 
 // fill makes n users u0 … whose first_name is n0 …, the first ten of them vips.
@@ -392,5 +395,36 @@ func TestTooManyViews(t *testing.T) {
 	}
 	if status, _ := r.post(queryPath, `{"offer":"hello","format":"count"}`); status != 200 {
 		t.Errorf("a count, which keeps nothing: %d", status)
+	}
+}
+
+// A drain breaks a reply over a population off, so that the engine may be closed
+// behind it; a client sees that the reply has no end.
+func TestDrainEndsLongReplies(t *testing.T) {
+	s := &Server{log: slog.New(slog.DiscardHandler)}
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	pieces := 0
+	next := func(dst []byte) ([]byte, bool, error) {
+		pieces++
+		s.draining.Store(true)
+		return append(dst, "piece\n"...), false, nil
+	}
+	for long, want := range map[bool]int{true: 1, false: 3} {
+		s.draining.Store(false)
+		pieces = 0
+		r := &request{ctx: &fasthttp.RequestCtx{}}
+		r.ctx.Init2(here, nil, false)
+		body := &stream{server: s, r: r, next: next, long: long}
+		var err error
+		for range 3 {
+			if _, err = body.Read(make([]byte, 64)); err != nil {
+				break
+			}
+		}
+		if pieces != want || long != errors.Is(err, errAborted) {
+			t.Errorf("long %v: %d pieces, %v", long, pieces, err)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *Server) decideBatch(r *request) {
 		}
 		b.head = s.head(b.a, b.from)
 	}
-	s.streamReply(r, ndjson, b.next, nil)
+	s.streamReply(r, ndjson, b.a != nil, b.next)
 }
 
 // batchLines gives the decisions of a batch, block by block: the next block is

@@ -56,7 +56,7 @@ func (s *Server) offersForUsers(r *request, q *wire.Eligibility) {
 	var verdicts []engine.OfferVerdict
 	end := wire.BulkEnd{}
 	at := -1
-	s.streamReply(r, ndjson, func(dst []byte) ([]byte, bool, error) {
+	s.streamReply(r, ndjson, false, func(dst []byte) ([]byte, bool, error) {
 		if at < 0 {
 			at = 0
 			dst = append(wire.AppendBulkHead(dst, &wire.BulkHead{
@@ -84,7 +84,7 @@ func (s *Server) offersForUsers(r *request, q *wire.Eligibility) {
 			return dst, false, nil
 		}
 		return wire.AppendBulkEnd(dst, &end), true, nil
-	}, nil)
+	})
 }
 
 func unknownUser() wire.LineError {
@@ -121,7 +121,7 @@ func (s *Server) usersFor(r *request, q *wire.Eligibility) {
 			server: s, a: a, from: from, head: head, columns: columns, limit: q.Limit,
 			ids: q.Format == wire.FormatIDs,
 		}
-		s.streamReply(r, ndjson, p.next, nil)
+		s.streamReply(r, ndjson, true, p.next)
 	}
 }
 
@@ -292,7 +292,8 @@ func (s *Server) replyParquet(
 	file := wire.NewParquet(head, columns.Columns)
 	s.describe(r, head)
 	from := engine.PeoplePos{}
-	s.streamReply(r, "application/vnd.apache.parquet", func(dst []byte) ([]byte, bool, error) {
+	const kind = "application/vnd.apache.parquet"
+	s.streamReply(r, kind, true, func(dst []byte) ([]byte, bool, error) {
 		var err error
 		whole, n := true, 0
 		columns.Each(a.People, from, func(
@@ -309,7 +310,7 @@ func (s *Server) replyParquet(
 			err = file.Close()
 		}
 		return file.Take(dst), whole, err
-	}, nil)
+	})
 }
 
 // ordinals answers GET /v1/ordinals: what the ordinals of bitmaps mean.
@@ -330,7 +331,7 @@ func (s *Server) ordinals(r *request) {
 		Ordinals: s.engine.OrdinalMap(),
 	}
 	n := 0
-	s.streamReply(r, ndjson, func(dst []byte) ([]byte, bool, error) {
+	s.streamReply(r, ndjson, true, func(dst []byte) ([]byte, bool, error) {
 		if head != nil {
 			dst = append(wire.AppendBulkHead(dst, head), '\n')
 			head = nil
@@ -346,7 +347,7 @@ func (s *Server) ordinals(r *request) {
 			dst = wire.AppendBulkEnd(dst, &wire.BulkEnd{Users: n})
 		}
 		return dst, whole, err
-	}, nil)
+	})
 }
 
 // firstOrdinal reads the parameter `from`.

@@ -15,7 +15,7 @@ type stream struct {
 	server *Server
 	r      *request
 	next   func(dst []byte) (piece []byte, done bool, err error)
-	free   func() // what next holds; may be nil
+	long   bool   // it may go on for as long as there are people
 	piece  []byte // made, not yet read
 	done   bool
 	closed bool
@@ -25,14 +25,16 @@ type stream struct {
 const pieceBytes = 64 << 10
 
 // streamReply answers with what next gives, piece by piece. next appends to dst
-// and says when there is no more; its error breaks the reply off. The request is
-// given back when the reply has been written or cannot be.
+// and says when there is no more; its error breaks the reply off. A long reply,
+// over a population, is broken off when the server drains; its cursor would be
+// gone with the server. The request is given back when the reply has been written
+// or cannot be.
 func (s *Server) streamReply(
-	r *request, kind string, next func(dst []byte) ([]byte, bool, error), free func(),
+	r *request, kind string, long bool, next func(dst []byte) ([]byte, bool, error),
 ) {
 	r.streams = true
 	r.ctx.SetContentType(kind)
-	r.ctx.Response.SetBodyStream(&stream{server: s, r: r, next: next, free: free}, -1)
+	r.ctx.Response.SetBodyStream(&stream{server: s, r: r, next: next, long: long}, -1)
 }
 
 // Read implements io.Reader for fasthttp.
@@ -46,6 +48,9 @@ func (t *stream) Read(p []byte) (n int, err error) {
 	for len(t.piece) == 0 {
 		if t.done {
 			return 0, io.EOF
+		}
+		if t.long && t.server.draining.Load() {
+			return 0, errAborted
 		}
 		if t.piece, t.done, err = t.next(t.r.work.reply[:0]); err != nil {
 			t.server.log.Error("bulk reply broken off", "error", err)
@@ -66,9 +71,6 @@ func (t *stream) Close() error {
 		return nil
 	}
 	t.closed = true
-	if t.free != nil {
-		t.free()
-	}
 	t.server.leave(t.r)
 	return nil
 }
