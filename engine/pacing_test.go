@@ -132,3 +132,37 @@ func TestRefusalGivesTheUnitBack(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// A paced cap costs a decision one atomic read; the first of a second computes.
+func TestOfferLimitAllocatesNothing(t *testing.T) {
+	b := newBed(t, strings.Replace(testDefinitions, "window: lifetime\nlimit: 2",
+		"window: {calendar: day}\nlimit: 240\npacing: even", 1))
+	snap, now := b.e.snap.Load(), b.e.Now()
+	name := snap.Plan.Caps[len(snap.Plan.Caps)-1].Name
+	for _, c := range snap.Plan.Caps {
+		if c.ID == "stock" {
+			name = c.Name
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { now += 500; snap.offerLimit(name, now) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkOfferLimit(b *testing.B) {
+	set := "kind: workspace\nid: w\ntimezone: Asia/Shanghai\n---\nkind: cap\nid: c\nscope: total\n" +
+		"per: all\ncount_on: accept\nwindow: {calendar: day}\nlimit: 240\npacing: even\n"
+	e, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = e.Close() })
+	if _, faults, _, err := e.Publish(testFiles(set), "b", "", 0); err != nil || len(faults) > 0 {
+		b.Fatal(err, faults)
+	}
+	snap, now := e.snap.Load(), e.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		snap.offerLimit(snap.Plan.Caps[0].Name, now)
+	}
+}

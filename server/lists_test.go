@@ -3,8 +3,11 @@ package server
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
+
+	"tact/engine/definition"
 )
 
 // Lists over HTTP: the four bodies, removal, bad input that leaves nothing
@@ -74,4 +77,34 @@ func TestLists(t *testing.T) {
 	send("", nd, `{"kind":"email","value":"b@example.com","remove":true}`, 200, `"removed":1`)
 	send("?kind=user&remove=true", text, "u1\nu2", 200, `"removed":1`)
 	want("/v1/users/u1", "/v1/users/{id}", `"listed":[{"list_id":"unsubscribed","kind":"phone"`)
+}
+
+// Quiet hours over HTTP: what is held says until when, what is dropped does not.
+func TestQuietReply(t *testing.T) {
+	r := start(t, Options{})
+	const quiet = "---\nkind: calendar\nid: always\ndays:\n"
+	days := ""
+	for year := 2020; year < 2060; year++ {
+		days += fmt.Sprintf("  - {from: %d-01-01, until: %d-01-01}\n", year, year+1)
+	}
+	f := func(when, want string) {
+		t.Helper()
+		files := testFiles()
+		files = append(files, definition.File{Name: "quiet.yaml", Content: []byte(quiet + days +
+			"---\nkind: quiet_hours\nid: q\non: [always]\nwhen_hit: " + when + "\n")})
+		if status, body, _ := r.do(ask{
+			method: "PUT", path: "/v1/definitions", kind: "application/json", body: bundleOf(t, files),
+		}); status != 200 {
+			t.Fatal(status, body)
+		}
+		_, body, _ := r.do(ask{
+			method: "POST", path: "/v1/decide", kind: "application/json",
+			body: `{"user":{"user_id":"u"},"placements":[{"key":"k","placement_id":"home"}]}`,
+		})
+		if !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %s", when, body, want)
+		}
+	}
+	f("hold", `"no_decision":{"reason":"timezone_unknown","until":"2060-01-01T00:00:00.000Z"}`)
+	f("drop", `"no_decision":{"reason":"timezone_unknown"}`)
 }
