@@ -155,6 +155,14 @@ func (s *Server) number(r *request, args *fasthttp.Args, name string, hi uint64)
 
 // segmentMembers answers POST /v1/segments/{id}/members.
 func (s *Server) segmentMembers(r *request) {
+	mode, ok := s.modeOf(r)
+	if !ok {
+		return
+	}
+	if kind := r.ctx.Request.Header.ContentType(); isBulk(kind) || isCSV(kind) {
+		s.uploadMembers(r, mode)
+		return
+	}
 	if !s.wantJSON(r) {
 		return
 	}
@@ -162,12 +170,8 @@ func (s *Server) segmentMembers(r *request) {
 	if !ok {
 		return
 	}
-	segment, ok := unescape(nil, r.param)
-	if !ok || len(segment) > 128 {
-		s.problem(r.ctx, wire.Problem{
-			Status: 400, Code: wire.CodeInvalidValue, Field: "id",
-			Detail: "must have 1 to 128 bytes, percent-encoded",
-		})
+	segment, ok := s.segmentID(r)
+	if !ok {
 		return
 	}
 	var m wire.Members
@@ -176,7 +180,7 @@ func (s *Server) segmentMembers(r *request) {
 		return
 	}
 	batch := s.engine.Begin()
-	res := batch.SegmentMembers(segment, m.Add, m.Remove)
+	res := batch.SegmentMembers([]byte(segment), m.Add, m.Remove)
 	if res.Status == engine.LineRejected {
 		s.fail(r.ctx, res.Err)
 		return

@@ -46,6 +46,8 @@ type lines struct {
 	long   bool        // the rest of a line that was too long is being skipped
 	closed bool
 
+	upload *upload // a list of members instead of documents; or nil
+
 	reply []byte // produced, not yet read
 }
 
@@ -63,6 +65,11 @@ func (s *Server) ingestLines(r *request, k kind, key []byte) {
 
 // ingestBatch is ingestLines into a batch that was begun.
 func (s *Server) ingestBatch(r *request, k kind, key []byte, batch *engine.Batch) {
+	s.readLines(r, &lines{kind: k, key: append([]byte(nil), key...), batch: batch})
+}
+
+// readLines makes l, which says what the lines are, the reply.
+func (s *Server) readLines(r *request, l *lines) {
 	r.work.source = bodyReader{ctx: r.ctx}
 	body := &r.work.source
 	text, free, err := unpack(body, string(r.ctx.Request.Header.ContentEncoding()))
@@ -81,10 +88,8 @@ func (s *Server) ingestBatch(r *request, k kind, key []byte, batch *engine.Batch
 	}
 	r.work.body = r.work.body[:0]
 	r.streams = true
-	l := &lines{
-		server: s, r: r, kind: k, key: append([]byte(nil), key...), body: body, text: text,
-		free: free, left: s.opts.UnpackedBytes, batch: batch,
-	}
+	l.server, l.r, l.body, l.text, l.free = s, r, body, text, free
+	l.left = s.opts.UnpackedBytes
 	r.ctx.SetContentType("application/x-ndjson")
 	r.ctx.Response.Header.Set("Tact-Durability", "strict")
 	r.ctx.Response.SetBodyStream(l, -1)
@@ -100,6 +105,10 @@ func (l *lines) Read(p []byte) (n int, err error) {
 	}()
 	for len(l.reply) == 0 {
 		if l.end != nil && l.start == len(l.r.work.body) {
+			if l.upload != nil && !l.upload.ended {
+				l.endUpload()
+				break
+			}
 			return 0, l.finish()
 		}
 		l.fillGroup()
@@ -283,6 +292,13 @@ func (l *lines) take(text []byte) {
 			Code:   "too_large",
 			Detail: "the line exceeds " + strconv.Itoa(l.server.opts.LineBytes) + " bytes",
 		})
+		return
+	}
+	if l.upload != nil {
+		l.bytes += len(text)
+		if fault := l.upload.take(l.r, text); fault != nil {
+			l.reject(*fault)
+		}
 		return
 	}
 	if l.kind == kindTag && l.r.work.tag.columns == nil {

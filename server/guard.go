@@ -30,7 +30,8 @@ func (s *Server) bodyConfig(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	switch {
 	case bytes.HasPrefix(path, []byte("/v1/definitions")),
 		string(path) == "/v1/eligibility:query", string(path) == "/v1/decide:batch",
-		bytes.HasPrefix(path, []byte("/v1/segments/")):
+		bytes.HasPrefix(path, []byte("/v1/segments/")) && !isBulk(h.ContentType()) &&
+			!isCSV(h.ContentType()):
 		c.ReadTimeout, c.WriteTimeout = s.opts.UploadTimeout, s.opts.UploadTimeout
 	case bytes.HasPrefix(path, []byte("/v1/tags/")) && !isCSV(h.ContentType()):
 		c.ReadTimeout, c.WriteTimeout = s.opts.UploadTimeout, s.opts.UploadTimeout

@@ -59,10 +59,6 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/ordinals", class: classBulk, handle: (*Server).ordinals},
 		{Method: "GET", Path: "/v1/stats", class: classQuick, handle: (*Server).stats},
 		{
-			Method: "POST", Path: "/v1/segments/{id}/members", class: classBulk,
-			handle: (*Server).segmentMembers,
-		},
-		{
 			Method: "POST", Path: "/v1/tags/{id}/members", class: classBulk,
 			handle: (*Server).tagMembers,
 		},
@@ -89,6 +85,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/debug/pprof/{name}", class: classQuick, handle: (*Server).profile},
 		{Method: "GET", Path: "/openapi.json", Open: true, handle: (*Server).openAPI},
 	}
+	routes = append(routes, segmentRoutes()...)
 	for i := range routes {
 		r := &routes[i]
 		before, rest, ok := strings.Cut(r.Path, "{")

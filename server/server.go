@@ -132,6 +132,7 @@ type Server struct {
 	metrics  *metrics
 	requests sync.Pool // of *request
 
+	waiting  atomic.Int64 // requests for changes that wait
 	inFlight atomic.Int64
 	bulk     atomic.Int64
 	draining atomic.Bool

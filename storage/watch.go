@@ -57,6 +57,7 @@ type Watch struct {
 	Consents   WatchSet
 	Channels   WatchSet // blacklist and addresses
 	Zone       WatchSet
+	Any        WatchSet // every event, outcome and patch
 	All        WatchSet // everybody: a visitor became a person who stays
 }
 
@@ -107,6 +108,7 @@ func (s *state) noteEvent(o Ord, event Name, outcome bool) {
 		return
 	}
 	set := w.Events[event]
+	set.Join(&w.Any)
 	if !outcome {
 		set.Join(&w.AnyEvent)
 	}
@@ -121,7 +123,7 @@ func (s *state) notePatch(o Ord, p *Patch) {
 	if w == nil {
 		return
 	}
-	var set WatchSet
+	set := w.Any
 	join := func(more WatchSet) { set.Join(&more) }
 	for i := range p.Attrs {
 		join(w.Attributes[p.Attrs[i].ID])

@@ -147,6 +147,7 @@ func (s *Set) watch() {
 		flag(r.Consents, &w.Consents)
 		flag(r.Channels, &w.Channels)
 		flag(r.Zone, &w.Zone)
+		flag(r.Other, &w.Any)
 		flag(s.Segments[i].standing.ReadsEvents(), &w.Tail)
 		flag(r.Timed, &s.Timed)
 		s.All.Add(i)

@@ -96,12 +96,17 @@ func TestCalendarInParts(t *testing.T) {
 func names() *rule.Names {
 	return &rule.Names{
 		Attributes: map[string]rule.Attribute{"age": {ID: 1, Type: definition.TypeInt}},
-		Tags:       map[string]rule.Tag{"vip": {ID: 2}},
-		Segments:   map[string]storage.Name{"list": 3},
-		Rules:      map[string]*rule.Tree{},
-		Events:     map[string]rule.Event{"order": {ID: 4}},
-		Outcomes:   map[string]storage.Name{"click": 5},
-		Context:    map[string]rule.ContextKey{"page": {ID: 6, Type: definition.TypeString}},
+		Tags: map[string]rule.Tag{
+			"vip": {ID: 2}, "renamed": {ID: 10, Former: []storage.Name{11}},
+		},
+		Tiers: map[string]rule.Tier{"value": {ID: 12, Levels: []rule.Level{
+			{Name: "low", ID: 1}, {Name: "high", ID: 2},
+		}}},
+		Segments: map[string]storage.Name{"list": 3},
+		Rules:    map[string]*rule.Tree{},
+		Events:   map[string]rule.Event{"order": {ID: 4}},
+		Outcomes: map[string]storage.Name{"click": 5},
+		Context:  map[string]rule.ContextKey{"page": {ID: 6, Type: definition.TypeString}},
 	}
 }
 
@@ -134,6 +139,8 @@ func TestWatch(t *testing.T) {
 		dynamic(t, n, "c", `{"event":"order","within":"7d"}`),
 		dynamic(t, n, "d", `{"event":"*","count":{"gte":3}}`),
 		dynamic(t, n, "e", `{"outcome":"click"}`),
+		dynamic(t, n, "f", `{"tier":"value","gte":"high"}`),
+		dynamic(t, n, "g", `{"tag":"renamed"}`),
 		{Meta: definition.Meta{Kind: "segment", ID: "list"}, Static: true, Track: true},
 	}
 	s, faults := Compile(docs, n, "UTC", mint)
@@ -154,15 +161,19 @@ func TestWatch(t *testing.T) {
 	f(w.Attributes[1], "a")
 	f(w.Attributes[9], "")
 	f(w.Tags[2], "b")
-	f(w.AnyTag, "b")
+	f(w.AnyTag, "b f g")
+	f(w.Tags[12], "f")
+	f(w.Tags[10], "g")
+	f(w.Tags[11], "g")
+	f(w.Any, "")
 	f(w.Segments[3], "b list")
 	f(w.Events[4], "c")
 	f(w.Events[5], "e")
 	f(w.AnyEvent, "d")
 	f(w.Tail, "c d e")
 	f(w.Consents, "")
-	f(s.Timed, "b c d e")
-	f(w.All, "a b c d e list")
+	f(s.Timed, "b c d e f g")
+	f(w.All, "a b c d e f g list")
 }
 
 // What cannot be tracked is a fault at its place; another rule, or another zone

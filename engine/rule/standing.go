@@ -27,6 +27,7 @@ type Reads struct {
 	Zone       bool // the person's time zone
 	Timed      bool // the answer may change with time alone
 	Request    bool // it asks about a request: such a condition is false here
+	Other      bool // something else: of which only that it changed is known
 }
 
 // Standing compiles the tree. Cost: as compiling the tree.
@@ -36,6 +37,7 @@ func (t *Tree) Standing() *Standing {
 	s.reads.gather(whole)
 	s.root, s.key = deriveNode(settle(whole, nil))
 	s.reads.Timed = s.root.timed
+	s.reads.Zone = s.reads.Zone || s.root.calendar
 	for _, list := range []*[]storage.Name{
 		&s.reads.Attributes, &s.reads.Tags, &s.reads.Segments, &s.reads.Events,
 	} {
@@ -80,7 +82,7 @@ func (r *Reads) gather(n *node) {
 	}
 	l := n.leaf
 	switch l.subject {
-	case subjectTag, subjectTier:
+	case subjectTag, subjectTier: // a level is kept as a tag
 		r.Tags = append(append(r.Tags, l.id), l.former...)
 	case subjectClock:
 		r.Zone = true
@@ -101,10 +103,12 @@ func (r *Reads) gather(n *node) {
 			r.event(l.behaviour.without)
 		}
 	case subjectPercent:
-	default:
+	case subjectAttribute:
 		r.Attributes = append(r.Attributes, l.id)
 		t := compile(l).test
 		r.Zone = r.Zone || t.dynamic()
+	default:
+		r.Other = true
 	}
 }
 
