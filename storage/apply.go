@@ -138,6 +138,11 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		if e.Floor != 0 {
 			s.floors.raise(frame, e.Floor)
 		}
+		if e.Incident.Epoch != 0 {
+			s.incidents.add(Incident{e.Incident, frame})
+		}
+	case EffectReserve:
+		s.reserved = max(s.reserved, e.Reserve.ID.Number&(1<<48-1))
 	case EffectOutcome:
 		s.stats.addOutcome(&e.Outcome)
 	case EffectDecision:
@@ -401,7 +406,9 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	d := &s.edit
 	old := s.slab.get(r.contact)
 	d.load(Contact{old})
-	t := Instant{Now: secondOf(e.Time), Floor: s.floors.in(frame)}
+	t := Instant{
+		Now: secondOf(e.Time), Floor: s.floors.in(frame), incidents: s.incidents.in(frame),
+	}
 	switch e.Kind {
 	case EffectConfirm:
 		d.confirm(&e.Resolve)
@@ -414,12 +421,16 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 		if err := d.reserve(&e.Reserve); err != nil {
 			return err
 		}
+		d.renew(&e.Reserve.Lease, t)
 	case EffectUse:
 		for _, k := range e.Use.Keys {
 			if k.Total {
 				d.confirmed = append(d.confirmed, k)
 			} else {
 				d.use(k, e.Use.At)
+			}
+			if e.Use.Lost.Epoch != 0 {
+				d.takeStandIn(e.Use.Lost.Epoch, k.Key, t)
 			}
 		}
 	case EffectDecision:

@@ -48,7 +48,13 @@ func every() []*Effect {
 		}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
 		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
-		{Kind: EffectUse, Ord: 1, Use: UseEffect{9, []HeldKey{{CounterKey{1, 2}, 3, 4, false, 0}}}},
+		{Kind: EffectUse, Ord: 1, Use: UseEffect{
+			At: 9, Keys: []HeldKey{{Key: CounterKey{1, 2}, CountOn: 3, Limit: 4}},
+		}},
+		{Kind: EffectUse, Ord: 1, Use: UseEffect{
+			At: 9, Keys: []HeldKey{{Key: CounterKey{1, 2}, CountOn: 3, Limit: 4}},
+			Lost: ReservationID{4, 5},
+		}},
 		{Kind: EffectOutcome, Ord: 1, Outcome: OutcomeEffect{
 			1, 2, 3, 4, 5, 6,
 			[]Name{7},

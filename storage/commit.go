@@ -232,6 +232,9 @@ func (s *Store) fill(b *pebble.Batch) error {
 		}
 		c.hashes = append(c.hashes, frameHash(c.value))
 	}
+	if err := s.fillJournal(b); err != nil {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
 	return nil
 }
 
@@ -292,6 +295,7 @@ func (s *Store) sync(b *pebble.Batch) (late bool, err error) {
 func (s *Store) acknowledge() {
 	for i, p := range s.com.parts {
 		p.group.durable.Store(p.frame.number)
+		p.group.born.Store(uint32(p.frame.people))
 		if i+1 == len(s.com.parts) || s.com.parts[i+1].group != p.group {
 			p.group.waits.wake(p.frame.number)
 		}
@@ -304,6 +308,7 @@ func (s *Store) succeed(took time.Duration) {
 		c.chain[p.group.id] = c.hashes[i]
 	}
 	s.acknowledge()
+	s.settleJournal()
 	for _, p := range c.parts {
 		p.group.recycle(p.frame)
 	}
@@ -404,10 +409,12 @@ func (s *Store) reload(g *Group) error {
 	clear(g.mu.sealed)
 	g.mu.sealed = g.mu.sealed[:0]
 	g.openLocked(dropped + 1)
+	g.born.Store(uint32(l.state.nextOrd))
 	g.dirty.Store(false)
 	g.bytes.Store(l.state.residentBytes())
 	g.generation.Add(1)
 	g.durable.Store(l.last)
+	s.reloadJournal(g)
 	g.mu.Unlock()
 	g.lift(l.last+1, dropped)
 	return nil

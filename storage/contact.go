@@ -26,7 +26,7 @@ const (
 // each counter. It is valid until the group is unlocked or the next Append of
 // this person. Integers are little-endian:
 //
-//	open u8 | resolved u8 | requests u8 | 0 u8 | rings u16 | 0 u16 | open bytes u32
+//	open u8 | resolved u8 | requests u8 | flags u8 | rings u16 | 0 u16 | open bytes u32
 //	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
 //	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
 //	           flags u8 | 0 u8 | keys × (cap u32 | dim u32 | window u32 |
@@ -59,6 +59,8 @@ const (
 type Instant struct {
 	Now   UnixSec
 	Floor UnixSec
+
+	incidents incidents // of the group, see Group.Instant
 }
 
 // Usage is the answer of Contact.Count.
@@ -127,10 +129,14 @@ func (h Held) Live(t Instant) bool {
 }
 
 func (h Held) releaseAt(floor UnixSec) uint64 {
-	granted, expires, grace := uint64(h.Granted()), uint64(h.Expires()), uint64(h.Grace())
-	at := expires + grace
-	if granted <= uint64(floor) && expires >= granted {
-		at = max(at, uint64(floor)+expires-granted+grace)
+	return releaseAt(h.Granted(), h.Expires(), h.Grace(), floor)
+}
+
+// releaseAt returns when a pending use that was granted is given back.
+func releaseAt(granted, expires UnixSec, grace uint32, floor UnixSec) uint64 {
+	at := uint64(expires) + uint64(grace)
+	if granted <= floor && expires >= granted {
+		at = max(at, uint64(floor)+uint64(expires-granted)+uint64(grace))
 	}
 	return at
 }
@@ -175,6 +181,13 @@ func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
 			}
 		}
 	}
+	c.standIns(t, func(p standIn) bool {
+		if p.until > since && p.counts(key) {
+			u.add(p.until)
+			u.Pending++
+		}
+		return true
+	})
 	return u
 }
 
@@ -215,6 +228,12 @@ func (c Contact) KthLatest(key CounterKey, k int, t Instant) UnixSec {
 				}
 			}
 		}
+		c.standIns(t, func(p standIn) bool {
+			if p.counts(key) {
+				consider(p.until)
+			}
+			return true
+		})
 		if n == 0 {
 			return 0
 		}
@@ -401,8 +420,12 @@ func checkContact(b []byte) error {
 		return nil
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
-	if len(b) < contactHeader || b[3] != 0 || le16(b[6:]) != 0 {
+	if len(b) < contactHeader || b[3]&^contactTrailer != 0 || le16(b[6:]) != 0 {
 		return bad("header")
+	}
+	b, ok := checkTrailer(b)
+	if !ok {
+		return bad("trailer")
 	}
 	c := Contact{b}
 	if c.resolved() > resolvedMax || c.requests() > requestsMax {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"tact/storage/journal"
 )
 
 // A contactDraft is a contact part taken apart into its sections, each in its
@@ -18,6 +20,10 @@ type contactDraft struct {
 	nRings    int
 	given     []HeldKey // total keys that were released
 	confirmed []HeldKey // total keys that became uses
+
+	lease     journal.Lease
+	standIns  []byte
+	nStandIns int
 }
 
 func (d *contactDraft) load(c Contact) {
@@ -25,35 +31,42 @@ func (d *contactDraft) load(c Contact) {
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
 	d.given, d.confirmed = d.given[:0], d.confirmed[:0]
 	d.opens, d.nRings = c.opens(), c.rings()
+	d.loadTrailer(c)
 	if c.Empty() {
 		return
 	}
 	d.open = append(d.open, c.b[contactHeader:c.resolvedFrom()]...)
 	d.resolved = append(d.resolved, c.b[c.resolvedFrom():c.requestsFrom()]...)
 	d.requests = append(d.requests, c.b[c.requestsFrom():c.ringsAt()]...)
-	d.rings = append(d.rings, c.b[c.ringsAt():]...)
+	d.rings = append(d.rings, c.b[c.ringsAt():c.bodyEnd()]...)
 }
 
 // append packs the draft behind dst; an empty one appends nothing.
 func (d *contactDraft) append(dst []byte) []byte {
-	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings) == 0 {
+	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings) == 0 && !d.hasTrailer() {
 		return dst
+	}
+	var flags byte
+	if d.hasTrailer() {
+		flags = contactTrailer
 	}
 	le := binary.LittleEndian
 	dst = append(dst, byte(d.opens), byte(len(d.resolved)/resolvedSize),
-		byte(len(d.requests)/requestSize), 0)
+		byte(len(d.requests)/requestSize), flags)
 	dst = le.AppendUint16(dst, uint16(d.nRings))
 	dst = le.AppendUint16(dst, 0)
 	dst = le.AppendUint32(dst, uint32(len(d.open)))
 	dst = append(dst, d.open...)
 	dst = append(dst, d.resolved...)
 	dst = append(dst, d.requests...)
-	return append(dst, d.rings...)
+	dst = append(dst, d.rings...)
+	return d.appendTrailer(dst)
 }
 
 // sweep drops what has run out at t: reservations that no longer live, which
 // become resolved, and request ids.
 func (d *contactDraft) sweep(t Instant) {
+	d.sweepLease(t)
 	for at := 0; at < len(d.open); {
 		h := d.heldAt(at)
 		if h.Live(t) {

@@ -65,7 +65,7 @@ func (c *capScript) boot(minute int) {
 func (c *capScript) want(minute, window, n, pending int) {
 	c.t.Helper()
 	now := c.at(minute)
-	u := c.s.contact(0).Count(CounterKey{1, 0}, now-UnixSec(window*60), Instant{now, c.floor})
+	u := c.s.contact(0).Count(CounterKey{1, 0}, now-UnixSec(window*60), Instant{Now: now, Floor: c.floor})
 	if u.N != n || u.Pending != pending || u.Unknown {
 		c.t.Fatalf("minute %d: %+v, want %d with %d pending", minute, u, n, pending)
 	}

@@ -114,7 +114,7 @@ func decodeContact(b []byte) error {
 	if err != nil {
 		return err
 	}
-	c, t := Contact{b}, Instant{50, 20}
+	c, t := Contact{b}, Instant{Now: 50, Floor: 20}
 	var d contactDraft
 	d.load(c)
 	if !bytes.Equal(d.append(nil), b) && (d.opens+d.nRings+len(d.resolved)+len(d.requests)) != 0 {
@@ -208,7 +208,7 @@ func decodeRow(kind RowKind) decoder {
 		}
 		// The sealed parts do not open with this key; that must be said.
 		o := Ord(le32(value[4:]))
-		readContact(s.contact(o), Instant{9, 5})
+		readContact(s.contact(o), Instant{Now: 9, Floor: 5})
 		s.id(o)
 		s.tail(o)
 		s.activity(o)

@@ -1,5 +1,7 @@
 package storage
 
+import "tact/storage/journal"
+
 // EffectKind is the kind of an Effect. The number is stored; it never changes.
 type EffectKind uint8
 
@@ -36,6 +38,8 @@ type Effect struct {
 	// last adopted clock step. See Instant. It is in force for the whole frame, so
 	// it should be the frame's first effect.
 	Floor UnixSec
+	// Incident, of EffectTime: with an epoch, the loss that the start has found.
+	Incident journal.Incident
 
 	// Idempotency key of the caller's line, in the same frame as the effect it
 	// guards: keyed hash of the key and hash of the body. 0 = none.
@@ -89,6 +93,9 @@ type ReserveEffect struct {
 	Expires   UnixSec
 	Grace     uint32 // seconds after Expires in which a confirm is not late
 	Keys      []HeldKey
+	// Lease, with an epoch, is the person's new lease: see Group.Reserve, which
+	// sets it.
+	Lease journal.Lease
 }
 
 // ResolveEffect confirms (for EffectConfirm) the keys of a reservation whose
@@ -104,6 +111,9 @@ type ResolveEffect struct {
 type UseEffect struct {
 	At   UnixSec
 	Keys []HeldKey
+	// Lost, with an epoch, is a reservation that an incident took, and that these
+	// are the uses of: they take the place of its stand-in. See LostReservation.
+	Lost ReservationID
 }
 
 // OutcomeEffect is an outcome: it adds to the statistics and to the tail.

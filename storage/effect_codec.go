@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"tact/storage/journal"
 )
 
 // The body of an effect has a clear part and, for effects with personal
@@ -57,6 +59,9 @@ func appendClear(b []byte, e *Effect) []byte {
 	case EffectUse:
 		b = le.AppendUint32(b, uint32(e.Use.At))
 		b = appendKeys(b, e.Use.Keys)
+		if e.Use.Lost.Epoch != 0 {
+			b = appendReservationID(b, e.Use.Lost)
+		}
 	case EffectOutcome:
 		b = appendOutcome(b, &e.Outcome)
 	case EffectDecision:
@@ -71,6 +76,9 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = le.AppendUint64(b, uint64(c.Target.Person))
 	case EffectTime:
 		b = le.AppendUint32(b, uint32(e.Floor))
+		if e.Incident.Epoch != 0 {
+			b = appendIncident(b, &e.Incident)
+		}
 	case EffectMember:
 		b = appendMember(b, &e.Member)
 	case EffectTrack:
@@ -242,7 +250,11 @@ func appendReserve(b []byte, r *ReserveEffect) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(r.Granted))
 	b = binary.LittleEndian.AppendUint32(b, uint32(r.Expires))
 	b = binary.AppendUvarint(b, uint64(r.Grace))
-	return appendKeys(b, r.Keys)
+	b = appendKeys(b, r.Keys)
+	if r.Lease.Epoch != 0 {
+		b = appendLease(b, &r.Lease)
+	}
+	return b
 }
 
 func appendReservationID(b []byte, id ReservationID) []byte {
@@ -372,6 +384,11 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 	case EffectUse:
 		e.Use.At = d.seconds()
 		e.Use.Keys = d.heldKeys()
+		e.Use.Lost = ReservationID{}
+		if len(d.in.b) > 0 {
+			e.Use.Lost = d.reservationID()
+			d.in.check(e.Use.Lost.Epoch != 0)
+		}
 	case EffectOutcome:
 		d.outcome(&e.Outcome)
 	case EffectDecision:
@@ -385,6 +402,7 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		d.in.check(c.Slot < Slots)
 	case EffectTime:
 		e.Floor = d.seconds()
+		d.incident(&e.Incident)
 	case EffectMember:
 		d.member(&e.Member)
 	case EffectTrack:
@@ -526,6 +544,23 @@ func (d *effectDecoder) reserve(r *ReserveEffect) {
 	r.Granted, r.Expires = d.seconds(), d.seconds()
 	r.Grace = d.in.uvarint32()
 	r.Keys = d.heldKeys()
+	r.Lease = journal.Lease{}
+	if len(d.in.b) > 0 {
+		if b := d.in.bytes(leaseSize); b != nil {
+			r.Lease = parseLease(b)
+			d.in.check(r.Lease.Epoch != 0 && le32(b[12:]) == 0)
+		}
+	}
+}
+
+func (d *effectDecoder) incident(in *journal.Incident) {
+	*in = journal.Incident{}
+	if len(d.in.b) == 0 {
+		return
+	}
+	in.Epoch, in.Synced = d.in.u32(), journal.Msec(d.in.u64())
+	in.High, in.Known = journal.Msec(d.in.u64()), d.in.u64()
+	d.in.check(in.Epoch != 0)
 }
 
 func (d *effectDecoder) reservationID() ReservationID {

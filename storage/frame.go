@@ -43,6 +43,7 @@ type frame struct {
 	config    uint32   // of the first effect
 	count     int
 	decisions int
+	people    Ord // next ordinal when it was sealed
 	buf       []byte
 }
 

@@ -38,9 +38,11 @@ type Group struct {
 	dirty   atomic.Bool   // frames wait for the committer
 	high    atomic.Int64  // newest time, UnixMsec
 	bytes   atomic.Int64  // resident, as last counted
+	born    atomic.Uint32 // people below it have a durable row or create
 	waits   waitList
 	// generation counts the states the group has had: a reload makes a new one.
 	generation atomic.Uint32
+	grant      grantScratch // mu guards it
 
 	mu struct {
 		sync.Mutex
@@ -305,6 +307,7 @@ func (g *Group) sealLocked() uint64 {
 	f := g.mu.open
 	if f.count > 0 {
 		g.mu.last = f.number
+		f.people = g.mu.state.nextOrd
 		g.mu.sealed = append(g.mu.sealed, f)
 		g.openLocked(f.number + 1)
 	}

@@ -31,6 +31,7 @@ const (
 const (
 	nodeManifest = 0x01
 	nodeEpoch    = 0x02
+	nodeJournal  = 0x03
 )
 
 // AppendKey appends the storage key of one part of a person's state to dst and

@@ -12,7 +12,10 @@ import (
 //	last reservation u64 | high-water time i64 |
 //	floors u8 × (frame u64 | time u32) | lost statistics u64 |
 //	rows u32 × (offer u32 | treatment u32 | variant u32 | what u32 | n u64 | value f64) |
-//	totals u32 × (cap u32 | dim u32 | window u32 | confirmed i64) | CRC32C u32
+//	totals u32 × (cap u32 | dim u32 | window u32 | confirmed i64) |
+//	incidents u8 × (frame u64 | epoch u32 | synced i64 | high i64 | known u64) | CRC32C u32
+//
+// Without incidents their count is left out as well.
 const (
 	metaFormat    = 1
 	metaStatsRow  = 32
@@ -48,6 +51,7 @@ func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 		dst = appendTotalKey(dst, k)
 		dst = le.AppendUint64(dst, uint64(n))
 	}
+	dst = s.incidents.append(dst)
 	return le.AppendUint32(dst, checkSum(dst[at:]))
 }
 
@@ -106,7 +110,8 @@ func (s *state) loadMeta(value []byte) error {
 		k := TotalKey{CounterKey{Name(r.u32()), r.u32()}, r.u32()}
 		s.share.confirmed[k] = int64(r.u64())
 	}
-	if r.bad || len(r.b) != 0 || int64(len(s.stats.rows)) != rows ||
+	whole := s.incidents.load(&r)
+	if r.bad || !whole || len(r.b) != 0 || int64(len(s.stats.rows)) != rows ||
 		int64(len(s.share.confirmed)) != totals {
 		return fmt.Errorf("meta of group %d: length: %w", s.group, ErrCorrupt)
 	}

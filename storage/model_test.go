@@ -265,7 +265,7 @@ func (p *modelPerson) live(r *ReserveEffect, t Instant) bool {
 }
 
 func (p *modelPerson) sweep(m *model, now UnixSec) {
-	t := Instant{now, m.floor}
+	t := Instant{Now: now, Floor: m.floor}
 	p.release(func(r *ReserveEffect) bool { return !p.live(r, t) })
 	p.requests = slices.DeleteFunc(p.requests, func(d DecisionEffect) bool { return d.Until <= now })
 }
@@ -357,7 +357,7 @@ func (m *model) compare(s *state, o Ord, now UnixSec) error {
 	if err := p.compareActivity(s.activity(o)); err != nil {
 		return fmt.Errorf("activity of %d: %w", o, err)
 	}
-	if err := p.compareContact(s.contact(o), Instant{now, m.floor}); err != nil {
+	if err := p.compareContact(s.contact(o), Instant{Now: now, Floor: m.floor}); err != nil {
 		return fmt.Errorf("contact of %d: %w", o, err)
 	}
 	return nil

@@ -63,6 +63,9 @@ func makeFolder(fs vfs.FS, dir string) error {
 // abandon lets go of what a failed boot holds.
 func (s *Store) abandon() error {
 	errs := []error{s.side.close()}
+	if s.carry.j != nil {
+		errs = append(errs, s.carry.j.Abandon())
+	}
 	if s.db != nil && s.dead.err() == nil {
 		errs = append(errs, s.db.db.Close())
 	}
@@ -104,6 +107,9 @@ func (s *Store) boot() error {
 		return err
 	}
 	if err := s.loadGroups(); err != nil {
+		return err
+	}
+	if err := s.openJournal(); err != nil {
 		return err
 	}
 	return s.start()
@@ -311,6 +317,7 @@ func (s *Store) loadGroups() error {
 			g.mu.state, g.mu.last = l.state, l.last
 			g.openLocked(l.last + 1)
 			g.durable.Store(l.last)
+			g.born.Store(uint32(l.state.nextOrd))
 			g.high.Store(int64(l.state.highWater()))
 			g.bytes.Store(l.state.residentBytes())
 			s.com.chain[i] = l.hash
@@ -335,16 +342,18 @@ func (s *Store) start() error {
 	go s.commitLoop()
 	go s.syncLoop()
 	now := s.o.Now()
-	if high := s.HighWater(); high > 0 && now > high+clockAheadMax {
+	floor := UnixMsec(s.carry.rec.Floor)
+	if high := max(s.HighWater(), floor); high > 0 && now > high+clockAheadMax {
 		s.o.Logger.Warn("the clock is more than 30 days ahead of the store: not adopted",
 			"clock", now, "store", high)
 		now = high
 	}
 	full := s.guard.full.Swap(false) // the floor needs a few bytes, and they are there
-	err := s.appendFloors(now)
+	err := s.appendFirst(max(now, s.HighWater(), floor))
 	s.guard.full.Store(full)
 	if err != nil {
 		close(s.stop)
+		s.carry.j.Stop()
 		s.loops.Wait()
 		close(s.com.jobs)
 		return err
@@ -355,25 +364,23 @@ func (s *Store) start() error {
 	return nil
 }
 
-func (s *Store) appendFloors(now UnixMsec) error {
-	frames := make([]uint64, len(s.groups))
-	for i, g := range s.groups {
-		at := max(now, g.mu.state.highWater())
-		e := Effect{Kind: EffectTime, Ord: NoOrd, Time: at, Floor: UnixSec(at / 1000)}
-		g.Lock()
-		frame, err := g.Append(&e)
-		g.Unlock()
-		if err != nil {
-			return fmt.Errorf("group %d: first frame: %w", i, err)
-		}
-		frames[i] = frame
+// appendFirst makes the first frames of the epoch durable, in one batch: the
+// time and its floor, what the journal alone held, the journal's new state.
+func (s *Store) appendFirst(at UnixMsec) error {
+	var err error
+	s.Together(func() { err = s.beginJournal(at) })
+	if err != nil {
+		return err
 	}
-	for i, frame := range frames {
+	for i, g := range s.groups {
+		g.Lock()
+		frame := g.LastFrame()
+		g.Unlock()
 		if err := s.Wait(GroupID(i), frame, 0); err != nil {
 			return fmt.Errorf("group %d: first frame: %w", i, err)
 		}
 	}
-	return nil
+	return s.runJournal(at)
 }
 
 // closeDatabase ends what the loops used. A dead store's Pebble cannot be
@@ -381,14 +388,16 @@ func (s *Store) appendFloors(now UnixMsec) error {
 func (s *Store) closeDatabase() error {
 	close(s.com.jobs)
 	if err := s.dead.err(); err != nil {
-		return errors.Join(err, s.side.close())
+		return errors.Join(err, s.side.close(), s.carry.j.Close(false))
 	}
 	errs := []error{s.flushAll()}
 	b := s.db.db.NewBatch()
-	if err := b.LogData(nil, nil); err != nil {
-		errs = append(errs, err)
-	}
-	errs = append(errs, s.db.commitSynced(b), b.Close())
-	errs = append(errs, s.writeWatermark(true), s.side.close(), s.db.db.Close())
+	state := s.carry.saved
+	state.Clean = errs[0] == nil
+	err := b.Set([]byte{prefixNode, nodeJournal}, appendJournalState(nil, state), nil)
+	errs = append(errs, err, s.db.commitSynced(b), b.Close())
+	clean := errors.Join(errs...) == nil
+	errs = append(errs, s.writeWatermark(true), s.side.close(), s.db.db.Close(),
+		s.carry.j.Close(clean))
 	return errors.Join(errs...)
 }

@@ -52,6 +52,8 @@ type state struct {
 	high     UnixMsec
 	floors   floors
 
+	incidents incidents
+
 	// Frames up to metaFrame are in what loadMeta read.
 	metaFrame uint64
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
 )
 
 // Classes of errors. Callers test them with errors.Is; the text around them
@@ -36,6 +38,9 @@ var (
 	ErrMemoryCap = errors.New("memory cap is reached")
 	// ErrClosed reports a call after Close.
 	ErrClosed = errors.New("store is closed")
+	// ErrRolledBack reports that the journal or the ring in shared memory knows a
+	// later start of the store than the store itself: the folder is an older copy.
+	ErrRolledBack = errors.New("store is an older copy of itself")
 	// ErrNotFound reports a decision, document or name that is not there.
 	ErrNotFound = errors.New("not found")
 	// ErrLimit reports a full dictionary or a name that is too long.
@@ -45,17 +50,22 @@ var (
 // Options says how to open a store. The zero value works; it is immutable
 // after Open.
 type Options struct {
-	Groups     int             // log groups, fixed at creation; power of two, 1..1024; default 16
-	CommitMax  time.Duration   // longest wait for a commit before ErrUnknown; default 2 s
-	FlushEvery time.Duration   // pause between write-behind passes; default 1 s
-	BoundedMax time.Duration   // an effect nobody waits for is committed by then; default 50 ms
-	MemoryCap  int64           // resident bytes from which new people are refused; 0 = no cap
-	MinFree    int64           // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
-	Ballast    int64           // bytes of the reserve file; default 32 MiB, 0 when FS is set
-	FS         vfs.FS          // nil = the disk
-	Rand       io.Reader       // source of keys and nonces; nil = crypto/rand
-	Now        func() UnixMsec // wall clock, for the record of an epoch; nil = time.Now
-	Logger     *slog.Logger    // nil = discard
+	Groups     int           // log groups, fixed at creation; power of two, 1..1024; default 16
+	CommitMax  time.Duration // longest wait for a commit before ErrUnknown; default 2 s
+	FlushEvery time.Duration // pause between write-behind passes; default 1 s
+	BoundedMax time.Duration // an effect nobody waits for is committed by then; default 50 ms
+	MemoryCap  int64         // resident bytes from which new people are refused; 0 = no cap
+	MinFree    int64         // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
+	Ballast    int64         // bytes of the reserve file; default 32 MiB, 0 when FS is set
+	FS         vfs.FS        // nil = the disk
+	// RingDir is a folder of a tmpfs for the ring of caps' records: with it a
+	// grant may be answered before it is durable. "" = every grant waits.
+	RingDir      string
+	JournalSlots int             // records of the journal, a multiple of 16; default 16384
+	Lease        time.Duration   // of a session whose grants do not wait; default 30 min
+	Rand         io.Reader       // source of keys and nonces; nil = crypto/rand
+	Now          func() UnixMsec // wall clock, for the record of an epoch; nil = time.Now
+	Logger       *slog.Logger    // nil = discard
 
 	hooks hooks
 }
@@ -69,6 +79,8 @@ type hooks struct {
 	memTable  uint64                      // bytes of Pebble's table in memory
 	freeSpace func() (free, total uint64) // replaces the file system's answer
 	opened    func(stage string) error    // called between the steps of Open
+	shm       journal.Shm                 // the ring's memory
+	disk      func(journal.Disk) journal.Disk
 }
 
 func (o *Options) fill() {
@@ -134,6 +146,7 @@ type Store struct {
 	side   sidecar
 	guard  guard
 	com    committer
+	carry  carrier
 	flush  flusher
 	macs   macPool
 	lists  lists
@@ -224,7 +237,9 @@ func (s *Store) Close() error {
 	for _, g := range s.groups {
 		g.fence(ErrClosed)
 	}
+	s.carry.j.Quiesce()
 	close(s.stop)
+	s.carry.j.Stop()
 	s.loops.Wait()
 	select { // an edit of a list whose caller has gone
 	case s.lists.turn <- struct{}{}:

@@ -314,11 +314,7 @@ func (j *Journal) Quiesce() { j.open.Store(false) }
 // the ring.
 func (j *Journal) Close(clean bool) error {
 	j.Quiesce()
-	select {
-	case <-j.stop:
-	default:
-		close(j.stop)
-	}
+	j.Stop()
 	j.waits.fail(ErrDead)
 	return errors.Join(j.file.Close(), j.closeRing(clean))
 }
@@ -340,4 +336,13 @@ func (j *Journal) closeRing(remove bool) error {
 	j.mu.started, j.ring = false, nil
 	j.mu.Unlock()
 	return j.o.Shm.Close(remove)
+}
+
+// Stop ends Run. Close follows when Run has returned.
+func (j *Journal) Stop() {
+	select {
+	case <-j.stop:
+	default:
+		close(j.stop)
+	}
 }

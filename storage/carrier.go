@@ -1,0 +1,319 @@
+package storage
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
+)
+
+// The carrier is the journal beside the frames. Every reservation lies in a
+// frame of its group as every other effect does; its record in the journal is
+// durable sooner, and with a ring in shared memory outlives a kill. What a start
+// finds in the journal and in no frame is appended to the group's first frame,
+// in the one batch that also holds the new floor, the incident when there is one
+// and the new epoch's journal state.
+type carrier struct {
+	j     *journal.Journal
+	rec   *journal.Recovery
+	saved journal.State // durable
+	next  journal.State // of the batch on its way
+	moved bool          // the batch holds next
+	first bool          // next begins the epoch
+	found int           // records that no frame held
+	upTo  []uint64      // by group: newest frame that is durable with the batch
+}
+
+const journalStateFormat = 1
+
+// appendJournalState appends format u8 | epoch u32 | water u64 | synced i64 |
+// ahead i64 | clean u8 | crc.
+func appendJournalState(b []byte, st journal.State) []byte {
+	le := binary.LittleEndian
+	b = append(b, journalStateFormat)
+	b = le.AppendUint32(b, st.Epoch)
+	b = le.AppendUint64(b, st.Water)
+	b = le.AppendUint64(b, uint64(st.Synced))
+	b = le.AppendUint64(b, uint64(st.Ahead))
+	return sealRecord(appendBool(b, st.Clean))
+}
+
+func parseJournalState(b []byte) (st journal.State, err error) {
+	body, err := checkedValue(b, journalStateFormat)
+	if err == nil && (len(body) != 30 || body[29] > 1) {
+		err = ErrCorrupt
+	}
+	if err != nil {
+		return st, fmt.Errorf("journal state: %w", err)
+	}
+	return journal.State{
+		Epoch: le32(body[1:]), Water: le64(body[5:]), Synced: journal.Msec(le64(body[13:])),
+		Ahead: journal.Msec(le64(body[21:])), Clean: body[29] == 1,
+	}, nil
+}
+
+// openJournal reads what the dead epoch left.
+func (s *Store) openJournal() error {
+	value, err := s.db.get([]byte{prefixNode, nodeJournal})
+	switch {
+	case errors.Is(err, ErrNotFound): // written before there was a journal
+	case err != nil:
+		return err
+	default:
+		if s.carry.saved, err = parseJournalState(value); err != nil {
+			return err
+		}
+	}
+	s.carry.j, s.carry.rec, err = journal.Recover(s.journalOptions(), s.carry.saved)
+	switch {
+	case errors.Is(err, journal.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, journal.ErrRolledBack):
+		return fmt.Errorf("%w: %w", ErrRolledBack, err)
+	case err != nil:
+		return err
+	}
+	s.carry.upTo = make([]uint64, len(s.groups))
+	return nil
+}
+
+func (s *Store) journalOptions() journal.Options {
+	o := journal.Options{
+		StoreID: s.man.id, Groups: len(s.groups), Slots: s.o.JournalSlots, Lease: s.o.Lease,
+		Logger: s.o.Logger, Disk: vfsDisk{s.o.FS, s.dir}, Shm: s.o.hooks.shm,
+	}
+	if s.o.FS == vfs.Default {
+		o.Disk = journal.Folder(s.dir)
+	} else if o.Slots == 0 {
+		o.Slots = 512 // in memory: of a test
+	}
+	if s.o.RingDir != "" {
+		name := "tact-" + hex.EncodeToString(s.man.id[:])
+		o.Shm = journal.SharedFile(filepath.Join(s.o.RingDir, name))
+	}
+	if s.o.hooks.disk != nil {
+		o.Disk = s.o.hooks.disk(o.Disk)
+	}
+	return o
+}
+
+// beginJournal appends, within one batch, what recovery found and the incident.
+// at is the time of the new epoch, already above everything that is durable.
+func (s *Store) beginJournal(at UnixMsec) error {
+	c := &s.carry
+	st := c.saved
+	known := make([]uint64, len(s.groups))
+	for i, g := range s.groups {
+		known[i] = uint64(i)<<48 | g.mu.state.reserved
+	}
+	for i := range c.rec.Records {
+		r := &c.rec.Records[i]
+		if r.Kind == journal.Reserve && r.Number <= c.rec.Gapless && int(r.Group) < len(known) {
+			known[r.Group] = max(known[r.Group], r.ID)
+		}
+	}
+	for i, g := range s.groups {
+		e := Effect{Kind: EffectTime, Ord: NoOrd, Time: at, Floor: UnixSec(at / 1000)}
+		if !c.rec.Harmless {
+			e.Incident = c.rec.Incident(st, known[i], journal.Msec(at))
+		}
+		g.Lock()
+		_, err := g.Append(&e)
+		if err == nil {
+			err = s.recarry(g, at)
+		}
+		g.Unlock()
+		if err != nil {
+			return fmt.Errorf("group %d: first frame: %w", i, err)
+		}
+	}
+	c.next, c.first = c.j.First(s.epoch, c.rec, journal.Msec(at)), true
+	return nil
+}
+
+// recarry appends the records of a group that no frame holds. The group is
+// locked.
+func (s *Store) recarry(g *Group, at UnixMsec) error {
+	var d effectDecoder
+	for i := range s.carry.rec.Records {
+		r := &s.carry.rec.Records[i]
+		if r.Group != uint16(g.id) || r.Kind == journal.Time {
+			continue
+		}
+		held, err := s.framed(g, r.Frame)
+		if err != nil {
+			return err
+		}
+		if held {
+			continue
+		}
+		if _, err := g.appendRecord(&d, r, at); err != nil {
+			return fmt.Errorf("journal record %d: %w", r.Number, err)
+		}
+		s.carry.found++
+	}
+	return nil
+}
+
+// framed reports whether a frame of the group is on disk.
+func (s *Store) framed(g *Group, number uint64) (bool, error) {
+	_, err := s.db.get(appendFrameKey(nil, g.id, number))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// appendRecord appends the effect of a record. One of a person who is not there
+// was never answered: the person's own row was not durable.
+func (g *Group) appendRecord(d *effectDecoder, r *journal.Record, at UnixMsec) (uint64, error) {
+	e := Effect{Kind: EffectReserve, Ord: Ord(r.Ord), Time: at}
+	if r.Kind == journal.Release {
+		e.Kind = EffectRelease
+	}
+	if row := g.mu.state.row(e.Ord); row == nil || row.Person != PersonID(r.Person) {
+		return g.mu.open.number, nil
+	}
+	if err := d.decodeClear(&e, r.Payload); err != nil {
+		return 0, err
+	}
+	return g.Append(&e)
+}
+
+// fillJournal puts the journal's state into the batch when it has changed.
+func (s *Store) fillJournal(b *pebble.Batch) error {
+	c := &s.carry
+	if c.j == nil || len(c.upTo) == 0 {
+		return nil
+	}
+	if !c.first {
+		for i, g := range s.groups {
+			c.upTo[i] = g.durable.Load()
+		}
+		for _, p := range s.com.parts {
+			c.upTo[p.group.id] = max(c.upTo[p.group.id], p.frame.number)
+		}
+		c.next = c.j.Prospect(c.upTo)
+		if c.next.Epoch == 0 {
+			return nil // not begun
+		}
+	}
+	if c.moved = c.next != c.saved; !c.moved {
+		return nil
+	}
+	return b.Set([]byte{prefixNode, nodeJournal}, appendJournalState(nil, c.next), nil)
+}
+
+// settleJournal is told that the batch is durable.
+func (s *Store) settleJournal() {
+	c := &s.carry
+	if !c.moved {
+		return
+	}
+	c.saved, c.moved = c.next, false
+	if !c.first {
+		c.j.Settle(c.saved)
+	}
+}
+
+// runJournal begins the epoch, whose first batch is durable.
+func (s *Store) runJournal(at UnixMsec) error {
+	c := &s.carry
+	if err := c.j.Start(c.next, journal.Msec(at)); err != nil {
+		return err
+	}
+	log := s.o.Logger.Info
+	if !c.rec.Harmless {
+		log = s.o.Logger.Warn
+	}
+	log("journal: begun", "harmless", c.rec.Harmless, "why", c.rec.Why, "found", c.found,
+		"ring", c.j.Stats().Ring)
+	c.rec.Records = nil
+	s.loops.Add(1)
+	go func() { defer s.loops.Done(); c.j.Run() }()
+	return nil
+}
+
+// reloadJournal applies again what the journal holds of a group whose memory was
+// dropped. The group is locked.
+func (s *Store) reloadJournal(g *Group) {
+	if s.carry.j == nil {
+		return
+	}
+	var d effectDecoder
+	fenced := g.mu.fenced
+	g.mu.fenced, g.mu.admitted = nil, true
+	s.carry.j.Unsettled(uint16(g.id), func(r *journal.Record) uint64 {
+		if r.Frame <= g.mu.last {
+			return r.Frame // it is durable, and only the watermark has not passed it
+		}
+		frame, err := g.appendRecord(&d, r, UnixMsec(g.high.Load()))
+		if err != nil {
+			s.o.Logger.Error("journal: a reservation of dropped frames is not held again",
+				"group", g.id, "error", err)
+		}
+		return frame
+	})
+	g.mu.fenced = fenced
+}
+
+// vfsDisk is a journal's disk on the file system that the store was given.
+type vfsDisk struct {
+	fs  vfs.FS
+	dir string
+}
+
+func (d vfsDisk) path(name string) string { return d.fs.PathJoin(d.dir, name) }
+
+func (d vfsDisk) Create(name string, header []byte, size int64) (journal.File, error) {
+	fresh := d.path("new-" + name)
+	f, err := d.fs.Create(fresh, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.Write(append(header, make([]byte, size-int64(len(header)))...))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	if err := d.fs.Rename(fresh, d.path(name)); err != nil {
+		return nil, err
+	}
+	if err := syncFolder(d.fs, d.dir); err != nil {
+		return nil, err
+	}
+	return d.Open(name)
+}
+
+func (d vfsDisk) Open(name string) (journal.File, error) {
+	f, err := d.fs.OpenReadWrite(d.path(name), vfs.WriteCategoryUnspecified)
+	return vfsFile{f}, err
+}
+
+func (d vfsDisk) List() ([]string, error) { return d.fs.List(d.dir) }
+
+func (d vfsDisk) Remove(name string) error {
+	return errors.Join(d.fs.Remove(d.path(name)), syncFolder(d.fs, d.dir))
+}
+
+type vfsFile struct{ vfs.File }
+
+func (f vfsFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	return n, errors.Join(err, f.SyncData())
+}
+
+func (f vfsFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f vfsFile) Direct() bool { return false }

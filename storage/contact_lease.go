@@ -1,0 +1,274 @@
+package storage
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"tact/storage/journal"
+)
+
+// A contact part may end in a trailer, which the header's fourth byte says:
+//
+//	lease:      epoch u32 | life u32 | grace u32 | 0 u32 | id u64 | start i64 |
+//	            end i64 | before i64
+//	stand-ins × epoch u32 | high u32 | until u32 | grace u32 | keys u8 | 0 ×3 |
+//	            keys × (cap u32 | dim u32)
+//	n u8 | 0 u8 | trailer length u16
+//
+// The lease is drawn in journal.Lease; epoch 0 is none. A stand-in is a pending
+// use of every counter but its keys, whose lost use a confirm has brought. One
+// that an incident brings is written down when its person's lease ends or is
+// written over; until then it is read off the lease and the incident.
+const (
+	contactTrailer = 1 // in the header's fourth byte
+	leaseSize      = 48
+	standInHeader  = 20
+	trailerEnd     = 4
+	// standInsMax bounds the stand-ins of a person: one for each start after a
+	// loss within the life of a reservation.
+	standInsMax = 16
+	// keysTakenMax bounds the keys taken off a stand-in; a further one stays on,
+	// which errs to less contact.
+	keysTakenMax = 255
+)
+
+// trailer returns the trailer, nil when there is none.
+func (c Contact) trailer() []byte {
+	if len(c.b) == 0 || c.b[3]&contactTrailer == 0 {
+		return nil
+	}
+	return c.b[c.bodyEnd():]
+}
+
+// bodyEnd returns where the trailer begins.
+func (c Contact) bodyEnd() int {
+	if len(c.b) == 0 || c.b[3]&contactTrailer == 0 {
+		return len(c.b)
+	}
+	return len(c.b) - int(le16(c.b[len(c.b)-2:]))
+}
+
+// lease returns the person's lease.
+func (c Contact) lease() journal.Lease {
+	t := c.trailer()
+	if t == nil {
+		return journal.Lease{}
+	}
+	return parseLease(t)
+}
+
+func parseLease(t []byte) journal.Lease {
+	return journal.Lease{
+		Epoch: le32(t), Life: le32(t[4:]), Grace: le32(t[8:]), ID: le64(t[16:]),
+		Start: journal.Msec(le64(t[24:])), End: journal.Msec(le64(t[32:])),
+		Before: journal.Msec(le64(t[40:])),
+	}
+}
+
+func appendLease(b []byte, l *journal.Lease) []byte {
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, l.Epoch)
+	b = le.AppendUint32(b, l.Life)
+	b = le.AppendUint32(b, l.Grace)
+	b = le.AppendUint32(b, 0)
+	b = le.AppendUint64(b, l.ID)
+	b = le.AppendUint64(b, uint64(l.Start))
+	b = le.AppendUint64(b, uint64(l.End))
+	return le.AppendUint64(b, uint64(l.Before))
+}
+
+// A standIn is a pending use that an incident brought.
+type standIn struct {
+	epoch uint32
+	high  UnixSec // the start after the loss
+	until UnixSec // latest time of the lost use
+	grace uint32
+	keys  []byte // of the counters it does not count on
+}
+
+func (p standIn) live(t Instant) bool {
+	return uint64(t.Now) < releaseAt(p.high, p.until, p.grace, t.Floor)
+}
+
+func (p standIn) counts(key CounterKey) bool {
+	for k := p.keys; len(k) > 0; k = k[8:] {
+		if (CounterKey{Cap: Name(le32(k)), Dim: le32(k[4:])}) == key {
+			return false
+		}
+	}
+	return true
+}
+
+func parseStandIn(b []byte) (p standIn, size int) {
+	size = standInHeader + 8*int(b[16])
+	return standIn{
+		epoch: le32(b), high: UnixSec(le32(b[4:])), until: UnixSec(le32(b[8:])),
+		grace: le32(b[12:]), keys: b[standInHeader:size:size],
+	}, size
+}
+
+// standInOf is the stand-in that an incident brings for a lease.
+func standInOf(in *Incident, l *journal.Lease) standIn {
+	high := secondUp(in.High)
+	return standIn{epoch: in.Epoch, high: high, until: high + UnixSec(l.Life), grace: l.Grace}
+}
+
+// standIns calls yield for every stand-in that lives at t: those written down,
+// and the one that the lease's incident brings.
+func (c Contact) standIns(t Instant, yield func(standIn) bool) {
+	tr := c.trailer()
+	if tr == nil {
+		return
+	}
+	l := parseLease(tr)
+	charged := false
+	at := leaseSize
+	for range int(tr[len(tr)-trailerEnd]) {
+		p, size := parseStandIn(tr[at:])
+		charged = charged || p.epoch == l.Epoch
+		if p.live(t) && !yield(p) {
+			return
+		}
+		at += size
+	}
+	if charged || l.Epoch == 0 {
+		return
+	}
+	if in, ok := t.incidents.of(l.Epoch); ok && in.Charges(l) {
+		if p := standInOf(&in, &l); p.live(t) {
+			yield(p)
+		}
+	}
+}
+
+// checkTrailer reports whether the trailer of a contact part is whole, and
+// returns the part without it.
+func checkTrailer(b []byte) (body []byte, ok bool) {
+	if b[3]&contactTrailer == 0 {
+		return b, true
+	}
+	n := int(le16(b[len(b)-2:]))
+	if n < leaseSize+trailerEnd || n > len(b)-contactHeader || b[len(b)-3] != 0 {
+		return nil, false
+	}
+	body, tr := b[:len(b)-n], b[len(b)-n:]
+	count := int(tr[n-trailerEnd])
+	at, end := leaseSize, n-trailerEnd
+	for range count {
+		if at+standInHeader > end || at+standInHeader+8*int(tr[at+16]) > end ||
+			tr[at+17]|tr[at+18]|tr[at+19] != 0 {
+			return nil, false
+		}
+		at += standInHeader + 8*int(tr[at+16])
+	}
+	empty := count == 0 && le32(tr) == 0
+	return body, at == end && count <= standInsMax && le32(tr[12:]) == 0 && !empty
+}
+
+// loadTrailer takes the trailer into the draft.
+func (d *contactDraft) loadTrailer(c Contact) {
+	d.lease, d.standIns, d.nStandIns = journal.Lease{}, d.standIns[:0], 0
+	if t := c.trailer(); t != nil {
+		d.lease = parseLease(t)
+		d.standIns = append(d.standIns, t[leaseSize:len(t)-trailerEnd]...)
+		d.nStandIns = int(t[len(t)-trailerEnd])
+	}
+}
+
+func (d *contactDraft) hasTrailer() bool { return d.lease.Epoch != 0 || d.nStandIns > 0 }
+
+// appendTrailer packs the trailer behind dst.
+func (d *contactDraft) appendTrailer(dst []byte) []byte {
+	if !d.hasTrailer() {
+		return dst
+	}
+	from := len(dst)
+	dst = appendLease(dst, &d.lease)
+	dst = append(dst, d.standIns...)
+	dst = append(dst, byte(d.nStandIns), 0)
+	return binary.LittleEndian.AppendUint16(dst, uint16(len(dst)-from+2))
+}
+
+// sweepLease drops stand-ins that no longer live, and a lease that has ended,
+// after what an incident charges for it is written down.
+func (d *contactDraft) sweepLease(t Instant) {
+	for at := 0; at < len(d.standIns); {
+		p, size := parseStandIn(d.standIns[at:])
+		if p.live(t) {
+			at += size
+			continue
+		}
+		d.standIns = slices.Delete(d.standIns, at, at+size)
+		d.nStandIns--
+	}
+	if d.lease.Epoch != 0 && secondUp(d.lease.End) < t.Now {
+		d.charge(t)
+		d.lease = journal.Lease{}
+	}
+}
+
+// charge writes down the stand-in that an incident brings for the lease.
+func (d *contactDraft) charge(t Instant) {
+	in, ok := t.incidents.of(d.lease.Epoch)
+	if !ok || d.lease.Epoch == 0 || !in.Charges(d.lease) || d.findStandIn(in.Epoch) >= 0 {
+		return
+	}
+	p := standInOf(&in, &d.lease)
+	if !p.live(t) {
+		return
+	}
+	if d.nStandIns == standInsMax {
+		// As many losses within the life of one reservation: the newest covers all
+		// that the oldest does, but counts once.
+		_, size := parseStandIn(d.standIns)
+		d.standIns = slices.Delete(d.standIns, 0, size)
+		d.nStandIns--
+	}
+	le := binary.LittleEndian
+	d.standIns = le.AppendUint32(d.standIns, p.epoch)
+	d.standIns = le.AppendUint32(d.standIns, uint32(p.high))
+	d.standIns = le.AppendUint32(d.standIns, uint32(p.until))
+	d.standIns = le.AppendUint32(d.standIns, p.grace)
+	d.standIns = append(d.standIns, 0, 0, 0, 0)
+	d.nStandIns++
+}
+
+// renew begins a lease, after the one before is charged.
+func (d *contactDraft) renew(l *journal.Lease, t Instant) {
+	if l.Epoch != 0 {
+		d.charge(t)
+		d.lease = *l
+	}
+}
+
+// takeStandIn takes the stand-in of an epoch off a counter: the lost use itself
+// has come.
+func (d *contactDraft) takeStandIn(epoch uint32, key CounterKey, t Instant) {
+	if d.lease.Epoch == epoch {
+		d.charge(t)
+	}
+	at := d.findStandIn(epoch)
+	if at < 0 || d.standIns[at+16] == keysTakenMax {
+		return
+	}
+	p, size := parseStandIn(d.standIns[at:])
+	if !p.counts(key) {
+		return
+	}
+	var k [8]byte
+	binary.LittleEndian.PutUint32(k[:], uint32(key.Cap))
+	binary.LittleEndian.PutUint32(k[4:], key.Dim)
+	d.standIns = slices.Insert(d.standIns, at+size, k[:]...)
+	d.standIns[at+16]++
+}
+
+func (d *contactDraft) findStandIn(epoch uint32) int {
+	for at := 0; at < len(d.standIns); {
+		p, size := parseStandIn(d.standIns[at:])
+		if p.epoch == epoch {
+			return at
+		}
+		at += size
+	}
+	return -1
+}

@@ -1,0 +1,192 @@
+package storage
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"tact/storage/journal"
+)
+
+// A Ticket says what a reply has to wait for: see Store.WaitTicket. The zero
+// Ticket waits for nothing.
+type Ticket struct {
+	Frame  uint64 // a frame of the group; 0 = none
+	Record uint64 // a record of the journal; 0 = none
+}
+
+// Waits reports whether there is anything to wait for.
+func (t Ticket) Waits() bool { return t != Ticket{} }
+
+// Join returns what both wait for.
+func (t Ticket) Join(o Ticket) Ticket {
+	return Ticket{max(t.Frame, o.Frame), max(t.Record, o.Record)}
+}
+
+const (
+	// A reservation that lives longer is not answered before it is durable: its
+	// stand-in would take a use away for as long.
+	atOnceLifeMax = 3600 // seconds
+	// The counters of one record that are compared; more wait.
+	atOnceKeysMax = 32
+)
+
+// grantScratch is the memory of Reserve, kept for the next.
+type grantScratch struct {
+	record   journal.Record
+	ask      journal.Ask
+	counters [atOnceKeysMax]uint64
+	payload  []byte
+}
+
+// Reserve appends an EffectReserve and puts it into the journal. The ticket says
+// what the answer waits for: nothing when mayAnswer is set and the journal's laws
+// allow an answer before the record is durable. mayAnswer says that every counter
+// of the reservation counts on a contact and that nothing else of the decision
+// has to be durable. e.Reserve.Lease is set here. Errors are those of Append.
+//
+// A reservation with a total key, or of a person whose row is not durable yet,
+// waits for its frame: the journal has no use for it.
+//
+// The group must be locked. It does not allocate once buffers have grown.
+func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err error) {
+	e.Reserve.Lease = journal.Lease{}
+	j := g.store.carry.j
+	if j == nil || !g.carries(e) {
+		frame, err = g.Append(e)
+		return frame, Ticket{Frame: frame}, err
+	}
+	s := &g.grant
+	r, a := &s.record, &s.ask
+	g.describe(e, r)
+	*a = journal.Ask{Lease: g.mu.state.contact(e.Ord).lease()}
+	life, grace := uint32(e.Reserve.Expires-e.Reserve.Granted), e.Reserve.Grace
+	a.AtOnce = mayAnswer && life <= atOnceLifeMax && grace <= atOnceLifeMax &&
+		len(e.Reserve.Keys) <= atOnceKeysMax && a.Lease.Covers(life, grace)
+	if mayAnswer && life <= atOnceLifeMax && grace <= atOnceLifeMax {
+		if e.Reserve.Lease, a.Carries = j.Renew(a.Lease, r, life, grace); !a.Carries {
+			e.Reserve.Lease = journal.Lease{}
+		}
+	}
+	s.payload = appendClear(s.payload[:0], e)
+	if len(s.payload) > journal.MaxPayload && a.Carries {
+		e.Reserve.Lease, a.Carries = journal.Lease{}, false
+		s.payload = appendClear(s.payload[:0], e)
+	}
+	if frame, err = g.Append(e); err != nil {
+		return 0, Ticket{}, err
+	}
+	if len(s.payload) > journal.MaxPayload {
+		return frame, Ticket{Frame: frame}, nil
+	}
+	r.Frame, r.Time, r.Payload = frame, journal.Msec(e.Time), s.payload
+	a.Counters = s.counters[:0]
+	if a.AtOnce {
+		for i := range e.Reserve.Keys {
+			a.Counters = append(a.Counters, g.counterHash(e.Ord, e.Reserve.Keys[i].Key))
+		}
+	}
+	number, atOnce := j.Put(r, a)
+	switch {
+	case number == 0:
+		return frame, Ticket{Frame: frame}, nil
+	case atOnce:
+		return frame, Ticket{}, nil
+	}
+	return frame, Ticket{Record: number}, nil
+}
+
+// carries tells whether a record of the reservation would be of use.
+func (g *Group) carries(e *Effect) bool {
+	if e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
+		return false
+	}
+	for i := range e.Reserve.Keys {
+		if e.Reserve.Keys[i].Total {
+			return false
+		}
+	}
+	return true
+}
+
+// describe fills in what a record says of its owner.
+func (g *Group) describe(e *Effect, r *journal.Record) {
+	*r = journal.Record{
+		Kind: journal.Reserve, Group: uint16(g.id), Ord: uint32(e.Ord),
+		Person: uint64(g.mu.state.row(e.Ord).Person),
+		Time:   journal.Msec(max(int64(e.Time), g.high.Load())),
+	}
+	if e.Kind == EffectRelease {
+		r.Kind = journal.Release
+		return
+	}
+	r.ID, r.Expires = e.Reserve.ID.Number, uint32(e.Reserve.Expires)
+}
+
+func (g *Group) counterHash(o Ord, k CounterKey) uint64 {
+	var b [14]byte
+	b[0], b[1] = byte(g.id), byte(g.id>>8)
+	for i, v := range [...]uint32{uint32(o), uint32(k.Cap), k.Dim} {
+		b[2+4*i], b[3+4*i], b[4+4*i], b[5+4*i] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+	}
+	return xxh3.Hash(b[:])
+}
+
+// Release appends an EffectRelease, and tells the journal: a kill alone does not
+// bring the uses back. The group must be locked.
+func (g *Group) Release(e *Effect) (frame uint64, err error) {
+	if frame, err = g.Append(e); err != nil {
+		return 0, err
+	}
+	j := g.store.carry.j
+	if j == nil || e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
+		return frame, nil
+	}
+	s := &g.grant
+	g.describe(e, &s.record)
+	s.payload = appendClear(s.payload[:0], e)
+	s.record.Frame, s.record.Payload = frame, s.payload
+	s.ask = journal.Ask{}
+	j.Put(&s.record, &s.ask)
+	return frame, nil
+}
+
+// WaitTicket returns when what a ticket names is durable: nil; else as Wait.
+func (s *Store) WaitTicket(id GroupID, t Ticket, timeout time.Duration) error {
+	if !t.Waits() {
+		return nil
+	}
+	if timeout <= 0 {
+		timeout = s.o.CommitMax
+	}
+	if t.Frame != 0 {
+		// Records of the same decision lie in that frame or in an earlier one.
+		return s.Wait(id, t.Frame, timeout)
+	}
+	switch err := s.carry.j.Wait(t.Record, timeout); err {
+	case nil:
+		return nil
+	case journal.ErrDead:
+		return s.waitStopped(id, timeout)
+	default:
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+}
+
+// waitStopped waits for the frames instead of a journal that has stopped.
+func (s *Store) waitStopped(id GroupID, timeout time.Duration) error {
+	g := s.groups[id]
+	g.Lock()
+	frame := g.LastFrame()
+	g.Unlock()
+	return s.Wait(id, frame, timeout)
+}
+
+// Settled reports whether what a ticket names is known to be durable.
+func (s *Store) Settled(id GroupID, t Ticket) bool {
+	if t.Frame != 0 {
+		return s.Durable(id) >= t.Frame
+	}
+	return t.Record == 0 || s.carry.j.Synced() >= t.Record
+}
