@@ -40,7 +40,7 @@ type decideWork struct {
 	known     bool
 	refPerson storage.PersonID // of a known person
 	frame     uint64           // of the effects appended; 0 = none
-	waits     bool             // the reply must wait for frame
+	ticket    storage.Ticket   // what the reply must wait for
 	effect    storage.Effect
 	record    record
 	bytes     []byte // the record
@@ -380,7 +380,7 @@ func (e *Engine) pickLocked(
 	hash := e.store.IndexHash(workspaceID, w.id)
 	slot := e.store.SlotOf(workspaceID, w.id)
 	g := e.store.GroupOf(slot)
-	w.group, w.frame, w.waits = g, 0, false
+	w.group, w.frame, w.ticket = g, 0, storage.Ticket{}
 	g.Lock()
 	defer g.Unlock()
 	w.known = false
@@ -441,7 +441,7 @@ func (e *Engine) pick(live bool, w *decideWork) {
 
 // instant is the moment at which a group's reservations are judged.
 func (e *Engine) instant(g *storage.Group, now storage.UnixMsec) storage.Instant {
-	return storage.Instant{Now: toSec(now), Floor: g.Floor()}
+	return g.Instant(toSec(now))
 }
 
 // takeTotals takes a unit of every total cap of the picks, all or none. In a

@@ -54,7 +54,7 @@ func (e *Engine) commitPick(
 		w.person.Contact = w.group.Contact(w.ord)
 	}
 	w.over.NoReserve = true
-	w.waits, w.frame, out.HasID = false, 0, false
+	w.ticket, w.frame, out.HasID = storage.Ticket{}, 0, false
 	w.held = w.held[:0]
 	at := decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
 	w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
@@ -155,10 +155,11 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
 			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
 		}
-		if err := w.append(); err != nil {
+		frame, ticket, err := w.group.Reserve(&w.effect, w.mayAnswer(i))
+		if err != nil {
 			return err
 		}
-		w.held[i], w.waits = id, true
+		w.held[i], w.frame, w.ticket = id, frame, w.ticket.Join(ticket)
 		w.carried(it.FirstKey, it.KeyCount)
 	}
 	if it.DecisionKeyCount > 0 {
@@ -169,10 +170,18 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 		if err := w.append(); err != nil {
 			return err
 		}
-		w.waits = true
+		w.ticket.Frame = w.frame
 		w.carried(from, it.DecisionKeyCount)
 	}
 	return nil
+}
+
+// mayAnswer tells whether item i may be answered before its reservation is
+// durable: on a page, by caps that count contacts only. What reaches out waits,
+// and so do uses counted on the decision.
+func (w *decideWork) mayAnswer(i int) bool {
+	it := &w.result.Items[i]
+	return definition.Channel(it.Channel).Page() && it.DecisionKeyCount == 0
 }
 
 // appendDecision appends the decision record with its statistics.
@@ -380,7 +389,7 @@ func (e *Engine) release(w *decideWork, why storage.Name) bool {
 	}
 	w.group.Lock()
 	defer w.group.Unlock()
-	if why == e.words.deadline && e.store.Durable(w.group.GroupID()) >= w.frame {
+	if why == e.words.deadline && e.store.Settled(w.group.GroupID(), w.ticket) {
 		return false
 	}
 	w.fail(why)
@@ -394,7 +403,7 @@ func (e *Engine) releaseLocked(w *decideWork) {
 			continue
 		}
 		w.stamp(storage.EffectRelease).Resolve = storage.ResolveEffect{ID: w.held[i]}
-		if err := w.append(); err != nil {
+		if _, err := w.group.Release(&w.effect); err != nil {
 			e.log.Debug("reservation left to expire", "err", err)
 		}
 		w.held[i] = storage.ReservationID{}
@@ -415,12 +424,12 @@ func (w *decideWork) fail(why storage.Name) {
 // than the request allows, what was reserved is released and the decision is
 // made again without caps: false.
 func (e *Engine) settle(w *decideWork, out *Decision) bool {
-	if !w.waits {
+	if !w.ticket.Waits() {
 		return true
 	}
 	out.Durability = durabilityStrict
 	e.counters.waited.Inc()
-	err := e.store.Wait(w.group.GroupID(), w.frame, e.remaining(w))
+	err := e.store.WaitTicket(w.group.GroupID(), w.ticket, e.remaining(w))
 	if err == nil {
 		return true
 	}

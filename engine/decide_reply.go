@@ -176,7 +176,7 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 		}
 	}
 	w.now = decidedAt(&id)
-	w.waits = false
+	w.ticket = storage.Ticket{}
 	if err := w.resultOf(&w.record); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type counters struct {
 	renderErrors counter
 	repeats      counter // contacts reported again for one reservation
 	late         counter // contacts whose reservation had gone
+	lost         counter // contacts whose reservation a loss of power took
 }
 
 // WriteMetrics writes the conductor's and the store's figures in the Prometheus
@@ -40,6 +41,8 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 		"contacts reported again for a confirmed reservation", c.repeats.n.Load())
 	line("tact_outcomes_ungranted_total", "counter",
 		"contacts counted although their reservation had gone", c.late.n.Load())
+	line("tact_outcomes_lost_total", "counter",
+		"contacts that took the place of a stand-in after a loss", c.lost.n.Load())
 	line("tact_visitors", "gauge", "rows of people nobody introduced", e.visitors.Load())
 	line("tact_revision", "gauge", "definitions revision in force", e.Revision())
 	line("tact_epoch", "gauge", "number of this start of the store", e.store.Epoch())
@@ -65,11 +68,51 @@ func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help strin
 	line("tact_corrupt_blocks_total", "counter", "corrupt blocks met", s.Corruptions)
 	line("tact_write_stalls_total", "counter", "write stalls of the store", s.WriteStalls)
 	writeCommits(w, &s)
-	full := 0
-	if s.DiskFull {
-		full = 1
+	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space",
+		oneIf(s.DiskFull))
+	writeJournal(w, &s.Journal, line)
+}
+
+func oneIf(yes bool) int {
+	if yes {
+		return 1
 	}
-	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space", full)
+	return 0
+}
+
+// writeJournal writes what became of grants, and how long the journal's writes
+// take.
+func writeJournal(
+	w io.Writer, j *storage.JournalStats, line func(name, kind, help string, v any),
+) {
+	line("tact_grants_at_once_total", "counter",
+		"grants answered before they were durable", j.AtOnce)
+	line("tact_grants_waited_total", "counter", "grants that waited for the journal", j.Waited)
+	line("tact_grants_framed_total", "counter",
+		"grants the journal did not take, that waited for their frame", j.Refused)
+	line("tact_journal_late_total", "counter", "waits that ended at their deadline", j.Late)
+	line("tact_journal_backlog", "gauge", "records whose frame is not durable", j.Backlog)
+	line("tact_journal_faults_total", "counter", "writes of the journal that went wrong",
+		j.Failures)
+	line("tact_journal_stopped", "gauge", "1 when the journal takes nothing more", oneIf(j.Dead))
+	line("tact_journal_direct", "gauge", "1 when it is written past the page cache",
+		oneIf(j.Direct))
+	line("tact_journal_ring", "gauge", "1 when grants may be answered at once", oneIf(j.Ring))
+	line("tact_incidents", "gauge", "1 when this start followed a loss", oneIf(j.Incident))
+	line("tact_stand_ins_total", "counter", "stand-ins written down", j.Charged)
+	line("tact_stand_ins_released_total", "counter", "stand-ins given back", j.Released)
+	line("tact_stand_ins_taken_total", "counter", "counters whose lost use has come", j.Taken)
+	line("tact_journal_longest_seconds", "gauge", "longest write", j.Longest.Seconds())
+	const name = "tact_journal_seconds"
+	fmt.Fprintf(w, "# HELP %s time of the journal's writes\n# TYPE %s histogram\n", name, name)
+	var n uint64
+	for i, c := range j.Syncs[:len(j.Syncs)-1] {
+		n += c
+		fmt.Fprintf(w, "%s_bucket{le=\"%g\"} %d\n", name, float64(uint64(1)<<i)/1e6, n)
+	}
+	n += j.Syncs[len(j.Syncs)-1]
+	fmt.Fprintf(w, "%s_bucket{le=\"+Inf\"} %d\n%s_sum %g\n%s_count %d\n",
+		name, n, name, j.Total.Seconds(), name, n)
 }
 
 // writeCommits writes the histogram of commit times.

@@ -291,6 +291,7 @@ type fact struct {
 	token *token
 	on    definition.CountOn
 	at    storage.UnixMsec // between the decision and now
+	lost  bool             // its reservation was answered and lost with a machine
 }
 
 // confirm appends the confirm of the fact's reservation. once, when not 0, is
@@ -344,6 +345,11 @@ func (b *Batch) contact(f *fact) (LineFlags, error) {
 		// Its use was given back already, if only in the counting.
 		b.e.counters.late.Inc()
 		return FlagLate, b.confirm(f, held, once)
+	}
+	if f.group.LostReservation(f.token.Reservation) {
+		b.e.counters.lost.Inc()
+		f.lost = true
+		return 0, b.ungranted(f, once)
 	}
 	b.e.counters.late.Inc()
 	return FlagLate, b.ungranted(f, once)
@@ -488,5 +494,8 @@ func (b *Batch) use(f *fact, once uint64) error {
 	b.stamp(storage.EffectUse, f.ord)
 	b.effect.DedupKey = once
 	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys}
+	if f.lost {
+		b.effect.Use.Lost = f.token.Reservation
+	}
 	return b.append(f.group)
 }

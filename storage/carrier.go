@@ -30,6 +30,24 @@ type carrier struct {
 	upTo  []uint64      // by group: newest frame that is durable with the batch
 }
 
+// JournalStats are the figures of the journal and of the stand-ins that losses
+// brought, since the start.
+type JournalStats struct {
+	journal.Stats
+	Incident bool   // this start followed a loss that cannot be ruled out
+	Why      string // what made it so or not
+	Found    int    // records that no frame held
+	Charged  uint64 // stand-ins written down
+	Released uint64 // and given back
+	Taken    uint64 // counters whose lost use has come
+}
+
+func (c *carrier) stats() JournalStats {
+	return JournalStats{
+		Stats: c.j.Stats(), Incident: !c.rec.Harmless, Why: c.rec.Why, Found: c.found,
+	}
+}
+
 const journalStateFormat = 1
 
 // appendJournalState appends format u8 | epoch u32 | water u64 | synced i64 |

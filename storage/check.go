@@ -34,6 +34,7 @@ type StoreStats struct {
 	BackgroundErrors int64
 	WriteStalls      int64
 	Epoch            uint32
+	Journal          JournalStats
 	Dead             error // why the store takes no more appends; nil while it works
 }
 
@@ -47,6 +48,7 @@ func (s *Store) Stats() StoreStats {
 		BackgroundErrors: s.db.faults.errors.Load(),
 		WriteStalls:      s.db.faults.stalls.Load(), Dead: s.dead.err(),
 	}
+	st.Journal = s.carry.stats()
 	st.CommitMedian, st.CommitLongest = s.com.times.summary()
 	st.CommitCounts, st.CommitSum = s.com.times.histogram()
 	for k := range s.dict.kinds {
@@ -57,6 +59,9 @@ func (s *Store) Stats() StoreStats {
 		state := g.mu.state
 		b := state.bytes()
 		people, visitors := state.population()
+		st.Journal.Charged += state.edit.charged
+		st.Journal.Released += state.edit.released
+		st.Journal.Taken += state.edit.taken
 		st.FlushLag += state.dirtyCount()
 		last := g.mu.last
 		if g.mu.open.count > 0 {

@@ -24,6 +24,8 @@ type contactDraft struct {
 	lease     journal.Lease
 	standIns  []byte
 	nStandIns int
+
+	charged, released, taken uint64 // stand-ins, since the state was made
 }
 
 func (d *contactDraft) load(c Contact) {

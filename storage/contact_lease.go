@@ -200,6 +200,7 @@ func (d *contactDraft) sweepLease(t Instant) {
 		}
 		d.standIns = slices.Delete(d.standIns, at, at+size)
 		d.nStandIns--
+		d.released++
 	}
 	if d.lease.Epoch != 0 && secondUp(d.lease.End) < t.Now {
 		d.charge(t)
@@ -231,6 +232,7 @@ func (d *contactDraft) charge(t Instant) {
 	d.standIns = le.AppendUint32(d.standIns, p.grace)
 	d.standIns = append(d.standIns, 0, 0, 0, 0)
 	d.nStandIns++
+	d.charged++
 }
 
 // renew begins a lease, after the one before is charged.
@@ -260,6 +262,7 @@ func (d *contactDraft) takeStandIn(epoch uint32, key CounterKey, t Instant) {
 	binary.LittleEndian.PutUint32(k[4:], key.Dim)
 	d.standIns = slices.Insert(d.standIns, at+size, k[:]...)
 	d.standIns[at+16]++
+	d.taken++
 }
 
 func (d *contactDraft) findStandIn(epoch uint32) int {

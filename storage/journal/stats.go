@@ -19,18 +19,19 @@ type Stats struct {
 	Slots    int
 	Syncs    [SyncBuckets]uint64 // by time: bucket i has those below 2^i µs, the last the rest
 	Longest  time.Duration
-	Failures uint64 // writes that went wrong
-	Files    uint64 // files begun after such a write
-	Dead     bool   // stopped: grants wait for their frames
-	Ring     bool   // there is a ring: grants may be answered at once
-	Fault    string // why there is none
-	Direct   bool   // the file is written past the page cache
+	Total    time.Duration // of all syncs
+	Failures uint64        // writes that went wrong
+	Files    uint64        // files begun after such a write
+	Dead     bool          // stopped: grants wait for their frames
+	Ring     bool          // there is a ring: grants may be answered at once
+	Fault    string        // why there is none
+	Direct   bool          // the file is written past the page cache
 }
 
 type counters struct {
 	atOnce, waited, refused, late, failures, files atomic.Uint64
 	syncs                                          [SyncBuckets]atomic.Uint64
-	longest                                        atomic.Int64
+	longest, total                                 atomic.Int64
 	dead                                           atomic.Bool
 	ringFault                                      atomic.Value
 }
@@ -38,6 +39,7 @@ type counters struct {
 func (c *counters) sync(took time.Duration) {
 	us := uint64(max(took.Microseconds(), 0))
 	c.syncs[min(bits.Len64(us), SyncBuckets-1)].Add(1)
+	c.total.Add(int64(took))
 	for {
 		old := c.longest.Load()
 		if old >= int64(took) || c.longest.CompareAndSwap(old, int64(took)) {
@@ -52,7 +54,7 @@ func (j *Journal) Stats() Stats {
 	s := Stats{
 		AtOnce: c.atOnce.Load(), Waited: c.waited.Load(), Refused: c.refused.Load(),
 		Late: c.late.Load(), Backlog: j.backlog.Load(), Slots: j.o.Slots,
-		Longest: time.Duration(c.longest.Load()), Failures: c.failures.Load(),
+		Longest: time.Duration(c.longest.Load()), Total: time.Duration(c.total.Load()), Failures: c.failures.Load(),
 		Files: c.files.Load(), Dead: c.dead.Load(), Ring: j.fast(),
 	}
 	for i := range s.Syncs {
