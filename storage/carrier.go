@@ -48,10 +48,14 @@ func (c *carrier) stats() JournalStats {
 	}
 }
 
-const journalStateFormat = 1
+const (
+	journalStateFormat = 1
+	journalClean       = 1
+	journalShared      = 2
+)
 
 // appendJournalState appends format u8 | epoch u32 | water u64 | synced i64 |
-// ahead i64 | clean u8 | crc.
+// ahead i64 | flags u8 (1 clean, 2 ring) | crc.
 func appendJournalState(b []byte, st journal.State) []byte {
 	le := binary.LittleEndian
 	b = append(b, journalStateFormat)
@@ -59,12 +63,19 @@ func appendJournalState(b []byte, st journal.State) []byte {
 	b = le.AppendUint64(b, st.Water)
 	b = le.AppendUint64(b, uint64(st.Synced))
 	b = le.AppendUint64(b, uint64(st.Ahead))
-	return sealRecord(appendBool(b, st.Clean))
+	var flags byte
+	if st.Clean {
+		flags |= journalClean
+	}
+	if st.Shared {
+		flags |= journalShared
+	}
+	return sealRecord(append(b, flags))
 }
 
 func parseJournalState(b []byte) (st journal.State, err error) {
 	body, err := checkedValue(b, journalStateFormat)
-	if err == nil && (len(body) != 30 || body[29] > 1) {
+	if err == nil && (len(body) != 30 || body[29] > journalClean|journalShared) {
 		err = ErrCorrupt
 	}
 	if err != nil {
@@ -72,7 +83,8 @@ func parseJournalState(b []byte) (st journal.State, err error) {
 	}
 	return journal.State{
 		Epoch: le32(body[1:]), Water: le64(body[5:]), Synced: journal.Msec(le64(body[13:])),
-		Ahead: journal.Msec(le64(body[21:])), Clean: body[29] == 1,
+		Ahead: journal.Msec(le64(body[21:])), Clean: body[29]&journalClean != 0,
+		Shared: body[29]&journalShared != 0,
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 func newDoctor() *cobra.Command {
 	var asJSON bool
+	var ringDir string
 	cmd := &cobra.Command{
 		Use:   "doctor DIR",
 		Short: "Check the store of a data folder that no server uses",
@@ -19,7 +20,7 @@ func newDoctor() *cobra.Command {
 			"compares rows, indexes, bitmaps, counters and disk. The server must not be running.",
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			found, err := examine(cmd, args[0])
+			found, err := examine(cmd, args[0], ringDir)
 			if err != nil {
 				return err
 			}
@@ -32,6 +33,7 @@ func newDoctor() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one line of JSON")
+	cmd.Flags().StringVar(&ringDir, "ring-dir", defaultRingDir, "as of serve")
 	return cmd
 }
 
@@ -42,13 +44,13 @@ type diagnosis struct {
 	Revision uint32 `json:"revision"`
 }
 
-func examine(cmd *cobra.Command, dir string) (_ *diagnosis, err error) {
+func examine(cmd *cobra.Command, dir, ringDir string) (_ *diagnosis, err error) {
 	if _, err := os.Stat(storeFolder(dir)); err != nil {
 		return nil, fmt.Errorf("%s holds no store: %w", dir, err)
 	}
-	e, err := engine.Open(storeFolder(dir), engine.Options{
-		Logger: newLogger(cmd.ErrOrStderr(), false),
-	})
+	options := engine.Options{Logger: newLogger(cmd.ErrOrStderr(), false)}
+	options.Storage.RingDir = ringDir
+	e, err := engine.Open(storeFolder(dir), options)
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,14 @@ import (
 	"tact/engine/definition"
 )
 
+// defaultRingDir is where Linux keeps shared memory. Where there is none every
+// grant waits for the disk.
+const defaultRingDir = "/dev/shm"
+
 // serveFlags are what `tact serve` is told.
 type serveFlags struct {
 	data, config, listen string
+	ringDir              string
 	memoryCap            int64 // MiB
 	acceptClock          bool
 	verbose              bool
@@ -46,6 +51,9 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to listen on; port 0 takes a free one")
 	f.Int64Var(&o.memoryCap, "memory-cap", 0,
 		"MiB of resident data from which new users are refused (default three quarters of the memory)")
+	f.StringVar(&o.ringDir, "ring-dir", defaultRingDir,
+		"folder in memory for the ring that lets grants be answered before they are on disk;\n"+
+			"keep it over restarts; \"\" lets every grant wait")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
@@ -65,6 +73,7 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	defer func() { err = interrupted(ctx, errors.Join(err, s.close())) }()
 	options := engine.Options{AcceptClock: o.acceptClock}
 	options.Storage.MemoryCap = o.memoryCap << 20
+	options.Storage.RingDir = o.ringDir
 	if err := s.open(options); err != nil {
 		return err
 	}

@@ -108,6 +108,7 @@ type State struct {
 	Synced Msec   // M
 	Ahead  Msec   // durable high-water
 	Clean  bool   // the epoch was ended, and nothing was open
+	Shared bool   // the epoch has a ring: grants may have been answered at once
 }
 
 // Journal is one node's journal. Its methods may be called from any goroutine
@@ -296,7 +297,9 @@ func (j *Journal) Prospect(durable []uint64) State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	m := &j.mu
-	st := State{Epoch: j.epoch.Load(), Water: m.water, Synced: m.mark, Ahead: m.ahead}
+	st := State{
+		Epoch: j.epoch.Load(), Water: m.water, Synced: m.mark, Ahead: m.ahead, Shared: j.ring != nil,
+	}
 	for st.Water < m.tail {
 		p := &m.place[(st.Water+1)%uint64(j.o.Slots)]
 		if p.group != noGroup && p.frame > durable[p.group] && !j.o.bugs.waterEarly {

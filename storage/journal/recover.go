@@ -61,7 +61,7 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
 	f.judge(tail, witnessed)
-	if f.cut != "" && !rec.Harmless {
+	if f.cut != "" && !f.full {
 		err := fmt.Errorf("%w: %s", ErrCorrupt, f.cut)
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
@@ -78,6 +78,7 @@ type finder struct {
 	rec  *Recovery
 	seen map[uint64]bool
 	cut  string // what is missing of the files
+	full bool   // nothing of the files is needed
 }
 
 // files reads every journal file of the store, oldest first.
@@ -231,11 +232,13 @@ func (f *finder) judge(tail uint64, witnessed bool) {
 	}
 	switch {
 	case f.st.Epoch == 0:
-		rec.Harmless, rec.Why = true, "no journal before"
+		rec.Harmless, f.full, rec.Why = true, true, "no journal before"
 	case f.st.Clean:
-		rec.Harmless, rec.Why = true, "ended cleanly"
+		rec.Harmless, f.full, rec.Why = true, true, "ended cleanly"
 	case witnessed && rec.Gapless >= tail:
-		rec.Harmless, rec.Why = true, "the ring holds every record"
+		rec.Harmless, f.full, rec.Why = true, true, "the ring holds every record"
+	case !f.st.Shared:
+		rec.Harmless, rec.Why = true, "nothing was answered before it was durable"
 	case f.j.o.bugs.sameBoot:
 		rec.Harmless, rec.Why = true, "no reboot"
 	case witnessed:
@@ -304,7 +307,7 @@ func (j *Journal) First(epoch uint32, rec *Recovery, now Msec) State {
 	if j.o.bugs.aheadBehind {
 		ahead = now
 	}
-	return State{Epoch: epoch, Synced: rec.Synced, Ahead: ahead}
+	return State{Epoch: epoch, Synced: rec.Synced, Ahead: ahead, Shared: j.ring != nil}
 }
 
 // Quiesce stops answers before durability: the first step of a clean end.
