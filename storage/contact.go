@@ -61,6 +61,14 @@ type Instant struct {
 	Floor UnixSec
 
 	incidents incidents // of the group, see Group.Instant
+	certain   bool
+}
+
+// Certain returns the same moment for counters that no reservation holds, such as
+// those of reactions: no stand-in of a lost reservation counts on them.
+func (t Instant) Certain() Instant {
+	t.certain = true
+	return t
 }
 
 // Usage is the answer of Contact.Count.

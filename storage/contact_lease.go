@@ -117,7 +117,7 @@ func standInOf(in *Incident, l *journal.Lease) standIn {
 // and the one that the lease's incident brings.
 func (c Contact) standIns(t Instant, yield func(standIn) bool) {
 	tr := c.trailer()
-	if tr == nil {
+	if tr == nil || t.certain {
 		return
 	}
 	l := parseLease(tr)

@@ -291,7 +291,7 @@ func (r *run) full(u *capUse, in []inUse) bool {
 	if n >= c.Limit || r.emptyContact() {
 		return n >= c.Limit
 	}
-	usage := r.who.Contact.Count(u.key, r.since(u.cap), r.at.Instant)
+	usage := r.who.Contact.Count(u.key, r.since(u.cap), r.instant(c))
 	return usage.Unknown || usage.N+n >= c.Limit
 }
 
@@ -323,7 +323,7 @@ func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
 	}
 	if !r.emptyContact() {
 		now := r.at.Instant.Now
-		usage := r.who.Contact.Count(u.key, before(now, gap), r.at.Instant)
+		usage := r.who.Contact.Count(u.key, before(now, gap), r.instant(&r.p.Caps[u.cap]))
 		latest = max(latest, usage.Latest)
 		if usage.Unknown && latest == 0 {
 			latest = now
@@ -333,6 +333,15 @@ func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
 		return 0
 	}
 	return after(latest, gap)
+}
+
+// instant is the moment at which a cap's counters are read. Only those that count
+// contacts may stand in for a reservation that was lost.
+func (r *run) instant(c *Cap) storage.Instant {
+	if c.Def.CountOn&definition.CountContacts == 0 {
+		return r.at.Instant.Certain()
+	}
+	return r.at.Instant
 }
 
 // before is at − seconds, at least 0; after is at + seconds, at most Never.
@@ -377,7 +386,7 @@ func (r *run) kthLatest(u *capUse, k int, in []inUse) storage.UnixSec {
 		if r.emptyContact() {
 			return 0
 		}
-		return r.who.Contact.KthLatest(u.key, n, r.at.Instant)
+		return r.who.Contact.KthLatest(u.key, n, r.instant(&r.p.Caps[u.cap]))
 	}
 	next, last := 1, storage.UnixSec(0)
 	bound := Never

@@ -51,7 +51,7 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 		stop: make(chan struct{}), done: make(chan struct{}),
 		durable: make([]atomic.Uint64, o.Groups),
 	}
-	rec := &Recovery{Floor: max(st.Ahead, st.Synced), Synced: st.Synced, Gapless: st.Water}
+	rec := &Recovery{Floor: max(st.ahead(), st.Synced), Synced: st.Synced, Gapless: st.Water}
 	f := finder{j: j, st: st, rec: rec, seen: make(map[uint64]bool)}
 	if err := f.files(); err != nil {
 		return nil, nil, errors.Join(err, j.Abandon())
@@ -69,6 +69,15 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
 	return j, rec, nil
+}
+
+// ahead is the high-water below which something answered and lost may lie; 0
+// when nothing can be.
+func (s State) ahead() Msec {
+	if s.Clean || !s.Shared {
+		return 0
+	}
+	return s.Ahead
 }
 
 // finder gathers the records of the dead epoch from the files and the ring.
@@ -183,7 +192,10 @@ func (f *finder) slots(b []byte, slots int) error {
 func (f *finder) add(r Record) {
 	rec := f.rec
 	rec.Synced = max(rec.Synced, r.Synced)
-	rec.Floor = max(rec.Floor, r.Ahead, r.Time, r.Synced)
+	rec.Floor = max(rec.Floor, r.Time, r.Synced)
+	if f.st.ahead() != 0 {
+		rec.Floor = max(rec.Floor, r.Ahead)
+	}
 	if r.Number <= f.st.Water || f.seen[r.Number] {
 		return
 	}

@@ -162,6 +162,9 @@ func (w *world) boot() {
 			continue
 		}
 		now := max(w.wall(), rec.Floor)
+		for g := range w.rows {
+			now = max(now, w.rows[g].high)
+		}
 		groups := w.recovered(rec, now)
 		w.st = j.First(w.epochs, rec, now)
 		for g := range groups {
@@ -320,7 +323,7 @@ func (w *world) send(c *client) {
 	if late && c.mode != confirmsLate {
 		w.fault = "a confirm in time was called late: " + c.String()
 	}
-	c.frame = g.frame
+	c.frame, g.high = g.frame, max(g.high, w.now)
 	if w.bugs.ackEarly {
 		c.acked = true
 	}

@@ -356,6 +356,7 @@ func (w *world) decide() {
 func (w *world) grant(g *simGroup, user int, mask uint8, twice int, now Msec, a *Ask) {
 	row := &g.rows[user]
 	a.Lease = row.lease
+	g.high = max(g.high, now)
 	g.id++
 	epoch := w.j.epoch.Load()
 	p := simPending{
