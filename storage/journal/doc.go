@@ -8,7 +8,7 @@
 // applies again. So the frames are the rows that the journal stands for, and a
 // record is done with when the frame that holds it is durable.
 //
-// Laws (the names are those of docs/caps.md):
+// Laws (the names are those of docs/journal.md):
 //
 //	J1  a record is whole or it is not there: fixed slots, never across a page,
 //	    each with its CRC32C, salted with the store's id.
