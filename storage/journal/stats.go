@@ -54,8 +54,9 @@ func (j *Journal) Stats() Stats {
 	s := Stats{
 		AtOnce: c.atOnce.Load(), Waited: c.waited.Load(), Refused: c.refused.Load(),
 		Late: c.late.Load(), Backlog: j.backlog.Load(), Slots: j.o.Slots,
-		Longest: time.Duration(c.longest.Load()), Total: time.Duration(c.total.Load()), Failures: c.failures.Load(),
-		Files: c.files.Load(), Dead: c.dead.Load(), Ring: j.fast(),
+		Longest: time.Duration(c.longest.Load()), Total: time.Duration(c.total.Load()),
+		Failures: c.failures.Load(),
+		Files:    c.files.Load(), Dead: c.dead.Load(), Ring: j.fast(),
 	}
 	for i := range s.Syncs {
 		s.Syncs[i] = c.syncs[i].Load()
