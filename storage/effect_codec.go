@@ -447,7 +447,7 @@ func (d *effectDecoder) decodePersonal(e *Effect, part []byte) error {
 
 func (d *effectDecoder) patchClear() {
 	flags := d.in.u8()
-	const known = patchTagsReplace | patchBlacklist | patchZone | patchTagSources
+	const known = patchTagsReplace | patchBlacklist | patchZone | patchTagSources | patchTexts
 	d.in.check(flags&^known == 0)
 	p := &d.patch
 	*p = Patch{TagsReplace: flags&patchTagsReplace != 0}
