@@ -30,7 +30,7 @@ const (
 // Rows go to row groups of at most 65,536 rows or 16 MiB; Take gives what
 // is finished of the file, so that memory does not grow with the people.
 type Parquet struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	out     bytes.Buffer
 	columns []engine.ExportColumn
 	leaves  []int // column index of user_id, identity.type, identity.value, then columns
@@ -77,7 +77,7 @@ func NewParquet(head *BulkHead, columns []engine.ExportColumn) *Parquet {
 		p.leaves, p.order = append(p.leaves, leaf.ColumnIndex), append(p.order, i)
 	}
 	slices.SortFunc(p.order, func(a, b int) int { return p.leaves[a] - p.leaves[b] })
-	p.w = parquet.NewWriter(&p.out, schema, parquet.Compression(&parquet.Snappy),
+	p.w = parquet.NewGenericWriter[any](&p.out, schema, parquet.Compression(&parquet.Snappy),
 		parquet.CreatedBy("tact", "", ""),
 		parquet.KeyValueMetadata("tact.at", string(appendTime(nil, head.At))),
 		parquet.KeyValueMetadata("tact.config_version", strconv.Itoa(int(head.Revision))),
