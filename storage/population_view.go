@@ -342,46 +342,46 @@ func (x *IndexView) Between(within *roaring.Bitmap, lo, hi int64) (sure, perhaps
 
 // between returns who of set has a key in [lo, hi]. set stays as it is.
 func (x *IndexView) between(set *roaring.Bitmap, lo, hi int32) *roaring.Bitmap {
+	out := set
 	if lo != math.MinInt32 {
-		set = x.above(set, uint32(lo), false)
+		out = x.atLeast(set, lo)
 	}
 	if hi != math.MaxInt32 {
-		set = x.above(set, uint32(hi), true)
+		out = roaring.AndNot(out, x.atLeast(set, hi+1))
 	}
-	return set
+	return out
 }
 
-// above returns who of set has a key ≥ k, or with down a key ≤ k. Keys are in
-// two's complement: the highest bit counts the other way round.
+// atLeast returns who of set has a key ≥ k, one operation a bit from the lowest
+// on: with a 1 in k only those with a 1 are left, with a 0 those with a 1 come
+// back. Keys are in two's complement: the highest bit counts the other way round.
 //
-// Source: P. O'Neil and D. Quass, Improved Query Performance with Variant
+// Source: after P. O'Neil and D. Quass, Improved Query Performance with Variant
 // Indexes, SIGMOD 1997.
-func (x *IndexView) above(set *roaring.Bitmap, k uint32, down bool) *roaring.Bitmap {
-	equal, passed := set.Clone(), roaring.New()
-	for i := popSlices - 1; i >= 0 && !equal.IsEmpty(); i-- {
-		slice := x.slices[i]
-		wanted := k>>i&1 == 1
-		// The side that passes: for ≥ those with a 1 where k has a 0.
-		upper := (i == popSlices-1) == down
-		if wanted != upper {
-			if slice == nil {
-				slice = roaring.New()
-			}
-			if upper {
-				passed.Or(roaring.And(equal, slice))
-			} else {
-				passed.Or(roaring.AndNot(equal, slice))
-			}
-		}
+func (x *IndexView) atLeast(set *roaring.Bitmap, k int32) *roaring.Bitmap {
+	const sign = popSlices - 1
+	out, whole := set, true // whole: out is all of set and not ours
+	for i := range sign {
+		slice, one := x.slices[i], uint32(k)>>i&1 == 1
 		switch {
-		case wanted && slice == nil:
-			equal = roaring.New()
-		case wanted:
-			equal.And(slice)
-		case slice != nil:
-			equal.AndNot(slice)
+		case one && slice == nil:
+			out, whole = roaring.New(), false
+		case one && whole:
+			out, whole = roaring.And(out, slice), false
+		case one:
+			out.And(slice)
+		case !whole && slice != nil:
+			out.Or(slice)
 		}
 	}
-	passed.Or(equal)
-	return passed
+	negative := x.slices[sign]
+	switch {
+	case negative == nil && k < 0:
+		return set.Clone()
+	case negative == nil:
+		return roaring.And(out, set)
+	case k < 0:
+		return roaring.Or(roaring.And(out, set), roaring.AndNot(set, negative))
+	}
+	return roaring.AndNot(roaring.And(out, set), negative)
 }
