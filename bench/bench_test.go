@@ -54,7 +54,7 @@ func TestWorkloads(t *testing.T) {
 	if err := d.WriteHTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"http://", "https://", "<script", "NaN"} {
+	for _, bad := range []string{"http://", "https://", "<script", "NaN", "%!"} {
 		if strings.Contains(page.String(), bad) {
 			t.Errorf("the page holds %q", bad)
 		}

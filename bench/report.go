@@ -29,6 +29,7 @@ type row struct {
 	F                 *Figure
 	Own, Ratio, Range string
 	Target, Verdict   string
+	Allocs            string
 	Strip             template.HTML
 }
 
@@ -84,6 +85,9 @@ func newRow(f *Figure) row {
 		r.Ratio = number(ratios[0])
 		r.Range = "median " + number(median(ratios)) + ", to " + number(ratios[len(ratios)-1])
 		r.Strip = strip(ratios)
+	}
+	if f.Allocs != nil {
+		r.Allocs = strconv.FormatFloat(*f.Allocs, 'f', 2, 64)
 	}
 	if f.Target != nil {
 		r.Target = f.Target.Name
