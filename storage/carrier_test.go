@@ -212,8 +212,10 @@ func TestReloadKeepsReservations(t *testing.T) {
 	if err := s.Wait(0, frame, time.Minute); !errors.Is(err, ErrUnknown) {
 		t.Fatalf("the refused frame: %v", err)
 	}
-	for s.Stats().Reloads == 0 {
-		time.Sleep(time.Millisecond)
+	for open := false; !open; time.Sleep(time.Millisecond) {
+		g.Lock()
+		open = s.com.reloads.Load() > 0 && g.mu.fenced == nil
+		g.Unlock()
 	}
 	g.Lock()
 	u := g.Contact(ord).Count(personKey(1).Key, 0, g.Instant(secondOf(s.HighWater())))
