@@ -129,7 +129,8 @@ func (d *Decision) reset(snap *Snapshot) {
 	w.slots, w.offers = w.slots[:0], w.offers[:0]
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
 	w.over = decide.Overlay{
-		FullTotals: w.over.FullTotals[:0], Scarce: w.over.Scarce[:0],
+		FullTotals: w.over.FullTotals[:0], FullUntil: w.over.FullUntil[:0],
+		Scarce:   w.over.Scarce[:0],
 		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0], Paced: w.over.Paced[:0],
 	}
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
@@ -394,6 +395,11 @@ func (e *Engine) pickLocked(
 		}
 	}
 	w.pages = w.snap.Plan.Pages(w.slots)
+	if w.known && req.Mode == ModeLive && len(w.snap.Plan.History()) > 0 {
+		if err := e.seedHistory(w.snap, g, w.ord, w.appendEffect); err != nil {
+			return storage.DecisionID{}, storeProblem(err)
+		}
+	}
 	if err := e.readPerson(req, w); err != nil {
 		return storage.DecisionID{}, err
 	}
@@ -453,15 +459,15 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 		if !k.Total {
 			continue
 		}
-		limit := w.snap.offerLimit(k.Key.Cap, w.now)
+		limit, since := w.snap.offerRule(k.Key.Cap, w.now)
 		ok := false
 		if live {
-			ok = totals.Take(k.Key, k.Window, limit)
+			ok = totals.TakeSince(k.Key, k.Window, since, limit)
 		} else {
-			ok = totals.Used(k.Key, k.Window) < limit
+			ok = totals.UsedSince(k.Key, since) < limit
 		}
 		if !ok {
-			w.scarce(k.Key)
+			w.scarce(totals, k.Key)
 			w.giveBack(totals)
 			w.paced(k, totals)
 			return false
@@ -472,7 +478,7 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 	}
 	if full, ok := e.soldOut(w); ok {
 		w.giveBack(totals)
-		w.over.FullTotals = append(w.over.FullTotals, full)
+		w.full(totals, full)
 		return false
 	}
 	return true
@@ -491,7 +497,11 @@ func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
 			Channel: definition.Channel(it.Channel), CountOn: definition.CountReactions, At: w.now,
 		})
 		for _, k := range w.stock {
-			if k.Total && e.store.Totals().Used(k.Key, k.Window) >= w.snap.offerLimit(k.Key.Cap, w.now) {
+			if !k.Total {
+				continue
+			}
+			limit, since := w.snap.offerRule(k.Key.Cap, w.now)
+			if e.store.Totals().UsedSince(k.Key, since) >= limit {
 				w.paced(&k, e.store.Totals())
 				return k.Key, true
 			}
@@ -501,7 +511,7 @@ func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
 }
 
 // scarce notes that a total has no more units than this try has taken.
-func (w *decideWork) scarce(key storage.CounterKey) {
+func (w *decideWork) scarce(totals *storage.Totals, key storage.CounterKey) {
 	left := 0
 	for _, t := range w.takes {
 		if t.key == key {
@@ -509,7 +519,7 @@ func (w *decideWork) scarce(key storage.CounterKey) {
 		}
 	}
 	if left == 0 {
-		w.over.FullTotals = append(w.over.FullTotals, key)
+		w.full(totals, key)
 		return
 	}
 	for i := range w.over.Scarce {
@@ -519,6 +529,17 @@ func (w *decideWork) scarce(key storage.CounterKey) {
 		}
 	}
 	w.over.Scarce = append(w.over.Scarce, decide.ScarceTotal{Key: key, Left: left})
+}
+
+// full notes that a total has no unit left, and when it has one again.
+func (w *decideWork) full(totals *storage.Totals, key storage.CounterKey) {
+	limit, since := w.snap.Plan.TotalRule(key.Cap, w.now)
+	until := storage.UnixSec(0)
+	if frees, ok := totals.Frees(key, limit); ok && frees >= since {
+		until = w.snap.Plan.TotalFree(key.Cap, w.now, frees)
+	}
+	w.over.FullTotals = append(w.over.FullTotals, key)
+	w.over.FullUntil = append(w.over.FullUntil, until)
 }
 
 func (w *decideWork) giveBack(totals *storage.Totals) {
@@ -534,15 +555,6 @@ func (w *decideWork) carried(from, n int32) {
 	w.takes = slices.DeleteFunc(w.takes, func(t take) bool {
 		return t.index >= from && t.index < from+n
 	})
-}
-
-// totalLimit is the limit of a total cap of this snapshot.
-func (s *Snapshot) totalLimit(name storage.Name) int64 {
-	i, ok := s.Plan.CapByName(name)
-	if !ok {
-		return 0
-	}
-	return int64(s.Plan.Caps[i].Def.Limit)
 }
 
 // collect copies, under the lock, the values that the picks' messages need.

@@ -252,6 +252,7 @@ func (e *Engine) fillRecord(req *DecideRequest, w *decideWork) {
 	plan := w.snap.Plan
 	*r = record{
 		Revision: w.snap.Revision, BodyHash: req.BodyHash, BitsRev: plan.Program.Rev,
+		Identity: w.person.IdentityKey, Device: w.person.DeviceKey,
 		More: r.More[:0], Request: w.words, Variants: r.Variants[:0],
 		Capped: r.Capped[:0], Counts: r.Counts, Slots: r.Slots[:0], Items: r.Items[:0],
 	}

@@ -58,6 +58,9 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 // to date.
 func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id}
+	if w.snap.scoped {
+		w.person.IdentityKey, w.person.DeviceKey = e.scopes(req.UserID, req.Identities)
+	}
 	home := w.snap.Plan.Workspace.Zone
 	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now, Scratch: &w.scratchTail}
 	if !w.known {
@@ -153,4 +156,29 @@ func (w *decideWork) readEvents(program *rule.Program, k int) {
 	if w.known && program.ReadsEvents(k) {
 		w.who.Tail, w.who.Activity = w.group.Tail(w.ord), w.group.Activity(w.ord)
 	}
+}
+
+// scopes returns what caps of scope identity and device count by: keyed hashes of
+// the first identity that was named, else of the user_id, and of the first one of
+// type device. 0 = none was named.
+func (e *Engine) scopes(userID []byte, identities []IdentityRef) (identity, device uint32) {
+	for i := range identities {
+		ref := &identities[i]
+		if key := e.scope(ref); identity == 0 {
+			identity = key
+		}
+		if device == 0 && string(ref.Type) == "device" {
+			device = e.scope(ref)
+		}
+	}
+	if identity == 0 && len(userID) > 0 {
+		identity = e.scope(&IdentityRef{Type: []byte("user_id"), Value: userID})
+	}
+	return identity, device
+}
+
+func (e *Engine) scope(ref *IdentityRef) uint32 {
+	var room [2 * maxUserID]byte
+	text := append(append(append(room[:0], ref.Type...), 0), normalised(ref)...)
+	return max(uint32(e.store.DedupHash(dedupScope, text)), 1)
 }

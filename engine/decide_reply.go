@@ -92,9 +92,10 @@ func (e *Engine) tokens(w *decideWork, out *Decision) {
 			Placement: w.snap.Plan.Placements[w.slots[w.result.Items[i].Slot].Placement].Name,
 			Channel:   item.Channel, Class: item.Class, Life: item.Life, Reservation: item.Reservation,
 			Fallback: w.result.Items[i].Fallback,
+			Identity: w.person.IdentityKey, Device: w.person.DeviceKey,
 		}
 		for _, a := range w.result.Assignments {
-			if t.NVariants == tokenMaxVariants {
+			if t.NVariants == t.maxVariants() {
 				out.Degraded = append(out.Degraded, "assignments_cut")
 				break
 			}
@@ -177,6 +178,7 @@ func (e *Engine) replay(req *DecideRequest, id storage.DecisionID, out *Decision
 	}
 	w.now = decidedAt(&id)
 	w.ticket = storage.Ticket{}
+	w.person.IdentityKey, w.person.DeviceKey = w.record.Identity, w.record.Device
 	if err := w.resultOf(&w.record); err != nil {
 		return err
 	}

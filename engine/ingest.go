@@ -143,6 +143,7 @@ const (
 	dedupOutcome
 	dedupRequest // of request_id
 	dedupContact // of a contact that was counted
+	dedupScope   // of an identity that a cap counts by; no idempotency key
 )
 
 // applyUser finds or makes the person, refuses identities of others, appends
@@ -340,6 +341,9 @@ func (b *Batch) event(doc *EventDoc) LineResult {
 	defer p.group.Unlock()
 	if p.seen != nil {
 		return *p.seen
+	}
+	if err := b.countEvent(&p, event, doc); err != nil {
+		return rejected(err)
 	}
 	b.stamp(storage.EffectEvent, p.ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash

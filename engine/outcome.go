@@ -200,13 +200,14 @@ func (b *Batch) locate(doc *OutcomeDoc, t *token) error {
 		return err
 	}
 	t.Person = storage.PersonRef{Group: t.Decision.Group(), Ord: ord}
+	t.Identity, t.Device = r.Identity, r.Device
 	return b.choose(doc, &r, t)
 }
 
 // choose finds the item of a record that an outcome is about: by the caller's
 // placement key and the offer where there are several.
 func (b *Batch) choose(doc *OutcomeDoc, r *record, t *token) error {
-	for _, v := range r.Variants[:min(len(r.Variants), tokenMaxVariants)] {
+	for _, v := range r.Variants[:min(len(r.Variants), t.maxVariants())] {
 		t.Variants[t.NVariants] = v
 		t.NVariants++
 	}
@@ -243,12 +244,15 @@ func (b *Batch) applyOutcome(
 	g *storage.Group, doc *OutcomeDoc, t *token, names outcomeWords, key uint64,
 ) LineResult {
 	ord := b.personOf(g, t)
-	countOn := outcomeOf(doc.Outcome)
+	countOn, custom := b.counted(doc.Outcome)
 	var flags LineFlags
 	var err error
-	if t.Offer != 0 && !t.Fallback {
+	if ord != storage.NoOrd {
+		err = b.seed(g, ord)
+	}
+	if err == nil && t.Offer != 0 && !t.Fallback {
 		now := b.e.clock.Now()
-		f := fact{group: g, ord: ord, token: t, on: countOn}
+		f := fact{group: g, ord: ord, token: t, on: countOn, custom: custom}
 		f.at, _ = clampEventTime(doc.OccurredAt, now)
 		f.at = min(max(f.at, decidedAt(&t.Decision)), now)
 		switch {
@@ -292,6 +296,34 @@ type fact struct {
 	on    definition.CountOn
 	at    storage.UnixMsec // between the decision and now
 	lost  bool             // its reservation was answered and lost with a machine
+
+	custom storage.Name // DictEvent, with CountCustom
+}
+
+// counted tells what caps count of an outcome: a declared event that some cap
+// counts may be reported as an outcome of an item too.
+func (b *Batch) counted(outcome []byte) (definition.CountOn, storage.Name) {
+	if on := outcomeOf(outcome); on != 0 {
+		return on, 0
+	}
+	if event, ok := b.snap.counted[string(outcome)]; ok {
+		return definition.CountCustom, event
+	}
+	return 0, 0
+}
+
+// decideFact is the fact as the plan sees it; false when its offer is gone.
+func (b *Batch) decideFact(f *fact) (decide.Fact, bool) {
+	offer, placement, ok := b.placeOf(f.token)
+	out := decide.Fact{
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, Custom: f.custom, At: f.at,
+		IdentityKey: f.token.Identity, DeviceKey: f.token.Device,
+	}
+	if f.ord != storage.NoOrd {
+		out.Zone = b.e.zone(f.group.Row(f.ord).Zone)
+	}
+	return out, ok
 }
 
 // confirm appends the confirm of the fact's reservation. once, when not 0, is
@@ -369,14 +401,11 @@ func holdsContact(held storage.Held, on definition.CountOn) bool {
 // ungranted counts a contact whose reservation has gone: it happened, so it is
 // a use, whatever the caps say (facts are counted).
 func (b *Batch) ungranted(f *fact, once uint64) error {
-	offer, placement, ok := b.placeOf(f.token)
+	of, ok := b.decideFact(f)
 	if !ok {
 		return nil
 	}
-	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], decide.Fact{
-		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
-		CountOn: f.on, At: f.at, Late: true,
-	})
+	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
 	for i := range b.keys {
 		if k := &b.keys[i]; k.Total {
 			b.e.store.Totals().Force(k.Key, k.Window)
@@ -401,7 +430,7 @@ func (b *Batch) placeOf(t *token) (offer, placement int32, ok bool) {
 // reaction counts a click, accept, convert … The accept of an offer with stock
 // takes a unit, or is refused. Of a person without a row only totals count.
 func (b *Batch) reaction(f *fact) error {
-	offer, placement, ok := b.placeOf(f.token)
+	of, ok := b.decideFact(f)
 	if !ok {
 		return nil
 	}
@@ -415,10 +444,8 @@ func (b *Batch) reaction(f *fact) error {
 	once := b.onceKey(f.token, f.on)
 	_, counted := f.group.SeenDedup(once)
 	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
-	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], decide.Fact{
-		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
-		CountOn: f.on, At: f.at, Late: !holds && !counted,
-	})
+	of.Late = !holds && !counted
+	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
 	if f.ord == storage.NoOrd {
 		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
 	}
@@ -463,8 +490,11 @@ func onlyStock(held storage.Held) bool {
 func (b *Batch) takeStock() error {
 	for i := range b.keys {
 		k := &b.keys[i]
-		limit := b.snap.totalLimit(k.Key.Cap)
-		if !k.Total || b.e.store.Totals().Take(k.Key, k.Window, limit) {
+		if !k.Total {
+			continue
+		}
+		limit, since := b.snap.Plan.TotalRule(k.Key.Cap, b.e.clock.Now())
+		if b.e.store.Totals().TakeSince(k.Key, k.Window, since, limit) {
 			continue
 		}
 		b.giveStock(i)

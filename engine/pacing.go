@@ -38,6 +38,18 @@ func (s *Snapshot) offerLimit(name storage.Name, at storage.UnixMsec) int64 {
 	return limit
 }
 
+// offerRule is TotalRule for a decision: the limit is less while pacing holds units
+// back.
+func (s *Snapshot) offerRule(
+	name storage.Name, at storage.UnixMsec,
+) (limit int64, since uint32) {
+	limit, since = s.Plan.TotalRule(name, at)
+	if i, ok := s.Plan.CapByName(name); ok && s.Plan.Paced(i) {
+		limit = min(limit, s.offerLimit(name, at))
+	}
+	return limit, since
+}
+
 // paced notes until when pacing holds back a total that was refused; nothing
 // when its limit is reached.
 func (w *decideWork) paced(k *storage.HeldKey, totals *storage.Totals) {
@@ -52,4 +64,13 @@ func (w *decideWork) paced(k *storage.HeldKey, totals *storage.Totals) {
 	w.over.Paced = append(w.over.Paced, decide.PacedTotal{
 		Key: k.Key, Until: w.snap.Plan.PacedUntil(i, used, w.now),
 	})
+}
+
+// totalLimit is the limit of a total cap of this snapshot.
+func (s *Snapshot) totalLimit(name storage.Name) int64 {
+	i, ok := s.Plan.CapByName(name)
+	if !ok {
+		return 0
+	}
+	return int64(s.Plan.Caps[i].Def.Limit)
 }

@@ -16,7 +16,8 @@ const (
 	recordVersion = 1
 	engineVersion = 1
 
-	recordPages = 1 // flag: there are further pages
+	recordPages  = 1 // flag: there are further pages
+	recordScoped = 2 // flag: an identity or device follows
 )
 
 // Bounds of a record: a decoder refuses more.
@@ -35,7 +36,7 @@ var errRecord = errors.New("broken decision record")
 // width is given:
 //
 //	version u8 | flags u8 | engine version | revision | state frame | seed | body hash u32 |
-//	layout of the bits |
+//	layout of the bits | identity u32, device u32 with flag 2 |
 //	n used user words: mask u8, then 8 bytes each | more pages | n request words, uvarints |
 //	n assignments: variant… |
 //	n capped: cap, offer, until u32 … | n counts: cap, dimension, uses known … |
@@ -50,6 +51,8 @@ type record struct {
 	StateFrame uint64 // the last frame applied to the person before this decision
 	BodyHash   uint32
 	BitsRev    uint32
+	Identity   uint32    // what caps by identity counted by; 0 = nothing
+	Device     uint32    // and by device
 	UserWords  [8]uint64 // page 0 of the predicate bits; zero where unused
 	Pages      uint32    // further pages that were read, bit k for page k
 	More       []uint64  // their words, 8 a page
@@ -99,6 +102,9 @@ func (r *record) append(dst []byte) []byte {
 	if r.Pages != 0 {
 		flags = recordPages
 	}
+	if r.Identity|r.Device != 0 {
+		flags |= recordScoped
+	}
 	dst = append(dst, recordVersion, flags)
 	dst = u(dst, engineVersion)
 	dst = u(dst, uint64(r.Revision))
@@ -106,6 +112,10 @@ func (r *record) append(dst []byte) []byte {
 	dst = u(dst, r.Seed)
 	dst = binary.BigEndian.AppendUint32(dst, r.BodyHash)
 	dst = u(dst, uint64(r.BitsRev))
+	if flags&recordScoped != 0 {
+		dst = binary.BigEndian.AppendUint32(dst, r.Identity)
+		dst = binary.BigEndian.AppendUint32(dst, r.Device)
+	}
 	dst = appendRecordPage(dst, r.UserWords[:])
 	if r.Pages != 0 {
 		dst = u(dst, uint64(r.Pages>>1))
@@ -233,7 +243,7 @@ func (r *recordReader) page() (words [storage.PageWords]uint64) {
 func (r *record) decode(b []byte) error {
 	rd := &recordReader{b: b}
 	version, flags := rd.u8(), rd.u8()
-	if version != recordVersion || flags&^recordPages != 0 {
+	if version != recordVersion || flags&^(recordPages|recordScoped) != 0 {
 		return errRecord
 	}
 	*r = record{
@@ -248,6 +258,9 @@ func (r *record) decode(b []byte) error {
 	r.Seed = rd.uvarint()
 	r.BodyHash = rd.u32()
 	r.BitsRev = rd.u32v()
+	if flags&recordScoped != 0 {
+		r.Identity, r.Device = rd.u32(), rd.u32()
+	}
 	r.UserWords = rd.page()
 	if flags&recordPages != 0 {
 		set := rd.uvarint()

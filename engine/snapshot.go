@@ -30,10 +30,13 @@ type Snapshot struct {
 	tiers      map[string]tagSchema
 	segments   map[string]storage.Name
 	context    map[string]contextSchema
-	mint       intern // as compile was given it
-	paces      paces  // by cap of the plan
-	stocked    []bool // by offer of the plan: some total cap counts its reactions
-	reactive   []bool // by offer: some cap of either scope counts its reactions
+	mint       intern                    // as compile was given it
+	stocked    []bool                    // by offer of the plan: some total cap counts its reactions
+	reactive   []bool                    // by offer: some cap of either scope counts its reactions
+	scoped     bool                      // some cap counts by identity or device
+	counted    map[string]storage.Name   // events that some cap counts
+	tails      map[storage.Name]tailFact // events of tails that caps can count, for history
+	paces      paces                     // by cap of the plan
 }
 
 // message is one treatment's content, ready to render.
@@ -101,6 +104,9 @@ func compile(
 		set.Segments, plan.Names, set.Workspace.Timezone, mint,
 	); len(faults) > 0 {
 		return nil, faults
+	}
+	if err := s.findTails(mint); err != nil {
+		return nil, []definition.Fault{{Message: err.Error()}}
 	}
 	faults = s.compileMessages()
 	if len(faults) > 0 {
@@ -186,6 +192,34 @@ func (s *Snapshot) index(mint intern) error {
 	return m.err
 }
 
+// tailFact is what an event of a person's tail is to caps.
+type tailFact struct {
+	on     definition.CountOn
+	custom storage.Name // DictEvent
+}
+
+// findTails names the events of a tail that caps count: outcomes of items, and
+// declared events, which may be either. Nothing where no cap counts history.
+func (s *Snapshot) findTails(mint intern) error {
+	if len(s.Plan.History()) == 0 {
+		return nil
+	}
+	m := &minter{mint: mint}
+	s.tails = make(map[storage.Name]tailFact)
+	for _, name := range []string{
+		"impression", "send", "delivered", "click", "accept", "reject", "convert", "dismiss",
+	} {
+		id := m.id(storage.DictEvent, decide.OutcomeEvent+name)
+		s.tails[id] = tailFact{on: outcomeOf([]byte(name))}
+	}
+	for name, event := range s.counted {
+		custom := tailFact{definition.CountCustom, event}
+		s.tails[event] = custom
+		s.tails[m.id(storage.DictEvent, decide.OutcomeEvent+name)] = custom
+	}
+	return m.err
+}
+
 // minter keeps the first error of a run of interns.
 type minter struct {
 	mint intern
@@ -250,11 +284,22 @@ func (s *Snapshot) resolve(path string) (content.Source, bool) {
 func (s *Snapshot) findStock() {
 	plan := s.Plan
 	s.paces = make(paces, len(plan.Caps))
+	s.counted = make(map[string]storage.Name)
+	for id, event := range s.events {
+		if plan.CountsEvent(event.id) {
+			s.counted[id] = event.id
+		}
+	}
+	for i := range plan.Caps {
+		scope := plan.Caps[i].Scope
+		s.scoped = s.scoped || scope == definition.ScopeIdentity || scope == definition.ScopeDevice
+	}
 	s.stocked = make([]bool, len(plan.Offers))
 	s.reactive = make([]bool, len(plan.Offers))
 	some := false
 	for i := range plan.Caps {
-		some = some || plan.Caps[i].CountOn&definition.CountReactions != 0
+		some = some || plan.Caps[i].CountOn&definition.CountReactions != 0 ||
+			plan.Caps[i].Def.Suppress != nil
 	}
 	if !some {
 		return
@@ -264,7 +309,7 @@ func (s *Snapshot) findStock() {
 		for p := range plan.Placements {
 			keys = plan.AppendReactionKeys(keys[:0], decide.Fact{
 				Offer: int32(o), Placement: int32(p), Channel: plan.Placements[p].Channel,
-				CountOn: definition.CountReactions, Late: true,
+				CountOn: definition.CountReactions, Late: true, IdentityKey: 1, DeviceKey: 1,
 			})
 			for _, k := range keys {
 				s.stocked[o] = s.stocked[o] || k.Total

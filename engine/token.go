@@ -16,9 +16,13 @@ const (
 	tokenVersion     = 1
 	tokenFixed       = 66 // bytes before the variants
 	tokenMACSize     = 12
-	tokenFallback    = 1 // flag
+	tokenFallback    = 1 // flags
+	tokenScoped      = 2 // identity u32, device u32 stand before the variants
 	tokenMaxVariants = 10
 	tokenMaxBytes    = tokenFixed + 4*tokenMaxVariants + tokenMACSize
+
+	tokenScopedSize     = 8
+	tokenScopedVariants = tokenMaxVariants - tokenScopedSize/4 // of a scoped token
 )
 
 // errToken reports bytes that are not a token of this store.
@@ -31,7 +35,8 @@ var errToken = errors.New("not a tracking token of this server")
 //	offer u32 | treatment u32 | placement u32 | channel u8 | class u8 |
 //	life u32 (seconds from the decision to expires_at) |
 //	reservation epoch u32, number u64 (0 = nothing held) | variants n u8 |
-//	flags u8 (1 = a fallback) | reserved 3 | n × variant u32 | AES-CMAC 12
+//	flags u8 (1 = a fallback, 2 = scoped) | reserved 3 | identity u32, device u32 when
+//	scoped | n × variant u32 | AES-CMAC 12
 //
 // all big-endian.
 type token struct {
@@ -44,7 +49,9 @@ type token struct {
 	Class       uint8
 	Life        uint32
 	Reservation storage.ReservationID
-	Fallback    bool // counts nothing
+	Fallback    bool   // counts nothing
+	Identity    uint32 // decide.Person.IdentityKey, for caps by identity; 0 = none
+	Device      uint32
 	Variants    [tokenMaxVariants]storage.Name
 	NVariants   int
 }
@@ -131,13 +138,30 @@ func (s *sealer) Append(dst []byte, t *token, w *tokenScratch) []byte {
 	if t.Fallback {
 		flags = tokenFallback
 	}
+	if t.scoped() {
+		flags |= tokenScoped
+	}
 	b = append(b, byte(t.NVariants), flags, 0, 0, 0)
+	if t.scoped() {
+		b = binary.BigEndian.AppendUint32(b, t.Identity)
+		b = binary.BigEndian.AppendUint32(b, t.Device)
+	}
 	for _, v := range t.Variants[:t.NVariants] {
 		b = binary.BigEndian.AppendUint32(b, uint32(v))
 	}
 	s.mac(w, b)
 	b = append(b, w.mac[:tokenMACSize]...)
 	return base64.RawURLEncoding.AppendEncode(dst, b)
+}
+
+func (t *token) scoped() bool { return t.Identity|t.Device != 0 }
+
+// maxVariants is how many variants the token has room for.
+func (t *token) maxVariants() int {
+	if t.scoped() {
+		return tokenScopedVariants
+	}
+	return tokenMaxVariants
 }
 
 // Open reads and authenticates a token. It errors with errToken on anything
@@ -152,8 +176,11 @@ func (s *sealer) Open(text []byte, t *token, w *tokenScratch) error {
 		return errToken
 	}
 	b := w.raw[:n]
-	variants := int(b[61])
-	if variants > tokenMaxVariants || n != tokenFixed+4*variants+tokenMACSize {
+	variants, fixed := int(b[61]), tokenFixed
+	if b[62]&tokenScoped != 0 {
+		fixed += tokenScopedSize
+	}
+	if variants > tokenMaxVariants || n != fixed+4*variants+tokenMACSize {
 		return errToken
 	}
 	s.mac(w, b[:n-tokenMACSize])
@@ -175,8 +202,11 @@ func (s *sealer) Open(text []byte, t *token, w *tokenScratch) error {
 		Fallback: b[62]&tokenFallback != 0, NVariants: variants,
 	}
 	copy(t.Decision[:], b[1:17])
+	if fixed != tokenFixed {
+		t.Identity, t.Device = u32(tokenFixed), u32(tokenFixed+4)
+	}
 	for i := range variants {
-		t.Variants[i] = storage.Name(u32(tokenFixed + 4*i))
+		t.Variants[i] = storage.Name(u32(fixed + 4*i))
 	}
 	return nil
 }

@@ -130,8 +130,8 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 	if e.DedupKey != 0 {
 		s.dedup.add(e.Time, e.DedupKey, e.DedupBody)
 	}
-	for _, k := range s.edit.confirmed {
-		s.share.confirmed[TotalKey{k.Key, k.Window}]++
+	for i := range s.edit.confirmed {
+		s.share.confirm(&s.edit.confirmed[i])
 	}
 	switch e.Kind {
 	case EffectTime:

@@ -44,7 +44,12 @@ func every() []*Effect {
 		{Kind: EffectReserve, Ord: 1, Reserve: ReserveEffect{
 			ID: ReservationID{1, 2}, Offer: 3, Treatment: 4, Placement: 5, Channel: 6,
 			Granted: 7, Expires: 8, Grace: 9,
-			Keys: []HeldKey{{CounterKey{1, 2}, 3, 4, true, 5}, {CounterKey{6, 7}, 8, 9, false, 0}},
+			Keys: []HeldKey{
+				{CounterKey{1, 2}, 3, 4, true, 5, CoarseNone},
+				{Key: CounterKey{6, 7}, CountOn: 8, Limit: 9},
+				{CounterKey{6, 7}, 8, 9, false, 3600, CoarseRolling},
+				{CounterKey{6, 7}, 8, 9, false, 1 << 31, CoarseCalendar},
+			},
 		}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
 		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},

@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // Limits of the contact part of one person.
@@ -33,8 +34,16 @@ const (
 //	           count_on u16 | limit u8 | flags u8)
 //	resolved × epoch u32 | number u64 | state u8 | 0 ×3            oldest first
 //	requests × hash u64 | body u32 | until u32 | decision id 16    oldest first
-//	rings ×    cap u32 | dim u32 | room u8 | n u8 | 0 u16 | dropped u32 |
-//	           n × time u32                            rising keys, rising times
+//	rings ×    cap u32 | dim u32 | room u8 | n u8 | kind u8 | 0 u8, then by kind
+//	           0: dropped u32 | n × time u32                       rising times
+//	           1: latest u32 | n × (end u32 | uses u32)            rising ends
+//	                                                   rising keys
+//
+// A ring of kind 1 keeps counts of uses instead of their times (limits above
+// RingMax): each before its end, and counted until the second before the end
+// has left the window. At most cellsMax counts are kept; the two oldest become
+// one, dated at the later, which errs to less contact. uses of cellUnknown says
+// that there may be any number.
 //
 // Pending reservations never lie in a ring, so that a live one cannot push a
 // confirmed use out: after its release the ring still knows that use.
@@ -49,7 +58,14 @@ const (
 	ringHeader    = 16
 
 	heldSomeConfirmed = 1 // flag of an open reservation
-	heldKeyTotal      = 1 // flag of a key
+	heldKeyTotal      = 1 // flag of a key; the next two bits are its Coarse
+	heldKeyFlags      = 5 // the greatest set of flags
+
+	ringTimes   = 0 // kinds of rings
+	ringCells   = 1
+	cellSize    = 8
+	cellsMax    = 96
+	cellUnknown = math.MaxUint32
 )
 
 // Instant is the moment at which reservations are judged. Floor is the boot or
@@ -158,7 +174,17 @@ func heldKeyAt(k []byte) HeldKey {
 		CountOn: le16(k[12:]),
 		Limit:   k[14],
 		Total:   k[15]&heldKeyTotal != 0,
+		Coarse:  Coarse(k[15] >> 1 & 3),
 	}
+}
+
+// flags packs what a key's flag byte says.
+func (k *HeldKey) flags() byte {
+	flags := byte(k.Coarse) << 1
+	if k.Total {
+		flags |= heldKeyTotal
+	}
+	return flags
 }
 
 // Empty reports that caps know nothing of the person.
@@ -173,11 +199,7 @@ func (c Contact) Empty() bool { return len(c.b) == 0 }
 // Cost: linear in the person's rings and open reservations, no allocation.
 func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
 	var u Usage
-	r := c.ring(key)
-	for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
-		u.add(r.time(i))
-	}
-	u.Unknown = r.dropped() > since
+	c.ring(key).count(&u, since)
 	for h := range c.held {
 		if h.Expires() <= since || !h.Live(t) {
 			continue
@@ -199,6 +221,29 @@ func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
 	return u
 }
 
+// count adds the ring's uses after since to u.
+func (r Ring) count(u *Usage, since UnixSec) {
+	if r.kind() == ringTimes {
+		for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
+			u.add(r.time(i))
+		}
+		u.Unknown = r.dropped() > since
+		return
+	}
+	for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
+		n := r.uses(i)
+		if n == cellUnknown {
+			u.Unknown = true
+			continue
+		}
+		u.add(r.time(i))
+		u.N += int(n) - 1
+	}
+	if u.N > 0 {
+		u.Latest = r.latest()
+	}
+}
+
 func (u *Usage) add(at UnixSec) {
 	u.N++
 	u.Latest = max(u.Latest, at)
@@ -208,46 +253,77 @@ func (u *Usage) add(at UnixSec) {
 }
 
 // KthLatest returns the time of the k-th latest use of key, k ≥ 1, pending ones
-// that live at t dated at their expiry; 0 when fewer are known. A rolling cap
-// of k uses in W seconds is free again at that time plus W.
-// Cost: k passes over the ring and the open reservations, no allocation.
-func (c Contact) KthLatest(key CounterKey, k int, t Instant) UnixSec {
-	r := c.ring(key)
-	bound, seen := uint64(1)<<32, 0
-	for seen < k {
-		var best uint64
-		n := 0
-		consider := func(at UnixSec) {
-			switch v := uint64(at); {
-			case v >= bound || v < best || v == 0:
-			case v > best:
-				best, n = v, 1
-			default:
-				n++
-			}
-		}
-		for i := range r.len() {
-			consider(r.time(i))
-		}
+// that live at t dated at their expiry, with those of more, which the store does
+// not know yet; 0 when fewer are known. What has left a ring counts as any number
+// of uses at the latest moment they may have. A rolling cap of k uses in W seconds
+// is free again at that time plus W.
+// Cost: for each different time down to the result one pass over the ring and the
+// open reservations, no allocation.
+func (c Contact) KthLatest(key CounterKey, k int, t Instant, more ...UnixSec) UnixSec {
+	s := latest{key: key, ring: c.ring(key), t: t, bound: 1 << 32}
+	for seen := uint64(0); seen < uint64(k); seen += s.n {
+		s.best, s.n = 0, 0
+		s.inRing()
 		for h := range c.held {
-			for i := range h.Len() {
-				if e := h.Key(i); e.Key == key && !e.Total && h.Live(t) {
-					consider(h.Expires())
-				}
-			}
+			s.inHeld(h)
 		}
 		c.standIns(t, func(p standIn) bool {
 			if p.counts(key) {
-				consider(p.until)
+				s.consider(p.until, 1)
 			}
 			return true
 		})
-		if n == 0 {
+		for _, at := range more {
+			s.consider(at, 1)
+		}
+		if s.n == 0 {
 			return 0
 		}
-		bound, seen = best, seen+n
+		s.bound = s.best
 	}
-	return UnixSec(bound)
+	return UnixSec(s.bound)
+}
+
+// latest looks for the latest uses before a bound, all of one time.
+type latest struct {
+	key   CounterKey
+	ring  Ring
+	t     Instant
+	bound uint64 // exclusive
+	best  uint64
+	n     uint64 // uses at best
+}
+
+func (s *latest) consider(at UnixSec, uses uint32) {
+	switch v := uint64(at); {
+	case v >= s.bound || v < s.best || v == 0:
+	case v > s.best:
+		s.best, s.n = v, uint64(uses)
+	default:
+		s.n += uint64(uses)
+	}
+}
+
+func (s *latest) inRing() {
+	for i := s.ring.len() - 1; i >= 0; i-- {
+		at := s.ring.time(i)
+		if uint64(at) < s.best {
+			break
+		}
+		s.consider(at, s.ring.uses(i))
+	}
+	s.consider(s.ring.dropped(), cellUnknown)
+}
+
+func (s *latest) inHeld(h Held) {
+	if !h.Live(s.t) {
+		return
+	}
+	for i := range h.Len() {
+		if e := h.Key(i); e.Key == s.key && !e.Total {
+			s.consider(h.Expires(), 1)
+		}
+	}
 }
 
 // Request looks up a live request id: the decision it was answered with and
@@ -310,8 +386,16 @@ func (r Ring) Room() int { return int(r.b[8]) }
 // Len returns how many uses the ring holds.
 func (r Ring) Len() int { return r.len() }
 
-// Time returns the time of the i-th oldest use, 0 ≤ i < Len.
+// Time returns the time of the i-th oldest use, 0 ≤ i < Len; of a ring that keeps
+// counts the latest time that the uses of the i-th count may have.
 func (r Ring) Time(i int) UnixSec { return r.time(i) }
+
+// Uses returns how many uses the i-th entry stands for, at least 1; 2^32-1 for any
+// number.
+func (r Ring) Uses(i int) uint32 { return r.uses(i) }
+
+// Latest returns the time of the newest use that is known; 0 = none.
+func (r Ring) Latest() UnixSec { return r.latest() }
 
 // Dropped returns the time of the newest use that was pushed out; 0 = none.
 func (r Ring) Dropped() UnixSec { return r.dropped() }
@@ -323,16 +407,50 @@ func (r Ring) len() int {
 	return int(r.b[9])
 }
 
-func (r Ring) time(i int) UnixSec { return UnixSec(le32(r.b[ringHeader+4*i:])) }
+func (r Ring) kind() byte {
+	if len(r.b) == 0 {
+		return ringTimes
+	}
+	return r.b[10]
+}
+
+func (r Ring) time(i int) UnixSec {
+	if r.b[10] == ringCells {
+		return UnixSec(le32(r.b[ringHeader+cellSize*i:]) - 1)
+	}
+	return UnixSec(le32(r.b[ringHeader+4*i:]))
+}
+
+func (r Ring) uses(i int) uint32 {
+	if r.b[10] == ringCells {
+		return le32(r.b[ringHeader+cellSize*i+4:])
+	}
+	return 1
+}
+
+func (r Ring) latest() UnixSec {
+	switch {
+	case len(r.b) == 0 || r.len() == 0:
+		return 0
+	case r.b[10] == ringCells:
+		return UnixSec(le32(r.b[12:]))
+	}
+	return r.time(r.len() - 1)
+}
 
 func (r Ring) dropped() UnixSec {
-	if len(r.b) == 0 {
+	if len(r.b) == 0 || r.b[10] == ringCells {
 		return 0
 	}
 	return UnixSec(le32(r.b[12:]))
 }
 
-func (r Ring) size() int { return ringHeader + 4*r.len() }
+func (r Ring) size() int {
+	if r.b[10] == ringCells {
+		return ringHeader + cellSize*r.len()
+	}
+	return ringHeader + 4*r.len()
+}
 
 func (c Contact) opens() int {
 	if len(c.b) == 0 {
@@ -458,10 +576,18 @@ func checkContact(b []byte) error {
 			return bad("ring")
 		}
 		r := Ring{b[at:]}
-		if r.Room() < RingMin || r.Room() > RingMax || r.len() > r.Room() {
+		switch {
+		case r.b[10] > ringCells,
+			r.b[10] == ringTimes && (r.Room() < RingMin || r.Room() > RingMax),
+			r.b[10] == ringCells && r.Room() != cellsMax, r.len() > r.Room():
 			return bad("ring size")
 		}
-		at += r.size()
+		if at += r.size(); at > len(b) {
+			return bad("ring")
+		}
+		if !r.rising() {
+			return bad("ring order")
+		}
 	}
 	if at != len(b) {
 		return bad("length")

@@ -110,11 +110,7 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 		b = le.AppendUint32(b, k.Key.Dim)
 		b = le.AppendUint32(b, k.Window)
 		b = le.AppendUint16(b, k.CountOn)
-		var total byte
-		if k.Total {
-			total = heldKeyTotal
-		}
-		b = append(b, k.Limit, total)
+		b = append(b, k.Limit, k.flags())
 	}
 	d.open = b
 	d.opens++
@@ -190,6 +186,10 @@ func (d *contactDraft) resolve(at int, to ReservationState) {
 func (d *contactDraft) use(k HeldKey, use UnixSec) {
 	at := d.ringAt(k)
 	r := Ring{d.rings[at:]}
+	if k.Coarse != CoarseNone || r.kind() == ringCells {
+		d.useCell(at, &k, use)
+		return
+	}
 	n, le := r.len(), binary.LittleEndian
 	room := max(r.Room(), ringRoom(k.Limit))
 	r.b[8] = byte(room)

@@ -269,9 +269,8 @@ func appendKeys(b []byte, keys []HeldKey) []byte {
 		b = binary.AppendUvarint(b, uint64(k.Key.Cap))
 		b = binary.AppendUvarint(b, uint64(k.Key.Dim))
 		b = binary.LittleEndian.AppendUint16(b, k.CountOn)
-		b = append(b, k.Limit)
-		b = appendBool(b, k.Total)
-		if k.Total {
+		b = append(b, k.Limit, k.flags())
+		if k.Total || k.Coarse != CoarseNone {
 			b = binary.AppendUvarint(b, uint64(k.Window))
 		}
 	}
@@ -572,9 +571,12 @@ func (d *effectDecoder) heldKeys() []HeldKey {
 	for range d.in.count(6) {
 		k := HeldKey{
 			Key:     CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()},
-			CountOn: d.in.u16(), Limit: d.in.u8(), Total: d.in.flag(),
+			CountOn: d.in.u16(), Limit: d.in.u8(),
 		}
-		if k.Total {
+		flags := d.in.u8()
+		d.in.check(flags <= heldKeyFlags)
+		k.Total, k.Coarse = flags&heldKeyTotal != 0, Coarse(flags>>1&3)
+		if flags != 0 {
 			k.Window = d.in.uvarint32()
 		}
 		d.keys = append(d.keys, k)

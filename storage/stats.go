@@ -45,6 +45,53 @@ func (t *statsTable) addOutcome(e *OutcomeEffect) {
 type totalsShare struct {
 	confirmed map[TotalKey]int64
 	ledger    *Totals // nil before attachTotals: the ledger is not touched
+	// oldest is derived: no cell of a rolling total before it is in confirmed.
+	oldest map[CounterKey]uint32
+}
+
+// totalCells is how many cells of a rolling total are kept before the newest one
+// that was used: more than its window and the longest hold reach over.
+const totalCells = 128
+
+// confirm counts a use. Of a rolling total the cells that have left go.
+func (t *totalsShare) confirm(k *HeldKey) {
+	key := TotalKey{k.Key, k.Window}
+	t.confirmed[key]++
+	if k.Coarse != CoarseRolling || t.confirmed[key] > 1 || k.Window < totalCells {
+		return
+	}
+	last := k.Window - totalCells
+	first, ok := t.oldest[k.Key]
+	if ok && k.Window < first {
+		t.oldest[k.Key] = k.Window // a late one: it goes with the next new cell
+		return
+	}
+	if !ok || last-first > totalCells {
+		for have := range t.confirmed {
+			if have.CounterKey == k.Key && have.Window < last {
+				t.forget(have)
+			}
+		}
+	} else {
+		for w := first; w < last; w++ {
+			t.forget(TotalKey{k.Key, w})
+		}
+	}
+	if t.oldest == nil {
+		t.oldest = make(map[CounterKey]uint32)
+	}
+	t.oldest[k.Key] = max(first, last)
+}
+
+func (t *totalsShare) forget(k TotalKey) {
+	n, ok := t.confirmed[k]
+	if !ok {
+		return
+	}
+	delete(t.confirmed, k)
+	if t.ledger != nil {
+		t.ledger.add(k, -n)
+	}
 }
 
 func (t *totalsShare) give(k HeldKey) {

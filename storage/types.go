@@ -166,5 +166,22 @@ type HeldKey struct {
 	CountOn uint16
 	Limit   uint8
 	Total   bool   // the use belongs to a cap of scope total: counted in Totals, not in a ring
-	Window  uint32 // of a Total key: the calendar window's number, 0 for lifetime
+	Window  uint32 // of a Total key: the window's number, 0 for lifetime; else see Coarse
+	Coarse  Coarse // how the uses of a limit above RingMax are kept
 }
+
+// Coarse says how a counter is kept whose limit is above RingMax: as counts of
+// uses instead of one time a use. The number is stored; it never changes.
+type Coarse uint8
+
+const (
+	// CoarseNone keeps one time for each use.
+	CoarseNone Coarse = iota
+	// CoarseRolling counts uses in cells of HeldKey.Window seconds, aligned to
+	// 1970; every use of a cell counts until the cell's last second has left.
+	CoarseRolling
+	// CoarseCalendar counts uses in calendar windows: HeldKey.Window is the end
+	// of the one that holds the grant, in seconds, exclusive. A use at that time
+	// or after it (a late confirm) gets a count of its own.
+	CoarseCalendar
+)

@@ -1,7 +1,9 @@
 package decide
 
 import (
+	"math"
 	"math/bits"
+	"time"
 
 	"tact/engine/definition"
 	"tact/storage"
@@ -12,12 +14,22 @@ type Cap struct {
 	ID      string
 	Name    storage.Name // DictCap
 	Def     *definition.Cap
-	Scope   definition.CapScope // person or total
+	Scope   definition.CapScope
 	Per     definition.CapPer
 	CountOn definition.CountOn
 	Window  definition.Window
-	Limit   int   // uses in a window; 0 = never; -1 = only MinGap
+	Limit   int   // uses in a window; 0 = never; -1 = only MinGap; of limitFrom the default
 	MinGap  int64 // seconds
+
+	limitFrom storage.Name // DictAttribute: the attribute that gives the limit; 0 = none
+	most      int          // the greatest limit that anybody can have
+	coarse    storage.Coarse
+	events    []storage.Name // DictEvent, of CountCustom
+	suppress  suppression    // name 0 = none
+	history   storage.Name   // DictCap, of the mark that history was counted; 0 = from publish
+	cell      int64          // of a rolling total: seconds that are counted as one
+	gapName   storage.Name   // DictCap, of a total's min_gap: the counter that keeps it
+	gapCell   int64
 
 	kind       capKind
 	reason     Reason // capped_user, capped_contact or capped_total
@@ -26,6 +38,18 @@ type Cap struct {
 	channels   uint16 // bit per channel
 	classes    uint8  // bit per message class, exempt ones taken out
 	pace       *pace  // nil: as fast as possible
+}
+
+// suppression closes a cap's counter for life seconds after every rejection from
+// the after-th on. classes are those it binds: marketing, and transactional where
+// quiet_hours.classes names it.
+type suppression struct {
+	name    storage.Name // DictCap, of the counter of rejections
+	after   int
+	on      definition.CountOn
+	events  []storage.Name
+	life    int64
+	classes uint8
 }
 
 // capKind says when a use comes about.
@@ -42,56 +66,6 @@ const (
 	holdOther    = 24 * 60 * 60 // and on the others
 	graceDefault = 5 * 60       // seconds after it in which a confirm is not late
 )
-
-// Fact is something that happened to one item, for the caps that count it.
-type Fact struct {
-	Offer     int32
-	Placement int32 // -1 = not in this plan
-	Channel   definition.Channel
-	CountOn   definition.CountOn // what happened: one or several bits
-	At        storage.UnixMsec   // when, for the calendar windows of totals
-	// Late: no open reservation holds the uses that a decision would have held
-	// for it, so they are counted now too.
-	Late bool
-}
-
-// AppendReactionKeys appends the counters that a reaction (click, accept,
-// convert, reject, dismiss) uses at once. Keys that a decision held (a total
-// cap with `hold`) come only with Late: else the confirm of the reservation
-// moves them. Exempt classes count nothing. Cost: O(caps), no allocation when
-// dst has room.
-func (p *Plan) AppendReactionKeys(dst []storage.HeldKey, f Fact) []storage.HeldKey {
-	return p.appendFacts(dst, &f, capReaction)
-}
-
-// AppendContactKeys appends the counters of a contact (impression, send,
-// delivered) that no reservation holds: a late or imported fact. Cost: O(caps),
-// no allocation when dst has room.
-func (p *Plan) AppendContactKeys(dst []storage.HeldKey, f Fact) []storage.HeldKey {
-	f.Late = true
-	return p.appendFacts(dst, &f, capContact)
-}
-
-func (p *Plan) appendFacts(dst []storage.HeldKey, f *Fact, kind capKind) []storage.HeldKey {
-	if f.Offer < 0 || int(f.Offer) >= len(p.Offers) {
-		return dst
-	}
-	for i := range p.Caps {
-		c := &p.Caps[i]
-		if c.kind != kind || c.CountOn&f.CountOn == 0 || !f.Late && c.held(f.Channel) ||
-			!p.applies(c, f.Offer, f.Channel, f.Placement) {
-			continue
-		}
-		n := p.dimensions(c, f.Offer)
-		for k := range n {
-			dim, ok := p.dimension(c, f.Offer, f.Channel, f.Placement, k)
-			if ok {
-				dst = append(dst, p.heldKey(c, dim, f.At))
-			}
-		}
-	}
-	return dst
-}
 
 // applies tells whether a cap binds an offer on a channel and placement. A
 // placement of -1 is none: only caps for every placement bind.
@@ -137,17 +111,78 @@ func (p *Plan) dimension(
 	return 0, false
 }
 
-func (p *Plan) heldKey(c *Cap, dim uint32, at storage.UnixMsec) storage.HeldKey {
+func (p *Plan) heldKey(
+	c *Cap, dim uint32, at storage.UnixMsec, zones []*time.Location,
+) storage.HeldKey {
 	k := storage.HeldKey{
 		Key:     storage.CounterKey{Cap: c.Name, Dim: dim},
 		CountOn: uint16(c.CountOn),
-		Limit:   uint8(min(max(c.Limit, 1), 255)),
+		Limit:   uint8(min(max(c.most, 1), 255)),
 		Total:   c.Scope == definition.ScopeTotal,
+		Coarse:  c.coarse,
 	}
-	if k.Total {
+	switch {
+	case k.Total:
 		k.Window = p.totalWindow(c, at)
+		if c.cell > 0 {
+			k.Coarse = storage.CoarseRolling
+		}
+	case c.coarse == storage.CoarseRolling:
+		k.Window = uint32(min((c.Window.Rolling+coarseCells-1)/coarseCells, math.MaxUint32))
+	case c.coarse == storage.CoarseCalendar:
+		k.Window = uint32(capWindowEnd(c, clampSec(floorDiv(int64(at), 1000)), zones))
 	}
 	return k
+}
+
+// coarseCells is how many cells of a rolling window count the uses of a limit
+// above storage.RingMax: a use counts up to W/24 longer than it should.
+const coarseCells = 24
+
+// mixDim is the counter of an identity or device inside the counters of a
+// dimension: 32 bits of a hash of both. Two of one person that meet share their
+// uses, which errs to less contact.
+func mixDim(key, dim uint32) uint32 {
+	x := (uint64(key)<<32 | uint64(dim)) * 0x9E3779B97F4A7C15
+	x ^= x >> 29
+	x *= 0xBF58476D1CE4E5B9
+	return uint32(x >> 32)
+}
+
+// keyOf is the counter of a use for this person.
+func (r *run) keyOf(u *capUse) storage.CounterKey {
+	switch u.scope {
+	case definition.ScopeIdentity:
+		return storage.CounterKey{Cap: u.key.Cap, Dim: mixDim(r.who.IdentityKey, u.key.Dim)}
+	case definition.ScopeDevice:
+		return storage.CounterKey{Cap: u.key.Cap, Dim: mixDim(r.who.DeviceKey, u.key.Dim)}
+	}
+	return u.key
+}
+
+// limit is the limit of a cap for this person: a whole attribute in [0, max], else
+// the default.
+func (r *run) limit(c *Cap) int {
+	if c.limitFrom == 0 {
+		return c.Limit
+	}
+	v, ok := r.who.Profile.Attr(c.limitFrom)
+	if !ok || !r.who.Known {
+		return c.Limit
+	}
+	return limitOf(v, c.Limit, c.most)
+}
+
+func limitOf(v storage.Value, normal, most int) int {
+	switch v.Kind {
+	case storage.KindInt:
+		return int(min(max(int64(v.Num), 0), int64(most)))
+	case storage.KindFloat:
+		if f := math.Float64frombits(v.Num); f == f {
+			return int(min(max(f, 0), float64(most)))
+		}
+	}
+	return normal
 }
 
 // held tells whether a decision on the channel holds a use of the cap: contacts
@@ -170,12 +205,6 @@ func contactsOf(ch definition.Channel) definition.CountOn {
 	return definition.CountContacts
 }
 
-// TotalWindow returns the number of the calendar window a total cap counts in
-// at a time: HeldKey.Window of its keys. 0 for lifetime.
-func (p *Plan) TotalWindow(cap int32, at storage.UnixMsec) uint32 {
-	return p.totalWindow(&p.Caps[cap], at)
-}
-
 // capsAllow judges the caps of a candidate that would win, and notes the one
 // that refuses it. from is the length of out.Capped before the slot.
 func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
@@ -183,7 +212,10 @@ func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
 	if r.needsPerson(uses) {
 		return false
 	}
-	v := r.refusing(uses, r.out.work.uses)
+	v := r.suppressing(uses)
+	if v.cap < 0 {
+		v = r.refusing(uses, r.out.work.uses)
+	}
 	if v.cap < 0 {
 		return !r.over.NoReserve
 	}
@@ -228,17 +260,43 @@ func (r *run) dropOutranked(s *slab, at int, win *winner) {
 
 // needsPerson tells whether nobody is there to count for: a person without an
 // id gets no offer that would read or write a counter of a person, nor one that
-// must hold a unit of a total, which a person's reservation carries.
+// must hold a unit of a total, which a person's reservation carries. A cap of an
+// identity or device refuses a request that names none.
 func (r *run) needsPerson(uses []capUse) bool {
-	if r.who.HasID && !r.who.Full {
-		return false
-	}
+	nobody := !r.who.HasID || r.who.Full
 	for i := range uses {
-		if u := &uses[i]; !u.total || u.holds || u.kind == capDecision {
+		u := &uses[i]
+		switch {
+		case nobody && (!u.total || u.holds || u.kind == capDecision),
+			u.scope == definition.ScopeIdentity && r.who.IdentityKey == 0,
+			u.scope == definition.ScopeDevice && r.who.DeviceKey == 0:
 			return true
 		}
 	}
 	return false
+}
+
+// suppressing finds the first cap whose counter is closed by rejections.
+func (r *run) suppressing(uses []capUse) refusal {
+	if r.emptyContact() {
+		return refusal{cap: -1}
+	}
+	for i := range uses {
+		u := &uses[i]
+		if !u.closes {
+			continue
+		}
+		c, key := &r.p.Caps[u.cap], r.keyOf(u)
+		key.Cap = c.suppress.name
+		usage := r.who.Contact.Count(key, 0, r.at.Instant)
+		if usage.N < c.suppress.after || c.over(r.at.Instant.Now) {
+			continue
+		}
+		if until := after(usage.Latest, c.suppress.life); until > r.at.Instant.Now {
+			return refusal{u.cap, Suppressed, c.ends(until)}
+		}
+	}
+	return refusal{cap: -1}
 }
 
 // refusal is a cap that refuses; cap -1: none does.
@@ -253,7 +311,7 @@ type refusal struct {
 // in are the uses that picks of this request take.
 func (r *run) refusing(uses []capUse, in []inUse) refusal {
 	for i := range uses {
-		if u := &uses[i]; r.full(u, in) {
+		if u := &uses[i]; !u.gap && r.full(u, in) {
 			return refusal{u.cap, r.p.Caps[u.cap].reason, r.until(u, in)}
 		}
 	}
@@ -269,37 +327,59 @@ func (r *run) refusing(uses []capUse, in []inUse) refusal {
 // full tells whether a counter has no room for one more use.
 func (r *run) full(u *capUse, in []inUse) bool {
 	c := &r.p.Caps[u.cap]
+	limit := r.limit(c)
 	switch {
-	case c.Limit < 0:
+	case limit < 0, c.over(r.at.Instant.Now):
 		return false
-	case c.Limit == 0:
+	case limit == 0:
 		return true
 	case u.total:
-		for _, k := range r.over.FullTotals {
-			if k == u.key {
-				return true
-			}
-		}
-		for i := range r.over.Scarce {
-			if s := &r.over.Scarce[i]; s.Key == u.key {
-				return count(in, u.key) >= s.Left
-			}
-		}
-		return false
+		return r.fullTotal(u, in) >= 0
 	}
-	n := count(in, u.key)
-	if n >= c.Limit || r.emptyContact() {
-		return n >= c.Limit
+	key := r.keyOf(u)
+	n := count(in, key, r.since(u.cap))
+	if n >= limit || r.emptyContact() {
+		return n >= limit
 	}
-	usage := r.who.Contact.Count(u.key, r.since(u.cap), r.instant(c))
-	return usage.Unknown || usage.N+n >= c.Limit
+	since := r.since(u.cap)
+	usage := r.who.Contact.Count(key, since, r.instant(c))
+	return usage.Unknown || usage.N+n >= limit || r.complete(c) > since
 }
 
-// count counts the uses of a counter.
-func count(in []inUse, key storage.CounterKey) int {
+// complete is the moment since which the counters of a cap `counts_from: history`
+// know every use of the person; 0 = since ever.
+func (r *run) complete(c *Cap) storage.UnixSec {
+	if c.history == 0 {
+		return 0
+	}
+	mark := storage.CounterKey{Cap: c.history}
+	return before(r.who.Contact.Count(mark, 0, r.at.Instant).Latest, 1)
+}
+
+// fullTotal tells when a total without room has some again, as the conductor found
+// it: 0 when that is not known, -1 when it has room.
+func (r *run) fullTotal(u *capUse, in []inUse) int64 {
+	for i, k := range r.over.FullTotals {
+		if k == u.key {
+			if i < len(r.over.FullUntil) {
+				return int64(r.over.FullUntil[i])
+			}
+			return 0
+		}
+	}
+	for i := range r.over.Scarce {
+		if s := &r.over.Scarce[i]; s.Key == u.key && count(in, u.key, 0) >= s.Left {
+			return 0
+		}
+	}
+	return -1
+}
+
+// count counts the uses of a counter after an instant.
+func count(in []inUse, key storage.CounterKey, since storage.UnixSec) int {
 	n := 0
 	for i := range in {
-		if in[i].key == key {
+		if in[i].key == key && in[i].at > since {
 			n++
 		}
 	}
@@ -311,28 +391,37 @@ func (r *run) emptyContact() bool { return !r.who.Known || r.who.Contact.Empty()
 // gap returns when the cap's minimum gap since its latest use ends, or 0 when
 // it has.
 func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
-	gap := r.p.Caps[u.cap].MinGap
-	if gap <= 0 || u.total {
+	c, now := &r.p.Caps[u.cap], r.at.Instant.Now
+	gap := c.MinGap
+	switch {
+	case u.gap:
+		until := r.fullTotal(u, in)
+		if until == 0 {
+			until = int64(after(now, gap))
+		}
+		return c.ends(storage.UnixSec(max(until, 0)))
+	case gap <= 0 || u.total || c.over(now):
 		return 0
 	}
+	key := r.keyOf(u)
 	var latest storage.UnixSec
 	for i := range in {
-		if in[i].key == u.key {
+		if in[i].key == key {
 			latest = max(latest, in[i].at)
 		}
 	}
 	if !r.emptyContact() {
-		now := r.at.Instant.Now
-		usage := r.who.Contact.Count(u.key, before(now, gap), r.instant(&r.p.Caps[u.cap]))
+		usage := r.who.Contact.Count(key, before(now, gap), r.instant(c))
 		latest = max(latest, usage.Latest)
 		if usage.Unknown && latest == 0 {
 			latest = now
 		}
+		latest = max(latest, r.complete(c))
 	}
-	if latest == 0 {
-		return 0
+	if until := after(latest, gap); latest != 0 && until > now {
+		return c.ends(until)
 	}
-	return after(latest, gap)
+	return 0
 }
 
 // instant is the moment at which a cap's counters are read. Only those that count
@@ -356,9 +445,12 @@ func after(at storage.UnixSec, seconds int64) storage.UnixSec {
 // until is when a full counter has room again: when its limit-th latest use
 // leaves the window.
 func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
-	c := &r.p.Caps[u.cap]
+	c, now := &r.p.Caps[u.cap], r.at.Instant.Now
+	limit := r.limit(c)
 	switch {
-	case c.Limit == 0 || c.Window.Rolling == 0 && c.Window.Unit == definition.UnitNone:
+	case c.Window.Until > 0:
+		return clampSec(c.Window.Until)
+	case limit == 0 || c.Window.Rolling == 0 && c.Window.Unit == definition.UnitNone:
 		return Never
 	case u.total:
 		for i := range r.over.Paced {
@@ -366,59 +458,31 @@ func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
 				return r.over.Paced[i].Until
 			}
 		}
-		return r.windowEnd(c, r.at.Instant.Now)
+		if until := r.fullTotal(u, in); until > 0 {
+			return storage.UnixSec(until)
+		}
+		if c.Window.Rolling > 0 {
+			return after(now, c.Window.Rolling) // what this very request has taken
+		}
+		return r.windowEnd(c, now)
 	}
-	at := r.kthLatest(u, c.Limit, in)
+	key := r.keyOf(u)
+	times := r.out.work.times[:0]
+	for i := range in {
+		if in[i].key == key {
+			times = append(times, in[i].at)
+		}
+	}
+	r.out.work.times = times
+	at := r.who.Contact.KthLatest(key, limit, r.instant(c), times...)
+	at = max(at, r.complete(c))
 	if c.Window.Rolling > 0 {
 		return after(at, c.Window.Rolling)
 	}
-	if end := r.windowEnd(c, at); end > r.at.Instant.Now {
+	if end := r.windowEnd(c, at); end > now {
 		return end
 	}
-	return r.windowEnd(c, r.at.Instant.Now)
-}
-
-// kthLatest returns the k-th latest use of a counter, those of this request
-// counted in. Where the ring has forgotten it, the oldest use it knows stands
-// for it.
-func (r *run) kthLatest(u *capUse, k int, in []inUse) storage.UnixSec {
-	stored := func(n int) storage.UnixSec {
-		if r.emptyContact() {
-			return 0
-		}
-		return r.who.Contact.KthLatest(u.key, n, r.instant(&r.p.Caps[u.cap]))
-	}
-	next, last := 1, storage.UnixSec(0)
-	bound := Never
-	for ; k > 0; k-- {
-		var mine storage.UnixSec
-		var times int
-		for i := range in { // the latest of this request not yet passed
-			if at := in[i].at; in[i].key == u.key && at < bound {
-				switch {
-				case at > mine:
-					mine, times = at, 1
-				case at == mine:
-					times++
-				}
-			}
-		}
-		theirs := stored(next)
-		switch {
-		case mine == 0 && theirs == 0:
-			if last == 0 {
-				return r.at.Instant.Now
-			}
-			return last
-		case mine >= theirs:
-			last, bound = mine, mine
-			k -= times - 1
-		default:
-			last = theirs
-			next++
-		}
-	}
-	return last
+	return r.windowEnd(c, now)
 }
 
 // keys appends the counters of a winner: those to hold, then those used at the
@@ -434,7 +498,7 @@ func (r *run) keys(s *slab, index int, it *Item) {
 	r.life(uses, it)
 	for i := range uses {
 		if u := &uses[i]; u.holds {
-			out.Keys = append(out.Keys, r.p.heldKey(&r.p.Caps[u.cap], u.key.Dim, r.at.Ms))
+			out.Keys = append(out.Keys, r.keyHeld(u, int64(it.Hold)))
 			r.use(u, after(r.at.Instant.Now, int64(it.Hold)))
 		}
 	}
@@ -442,15 +506,32 @@ func (r *run) keys(s *slab, index int, it *Item) {
 	it.KeyCount = it.FirstDecisionKey - it.FirstKey
 	for i := range uses {
 		if u := &uses[i]; u.kind == capDecision {
-			out.Keys = append(out.Keys, r.p.heldKey(&r.p.Caps[u.cap], u.key.Dim, r.at.Ms))
+			out.Keys = append(out.Keys, r.keyHeld(u, 0))
 			r.use(u, r.at.Instant.Now)
 		}
 	}
 	it.DecisionKeyCount = int32(len(out.Keys)) - it.FirstDecisionKey
 }
 
+// keyHeld is the key of a use that may happen for hold seconds from now on: one of
+// a total is counted in the window of the last of them.
+func (r *run) keyHeld(u *capUse, hold int64) storage.HeldKey {
+	c := &r.p.Caps[u.cap]
+	if u.total {
+		at := storage.UnixMsec(after(r.at.Instant.Now, hold)) * 1000
+		if hold == 0 {
+			at = r.at.Ms
+		}
+		if u.gap {
+			return r.p.gapKey(c, u.key.Dim, at)
+		}
+		return r.p.heldKey(c, u.key.Dim, at, nil)
+	}
+	return r.p.heldKey(c, r.keyOf(u).Dim, r.at.Ms, r.capZones(c))
+}
+
 func (r *run) use(u *capUse, at storage.UnixSec) {
-	r.out.work.uses = append(r.out.work.uses, inUse{u.key, at})
+	r.out.work.uses = append(r.out.work.uses, inUse{r.keyOf(u), at})
 }
 
 // life sets the life of the item's one reservation: the shortest `hold` and the
@@ -490,13 +571,21 @@ func (b *slabBuilder) capUses(offer int32) span {
 				if !ok {
 					continue
 				}
-				s.uses = append(s.uses, capUse{
+				use := capUse{
 					key:   storage.CounterKey{Cap: c.Name, Dim: dim},
 					cap:   int32(i),
 					kind:  c.kind,
+					scope: c.Scope,
 					total: c.Scope == definition.ScopeTotal,
 					holds: c.held(s.channel),
-				})
+					closes: c.suppress.name != 0 &&
+						c.suppress.classes&(1<<p.Offers[offer].Class) != 0,
+				}
+				s.uses = append(s.uses, use)
+				if c.gapName != 0 {
+					use.key.Cap, use.gap = c.gapName, true
+					s.uses = append(s.uses, use)
+				}
 			}
 		}
 	}

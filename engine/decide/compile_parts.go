@@ -19,6 +19,9 @@ func (c *compiler) caps() {
 			Per: d.Per, CountOn: d.CountOn, Window: d.Window, Limit: d.Limit, MinGap: d.MinGap,
 			channels: channelBits(d.Channels), classes: classBits(d.Classes),
 		}
+		out.events = c.eventIDs(&d.Meta, d.Events)
+		c.capLimit(d, &out)
+		c.suppression(d, &out)
 		if len(d.Exempt) > 0 {
 			out.classes &^= classBits(d.Exempt)
 		}
@@ -26,6 +29,11 @@ func (c *compiler) caps() {
 			out.placements = c.placementSet(&d.Meta, "applies_to.placements", d.Placements)
 		}
 		out.kind, out.reason, out.pace = kindOf(d), capReason(d), newPace(d)
+		c.totalCells(d, &out)
+		if d.CountsHistory {
+			out.history = c.intern(&d.Meta, storage.DictCap, d.ID+"#history")
+			c.plan.history = append(c.plan.history, int32(len(c.plan.Caps)))
+		}
 		out.offers = newBitset(len(c.plan.Offers))
 		for i := range c.plan.Offers {
 			o := c.plan.Offers[i].Def
@@ -36,6 +44,9 @@ func (c *compiler) caps() {
 		c.paceDates(&out)
 		c.checkCap(d)
 		c.plan.capNames[out.Name] = int32(len(c.plan.Caps))
+		if out.gapName != 0 {
+			c.plan.gapNames[out.gapName] = int32(len(c.plan.Caps))
+		}
 		c.plan.Caps = append(c.plan.Caps, out)
 	}
 	for i := range c.plan.Offers {
@@ -51,18 +62,52 @@ func (c *compiler) caps() {
 
 // checkCap refuses what Pick and the store cannot count.
 func (c *compiler) checkCap(d *definition.Cap) {
-	switch {
-	case d.Scope != definition.ScopePerson && d.Scope != definition.ScopeTotal:
-		c.fault(&d.Meta, "scope", "counting per identity or device is not supported yet")
-	case d.Scope == definition.ScopePerson && d.Limit > storage.RingMax:
-		c.fault(&d.Meta, "limit", "limits above %d are not supported yet", storage.RingMax)
-	case d.Scope == definition.ScopeTotal && d.Window.Rolling > 0:
-		c.fault(&d.Meta, "window", "rolling windows of totals are not supported yet")
-	case d.Scope == definition.ScopeTotal && d.MinGap > 0:
-		c.fault(&d.Meta, "min_gap", "min_gap of totals is not supported yet")
-	}
 	if !onlyOneKind(d.CountOn) {
 		c.fault(&d.Meta, "count_on", "contacts, decision and reactions do not mix in one cap")
+	}
+}
+
+func (c *compiler) eventIDs(m *definition.Meta, events []string) []storage.Name {
+	var out []storage.Name
+	for _, e := range events {
+		out = append(out, c.intern(m, storage.DictEvent, e))
+	}
+	return out
+}
+
+// capLimit compiles the limit: a number, or an attribute with a default and a
+// maximum. A person's counter whose limit may be above RingMax is coarse.
+func (c *compiler) capLimit(d *definition.Cap, out *Cap) {
+	out.most = d.Limit
+	if d.LimitFrom != "" {
+		op := c.operand(&d.Meta, "limit", definition.Operand{Attribute: d.LimitFrom})
+		out.limitFrom, out.most = op.attribute, max(d.Limit, d.LimitMax)
+	}
+	if d.Scope == definition.ScopeTotal || out.most <= storage.RingMax {
+		return
+	}
+	out.coarse = storage.CoarseCalendar
+	if d.Window.Rolling > 0 {
+		out.coarse = storage.CoarseRolling
+	}
+}
+
+// suppression compiles the counter of rejections: one beside the cap's own, under
+// a name that no cap can have.
+func (c *compiler) suppression(d *definition.Cap, out *Cap) {
+	if d.Suppress == nil {
+		return
+	}
+	out.suppress = suppression{
+		name:   c.intern(&d.Meta, storage.DictCap, d.ID+"#suppress"),
+		after:  d.Suppress.After,
+		on:     d.Suppress.Of,
+		events: c.eventIDs(&d.Meta, d.Suppress.Events),
+		life:   d.Suppress.For,
+	}
+	out.suppress.classes = 1 << definition.Marketing
+	if q := c.set.Workspace.QuietHours; q != nil {
+		out.suppress.classes |= classBits(q.Classes) & (1 << definition.Transactional)
 	}
 }
 

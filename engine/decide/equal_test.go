@@ -57,7 +57,7 @@ func TestEqualToModel(t *testing.T) {
 	seeds(t, 5000, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := randomCatalogue(r)
-		c.fix()
+		c.fix(now)
 		w.plan, w.plain = nil, r.IntN(4)             // an index from so many candidates on
 		w.shares = func(p *rule.Program) []float32 { // any: they change no answer
 			shares := make([]float32, r.IntN(len(p.UserAtoms)+1))
@@ -164,6 +164,7 @@ func (s *session) step(t *testing.T) {
 	_, live := s.people[s.f.id]
 	live = live && s.r.IntN(4) > 0
 	from := len(s.grants)
+	s.identityKey, s.deviceKey = s.f.identity, s.f.device
 	got := s.pick(req, s.f.id, storage.UnixMsec(s.now), over, live)
 	want := s.m.decide(s.f, ask)
 	if a, b := s.describe(req, got), describeModel(want, req.Explain); a != b {
@@ -214,16 +215,24 @@ func (s *session) outcome() {
 	}
 	switch way {
 	case 0:
-		s.react(n, definition.CountClick, storage.UnixMsec(s.now))
+		s.react(n, definition.CountClick, storage.UnixMsec(s.now), s.f)
 		o := s.m.offerOf(s.plan.Offers[g.item.Offer].ID)
 		placement := s.plan.Placements[g.placement].ID
 		for _, c := range s.m.set.Caps {
+			if c.Suppress != nil {
+				ch := definition.Channel(g.item.Channel)
+				for _, dim := range s.m.countersOf(s.f, c, o, ch, placement) {
+					s.use(c.ID+"#suppress "+dim, sec, -1, 0)
+				}
+			}
 			held := c.Scope == definition.ScopeTotal && c.Hold > 0
 			if c.CountOn&definition.CountClick == 0 || held {
 				continue
 			}
-			for _, dim := range s.m.counters(c, o, definition.Channel(g.item.Channel), placement) {
-				s.use(c.ID+" "+dim, sec, -1, 0)
+			for _, dim := range s.m.countersOf(s.f, c, o, definition.Channel(g.item.Channel), placement) {
+				if c.Window.Until == 0 || sec < c.Window.Until {
+					s.use(c.ID+" "+dim, sec, -1, 0)
+				}
 			}
 		}
 	case 1:
@@ -321,6 +330,20 @@ func (s *session) fill(over *Overlay, ask *modelRequest) {
 }
 
 func (w *world) dimText(c *Cap, dim uint32) string {
+	key := uint32(0)
+	switch c.Scope {
+	case definition.ScopeIdentity:
+		key = w.identityKey
+	case definition.ScopeDevice:
+		key = w.deviceKey
+	}
+	for plain := uint32(0); key != 0; plain++ {
+		if mixDim(key, plain) == dim {
+			person := *c
+			person.Scope = definition.ScopePerson
+			return w.dimText(&person, plain) + fmt.Sprint("@", key)
+		}
+	}
 	kind := map[definition.CapPer]storage.DictKind{
 		definition.PerOffer: storage.DictOffer, definition.PerOfferGroup: storage.DictOfferGroup,
 		definition.PerCampaign: storage.DictCampaign, definition.PerPlacement: storage.DictPlacement,

@@ -19,6 +19,8 @@ type facts struct {
 	addresses map[definition.Channel]bool
 	zone      string
 	page      string // context; "" = not given
+	identity  uint32 // named by the request; 0 = none
+	device    uint32
 }
 
 // atom is a rule the generator made: the document and, beside it, its meaning.
@@ -271,7 +273,8 @@ func (c *catalogue) offer(r *rand.Rand, id string) {
 func (c *catalogue) cap(r *rand.Rand, id string) {
 	d := &definition.Cap{
 		Meta: meta("cap", id), Scope: one(r, definition.ScopePerson, definition.ScopePerson,
-			definition.ScopePerson, definition.ScopeTotal),
+			definition.ScopePerson, definition.ScopeTotal, definition.ScopeIdentity,
+			definition.ScopeDevice),
 		Per: definition.CapPer(r.IntN(6)), Offers: c.selector(r), ConfirmGrace: 300,
 		CountOn: one(r, definition.CountImpression, definition.CountImpression|definition.CountSend,
 			definition.CountDecision, definition.CountDecision, definition.CountClick,
@@ -291,6 +294,19 @@ func (c *catalogue) cap(r *rand.Rand, id string) {
 		d.Window.Rolling = 0
 	} else if r.IntN(3) == 0 {
 		d.MinGap = one(r, int64(600), 7200)
+	}
+	if r.IntN(6) == 0 {
+		from := startMs/1000 + r.Int64N(4*86400) - 86400
+		d.Window = definition.Window{From: from, Until: from + 1 + r.Int64N(3*86400), Zone: "user"}
+	}
+	if d.Scope != definition.ScopeTotal && r.IntN(4) == 0 {
+		d.LimitFrom, d.LimitMax = one(r, "age", "like"), 2
+		d.Limit = min(d.Limit, 2)
+	}
+	if d.Scope != definition.ScopeTotal && r.IntN(4) == 0 {
+		d.Suppress = &definition.Suppression{
+			After: 1 + r.IntN(2), Of: definition.CountClick, For: one(r, int64(3600), 3*86400),
+		}
 	}
 	if r.IntN(4) == 0 {
 		d.Channels = []definition.Channel{one(r, definition.ChannelWeb, definition.ChannelSMS)}
@@ -358,8 +374,15 @@ func (c *catalogue) experiments(r *rand.Rand) {
 	}
 }
 
-// fix drops references to caps that were not generated.
-func (c *catalogue) fix() {
+// fix drops references to caps that were not generated, and moves their dates to
+// where now is.
+func (c *catalogue) fix(now int64) {
+	for _, d := range c.set.Caps {
+		if d.Window.Until != 0 {
+			d.Window.From += (now - startMs) / 1000
+			d.Window.Until += (now - startMs) / 1000
+		}
+	}
 	for _, o := range c.set.Offers {
 		o.Caps = slices.DeleteFunc(o.Caps, func(id string) bool {
 			return !slices.ContainsFunc(c.set.Caps, func(d *definition.Cap) bool { return d.ID == id })
@@ -378,6 +401,7 @@ func randomFacts(r *rand.Rand, id string) *facts {
 		blacklist: map[definition.Channel]bool{}, addresses: map[definition.Channel]bool{},
 		zone: one(r, "", "Asia/Shanghai", "America/New_York", "Europe/Berlin"),
 	}
+	f.identity, f.device = one(r, uint32(0), 7, 7, 8), one(r, uint32(0), 7, 9)
 	if r.IntN(3) > 0 {
 		f.attrs["age"] = float64(r.IntN(4))
 	}

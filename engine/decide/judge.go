@@ -13,8 +13,8 @@ import (
 type Gates uint8
 
 // Gates. GateExperiments: holdouts, and what experiments exclude or change.
-// GateContact: consent, blacklist, quiet hours, and an address on channels that
-// need one. GateCaps: every cap and its minimum gap.
+// GateContact: consent, blacklist, quiet hours, suppression, and an address on
+// channels that need one. GateCaps: every cap and its minimum gap.
 const (
 	GateExperiments Gates = 1 << iota
 	GateContact
@@ -96,6 +96,7 @@ func (p *Plan) Judge(
 	w.judged = Overlay{NoExperiments: q.Gates&GateExperiments == 0}
 	if over := q.Overlay; over != nil {
 		w.judged.FullTotals, w.judged.Scarce = over.FullTotals, over.Scarce
+		w.judged.FullUntil = over.FullUntil
 		w.judged.Stopped, w.judged.Assign = over.Stopped, over.Assign
 		w.judged.NoExperiments = w.judged.NoExperiments || over.NoExperiments
 	}
@@ -197,7 +198,11 @@ func (p *Plan) AppendTotalKeys(
 	s := &p.slabs[v.slab]
 	for _, u := range spanOf(s.uses, s.details[v.index].uses) {
 		if u.total && (u.holds || u.kind != capContact) {
-			dst = append(dst, p.heldKey(&p.Caps[u.cap], u.key.Dim, now))
+			if u.gap {
+				dst = append(dst, p.gapKey(&p.Caps[u.cap], u.key.Dim, now))
+				continue
+			}
+			dst = append(dst, p.heldKey(&p.Caps[u.cap], u.key.Dim, now, nil))
 		}
 	}
 	return dst
@@ -221,10 +226,17 @@ func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 			return v
 		}
 	}
+	uses := spanOf(s.uses, d.uses)
+	if gates&GateContact != 0 && c.flags&flagCaps != 0 {
+		if f := r.suppressing(uses); f.cap >= 0 {
+			v := refused(f.reason)
+			v.cap, v.until = f.cap, f.until
+			return v
+		}
+	}
 	if gates&GateCaps == 0 {
 		return refused(ReasonNone)
 	}
-	uses := spanOf(s.uses, d.uses)
 	if r.needsPerson(uses) {
 		return refused(UserNotFound)
 	}

@@ -21,7 +21,7 @@ func TestJudgeAgreesWithPick(t *testing.T) {
 	seeds(t, 1500, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		c := randomCatalogue(r)
-		c.fix()
+		c.fix(startMs)
 		w.plan = nil
 		if faults := w.compile(c.set, storage.UnixMsec(now)); len(faults) > 0 {
 			t.Fatalf("%+v", faults)

@@ -27,7 +27,7 @@ func randomSession(t *testing.T, w *world, seed uint64, now int64) *session {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 2))
 	c := randomCatalogue(r)
-	c.fix()
+	c.fix(now)
 	w.plan = nil
 	if faults := w.compile(c.set, storage.UnixMsec(now)); len(faults) > 0 {
 		t.Fatalf("%+v", faults)
@@ -98,7 +98,8 @@ func TestCapsHold(t *testing.T) {
 func (s *session) checkLimits(t *testing.T) {
 	t.Helper()
 	for _, c := range s.m.set.Caps {
-		if c.Scope != definition.ScopePerson || c.CountOn&definition.CountReactions != 0 {
+		limit := (&modelRun{model: s.m, f: s.f}).limit(c)
+		if c.Scope == definition.ScopeTotal || c.CountOn&definition.CountReactions != 0 {
 			continue
 		}
 		zone, err := time.LoadLocation(s.m.set.Workspace.Timezone)
@@ -116,6 +117,8 @@ func (s *session) checkLimits(t *testing.T) {
 			for _, u := range s.m.uses {
 				in := u.cap == c.ID && u.dim == end.dim && u.grant < 0 && u.at <= end.at
 				switch {
+				case c.Window.Until != 0:
+					in = in && u.at >= c.Window.From && u.at < c.Window.Until
 				case c.Window.Rolling > 0:
 					in = in && u.at > end.at-c.Window.Rolling
 				case c.Window.Unit != definition.UnitNone:
@@ -125,7 +128,7 @@ func (s *session) checkLimits(t *testing.T) {
 					n++
 				}
 			}
-			if end.cap == c.ID && end.grant < 0 && n > c.Limit {
+			if end.cap == c.ID && end.grant < 0 && n > limit {
 				t.Errorf("cap %+v: %d uses of %q up to %d: %+v", *c, n, end.dim, end.at, s.m.uses)
 			}
 		}

@@ -211,7 +211,7 @@ func modelDepth(reason string) int {
 		"inactive", "not_started", "expired", "channel_mismatch", "placement_mismatch",
 		"blocked_by_request", "holdout", "experiment_excluded", "ineligible", "not_applicable",
 		"not_suitable", "consent_missing", "blacklisted", "quiet_hours", "timezone_unknown",
-		"user_not_found", "capped_user", "capped_contact", "capped_total", "min_gap",
+		"suppressed", "user_not_found", "capped_user", "capped_contact", "capped_total", "min_gap",
 		"duplicate_in_request", "lost_arbitration", "no_treatment", "deadline", "render_error",
 	}
 	return slices.Index(order, reason)
@@ -422,6 +422,65 @@ func (m *model) counters(
 	return []string{"all"}
 }
 
+// countersOf are the counters of a cap for one person: those of an identity or
+// device stand apart.
+func (m *model) countersOf(
+	f *facts, c *definition.Cap, o *definition.Offer, ch definition.Channel, placement string,
+) []string {
+	dims := m.counters(c, o, ch, placement)
+	key := uint32(0)
+	switch c.Scope {
+	case definition.ScopeIdentity:
+		key = f.identity
+	case definition.ScopeDevice:
+		key = f.device
+	default:
+		return dims
+	}
+	if key == 0 {
+		return nil
+	}
+	for i := range dims {
+		dims[i] += fmt.Sprint("@", key)
+	}
+	return dims
+}
+
+// limit is the cap's limit for the person.
+func (r *modelRun) limit(c *definition.Cap) int {
+	x, ok := r.f.attrs[c.LimitFrom]
+	if c.LimitFrom == "" || !ok {
+		return c.Limit
+	}
+	return int(math.Floor(min(max(x, 0), float64(c.LimitMax))))
+}
+
+// suppressed finds a cap that rejections have closed.
+func (r *modelRun) suppressed(
+	p *definition.Placement, o *definition.Offer, now int64,
+) (by string) {
+	for _, c := range r.set.Caps {
+		q := r.set.Workspace.QuietHours
+		bound := o.Class == definition.Marketing ||
+			o.Class == definition.Transactional && q != nil && slices.Contains(q.Classes, o.Class)
+		if c.Suppress == nil || !bound || c.Window.Until != 0 && now >= c.Window.Until {
+			continue
+		}
+		for _, dim := range r.countersOf(r.f, c, o, p.Channel, p.ID) {
+			n, latest := 0, int64(0)
+			for _, u := range r.uses {
+				if u.cap == c.ID+"#suppress" && u.dim == dim {
+					n, latest = n+1, max(latest, u.at)
+				}
+			}
+			if n >= c.Suppress.After && now < latest+c.Suppress.For {
+				return c.ID
+			}
+		}
+	}
+	return ""
+}
+
 // label numbers the calendar window that holds an instant in a zone.
 func label(w *definition.Window, at int64, zone *time.Location) int {
 	t := time.Unix(at, 0).In(zone)
@@ -450,6 +509,8 @@ func label(w *definition.Window, at int64, zone *time.Location) int {
 // inWindow tells whether a use at a time counts now, in one of the zones.
 func (r *modelRun) inWindow(c *definition.Cap, at, now int64, zone string) bool {
 	switch {
+	case c.Window.Until != 0:
+		return at >= c.Window.From
 	case c.Window.Rolling > 0:
 		return at > now-c.Window.Rolling
 	case c.Window.Unit != definition.UnitNone:
@@ -463,7 +524,7 @@ func (r *modelRun) capZones(c *definition.Cap) []string {
 	switch {
 	case c.Window.Zone == "UTC":
 		return []string{"UTC"}
-	case c.Window.Zone == "user" && c.Scope == definition.ScopePerson:
+	case c.Window.Zone == "user" && c.Scope != definition.ScopeTotal:
 		return r.zoneNames()
 	}
 	return []string{r.set.Workspace.Timezone}
@@ -503,9 +564,10 @@ func (r *modelRun) caps(
 	}
 	for _, want := range []string{"capped_user", "capped_contact", "capped_total", "min_gap"} {
 		for _, c := range r.set.Caps {
-			for _, dim := range r.counters(c, o, p.Channel, p.ID) {
+			for _, dim := range r.countersOf(r.f, c, o, p.Channel, p.ID) {
 				full := false
 				switch {
+				case c.Window.Until != 0 && now >= c.Window.Until:
 				case want == "min_gap":
 					full = c.MinGap > 0 && r.count(c, dim, now, extra, func(at int64) bool {
 						return at > now-c.MinGap
@@ -514,7 +576,7 @@ func (r *modelRun) caps(
 				case c.Scope == definition.ScopeTotal:
 					full = c.Limit == 0 || r.req.full[c.ID+" "+dim]
 				default:
-					full = r.count(c, dim, now, extra, nil) >= c.Limit
+					full = r.count(c, dim, now, extra, nil) >= r.limit(c)
 				}
 				if full {
 					return want, c.ID
@@ -533,6 +595,9 @@ func (r *modelRun) only(
 	set.Caps = []*definition.Cap{byID(r.set.Caps, id, func(c *definition.Cap) string { return c.ID })}
 	alone := *r
 	alone.model = &model{catalogue: &catalogue{set: &set}, uses: r.uses}
+	if by = alone.suppressed(p, o, now); by != "" {
+		return "suppressed", by
+	}
 	return alone.caps(p, o, now, nil)
 }
 
@@ -574,6 +639,9 @@ func (r *modelRun) refuse(
 	if why := r.quiet(p, o); why != "" {
 		return why
 	}
+	if r.suppressed(p, o, r.req.now/1000) != "" {
+		return "suppressed"
+	}
 	some := false
 	for _, c := range r.set.Caps {
 		if len(r.counters(c, o, p.Channel, p.ID)) == 0 {
@@ -581,7 +649,9 @@ func (r *modelRun) refuse(
 		}
 		some = true
 		written := modelHolds(c, p.Channel) || c.CountOn&definition.CountDecision != 0
-		if r.f.id == "" && (c.Scope == definition.ScopePerson || written) {
+		if r.f.id == "" && (c.Scope != definition.ScopeTotal || written) ||
+			c.Scope == definition.ScopeIdentity && r.f.identity == 0 ||
+			c.Scope == definition.ScopeDevice && r.f.device == 0 {
 			return "user_not_found"
 		}
 	}
@@ -716,7 +786,7 @@ func (r *modelRun) take(
 	}
 	now := r.req.now / 1000
 	for _, c := range r.set.Caps {
-		for _, dim := range r.counters(c, o, p.Channel, p.ID) {
+		for _, dim := range r.countersOf(r.f, c, o, p.Channel, p.ID) {
 			use := modelUse{cap: c.ID, dim: dim, at: now, grant: -1}
 			switch {
 			case modelHolds(c, p.Channel):
@@ -727,7 +797,7 @@ func (r *modelRun) take(
 			default:
 				continue
 			}
-			if c.Scope == definition.ScopePerson {
+			if c.Scope != definition.ScopeTotal {
 				r.extra = append(r.extra, use)
 			}
 		}

@@ -23,6 +23,7 @@ type work struct {
 	variants []int16 // per experiment: its variant, variantNone or variantOpen
 	reported bitset  // experiments already in Assignments
 	uses     []inUse // uses of the picks of this request
+	times    []storage.UnixSec
 	capped   []rankOf
 	unit     []byte  // of a number in the context
 	none     Overlay // stays empty: what a nil overlay stands for

@@ -73,7 +73,7 @@ func (r *run) reportAll(experiments []int32) {
 // any of them excludes it; of several treatments that fit, or levers, that of
 // the first experiment by id counts. by is the experiment that excludes, or -1.
 func (r *run) change(offer, placement int32) (change offerChange, by int32) {
-	change.treatment = -1
+	change.treatment, by = -1, -1
 	for _, e := range r.p.Offers[offer].experiments {
 		v := r.assigned(e)
 		if v < 0 {
@@ -83,8 +83,8 @@ func (r *run) change(offer, placement int32) (change offerChange, by int32) {
 		if c == nil {
 			continue
 		}
-		if c.exclude {
-			return *c, e
+		if c.exclude && by < 0 {
+			change.exclude, by = true, e // a universal fallback still asks for its treatment
 		}
 		if c.hasLever && !change.hasLever {
 			change.lever, change.hasLever = c.lever, true
@@ -93,7 +93,7 @@ func (r *run) change(offer, placement int32) (change offerChange, by int32) {
 			change.treatment = c.treatment
 		}
 	}
-	return change, -1
+	return change, by
 }
 
 // heldBy returns the first holdout of a set that holds the person now, or -1.

@@ -31,6 +31,9 @@ type Plan struct {
 	offerIDs, placementIDs, policyIDs, experimentIDs map[string]int32
 	offerNames, placementNames, capNames             map[storage.Name]int32
 	treatmentNames                                   map[storage.Name]int32
+	gapNames                                         map[storage.Name]int32 // cap by gapName
+
+	history []int32 // caps that count from history
 
 	slabs  []slab
 	slabOf []int32 // [placement × policies + policy] → slab, -1 = not compiled

@@ -51,6 +51,10 @@ type Person struct {
 	ID       []byte // canonical id; the unit of experiments and holdouts
 	Identity []byte // the identifier the request came by: experiments of unit identity
 	Device   []byte // experiments of unit device
+	// IdentityKey and DeviceKey are keyed hashes of the identity and the device that
+	// the request named: what caps of scope identity and device count by. 0 = it
+	// named none.
+	IdentityKey, DeviceKey uint32
 	// Bits are the person's predicate bits, page after page: 8 words for each of
 	// Plan.Program.Pages(), of which those of Plan.Pages mean something.
 	Bits    []uint64
@@ -72,11 +76,14 @@ type Moment struct {
 // decision, and what tests force. nil = nothing.
 type Overlay struct {
 	FullTotals []storage.CounterKey // counters of total caps that are full now
-	Scarce     []ScarceTotal        // counters with fewer units than the picks wanted
-	Paced      []PacedTotal         // of FullTotals: what pacing holds back
-	Excluded   []Exclusion          // picks that could not be rendered
-	Stopped    []int32              // offers stopped by hand, outside publishing: inactive
-	NoReserve  bool                 // after a durability timeout: no candidate with caps
+	// FullUntil says of FullTotals, by the same index, when they have room again; 0
+	// or none: at the end of their window.
+	FullUntil []storage.UnixSec
+	Scarce    []ScarceTotal // counters with fewer units than the picks wanted
+	Paced     []PacedTotal  // of FullTotals: what pacing holds back
+	Excluded  []Exclusion   // picks that could not be rendered
+	Stopped   []int32       // offers stopped by hand, outside publishing: inactive
+	NoReserve bool          // after a durability timeout: no candidate with caps
 	// NoExperiments: nobody is in an experiment or a holdout but through Assign.
 	NoExperiments bool
 	Assign        []Assign // forced variants: no targeting, range or coverage is asked

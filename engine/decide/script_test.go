@@ -61,7 +61,7 @@ func (s *script) run(t *testing.T, c *command) string {
 		}
 		at := scriptTime(t, c.one("at"))
 		if c.name == "react" {
-			s.react(n, on, at)
+			s.react(n, on, at, &facts{})
 		} else {
 			s.resolve(n, on, at)
 		}

@@ -408,6 +408,10 @@ type capUse struct {
 	key   storage.CounterKey
 	cap   int32
 	kind  capKind
+	scope definition.CapScope
 	total bool
+	gap   bool // the counter of a total's min_gap
 	holds bool // a winner holds a use of it
+	// closes: the cap's suppression binds the offer's class.
+	closes bool
 }

@@ -34,6 +34,8 @@ func (r *run) since(cap int32) storage.UnixSec {
 	c, now := &r.p.Caps[cap], r.at.Instant.Now
 	var since storage.UnixSec
 	switch {
+	case c.Window.Until > 0:
+		since = before(clampSec(c.Window.From), 1)
 	case c.Window.Rolling > 0:
 		since = before(now, c.Window.Rolling)
 	case c.Window.Unit != definition.UnitNone:
@@ -48,24 +50,65 @@ func (r *run) since(cap int32) storage.UnixSec {
 	return since
 }
 
-// windowEnd returns the end of the calendar window of a cap that holds at: in
-// several zones the latest. Never for lifetime.
+// windowEnd returns the end of the window of a cap that holds at: in several
+// zones the latest. Never for lifetime.
 func (r *run) windowEnd(c *Cap, at storage.UnixSec) storage.UnixSec {
+	return capWindowEnd(c, at, r.capZones(c))
+}
+
+func capWindowEnd(c *Cap, at storage.UnixSec, zones []*time.Location) storage.UnixSec {
+	switch {
+	case c.Window.Until > 0:
+		return clampSec(c.Window.Until)
+	case c.Window.Unit == definition.UnitNone:
+		return Never
+	}
 	var end storage.UnixSec
-	for _, zone := range r.capZones(c) {
+	for _, zone := range zones {
 		_, until := rule.CalendarWindow(&c.Window, int64(at), zone)
 		end = max(end, clampSec(until))
 	}
 	return end
 }
 
+// over tells whether a cap's window of two times has ended: it binds no more.
+func (c *Cap) over(now storage.UnixSec) bool {
+	return c.Window.Until > 0 && int64(now) >= c.Window.Until
+}
+
+// ends is a moment at which a cap lets go, or the end of its window of two times,
+// whichever comes first.
+func (c *Cap) ends(until storage.UnixSec) storage.UnixSec {
+	if c.Window.Until > 0 {
+		return min(until, clampSec(c.Window.Until))
+	}
+	return until
+}
+
 // capZones returns the zones a cap's calendar is read in.
 func (r *run) capZones(c *Cap) []*time.Location {
-	if c.Window.Zone == "user" && c.Scope == definition.ScopePerson {
+	if c.Window.Zone == "user" && c.Scope != definition.ScopeTotal {
 		return r.zones()
 	}
 	r.zone[0] = r.p.calendarZone(c)
 	return r.zone[:]
+}
+
+// zonesOf returns the zones a cap's calendar is read in for a person of a zone,
+// nil = unknown. one is their memory where there is one.
+func (p *Plan) zonesOf(c *Cap, zone *time.Location, one *[1]*time.Location) []*time.Location {
+	w := &p.Workspace
+	switch {
+	case c.Window.Zone != "user":
+		one[0] = p.calendarZone(c)
+	case zone != nil:
+		one[0] = zone
+	case w.Protect && len(w.Zones) > 0:
+		return w.Zones
+	default:
+		one[0] = w.Zone
+	}
+	return one[:]
 }
 
 // calendarZone is the one zone of a cap that does not follow the person: UTC,
@@ -75,16 +118,6 @@ func (p *Plan) calendarZone(c *Cap) *time.Location {
 		return time.UTC
 	}
 	return p.Workspace.Zone
-}
-
-// totalWindow is the number of the calendar window of a total at a time: units
-// since 1970 in the cap's zone, divided by `every`.
-func (p *Plan) totalWindow(c *Cap, at storage.UnixMsec) uint32 {
-	if c.Window.Unit == definition.UnitNone {
-		return 0
-	}
-	sec := floorDiv(int64(at), 1000)
-	return uint32(rule.CalendarIndex(&c.Window, sec, p.calendarZone(c)))
 }
 
 // wall is what the clock on the wall shows, as if it were UTC, in seconds.

@@ -28,6 +28,8 @@ type world struct {
 	out    Result
 	zones  map[string]*time.Location
 	listed uint16 // Person.Listed of those who decide
+
+	identityKey, deviceKey uint32 // of the next request
 }
 
 // grant is one live item.
@@ -138,7 +140,10 @@ func (w *world) zone(name string) *time.Location {
 // person of whom nothing is known. The group must be locked.
 func (w *world) person(id string, now storage.UnixMsec) Person {
 	bits := make([]uint64, w.plan.Program.Pages()*rule.PageWords)
-	who := Person{HasID: id != "", ID: []byte(id), Bits: bits}
+	who := Person{
+		HasID: id != "", ID: []byte(id), Bits: bits,
+		IdentityKey: w.identityKey, DeviceKey: w.deviceKey,
+	}
 	if ord, ok := w.people[id]; ok && id != "" {
 		who.Known = true
 		who.Profile, who.Contact = w.group.Profile(ord), w.group.Contact(ord)
@@ -240,14 +245,14 @@ func (w *world) resolve(i int, on definition.CountOn, now storage.UnixMsec) {
 }
 
 // react counts a reaction at once.
-func (w *world) react(i int, on definition.CountOn, now storage.UnixMsec) {
+func (w *world) react(i int, on definition.CountOn, now storage.UnixMsec, f *facts) {
 	w.t.Helper()
 	w.group.Lock()
 	defer w.group.Unlock()
 	g := &w.grants[i]
 	keys := w.plan.AppendReactionKeys(nil, Fact{
 		Offer: g.item.Offer, Placement: g.placement, Channel: definition.Channel(g.item.Channel),
-		CountOn: on, At: now,
+		CountOn: on, At: now, IdentityKey: f.identity, DeviceKey: f.device,
 	})
 	if len(keys) > 0 {
 		w.append(&storage.Effect{

@@ -311,7 +311,9 @@ func (f field) window(zone string) Window {
 	if !ok {
 		return w
 	}
-	o.unsupported("between")
+	if f, ok := o.get("between"); ok {
+		w.From, w.Until = f.between()
+	}
 	rolling, isRolling := o.get("rolling")
 	if isRolling {
 		w.Rolling = rolling.duration()
@@ -320,8 +322,10 @@ func (f field) window(zone string) Window {
 	if isCalendar {
 		w.Unit = Unit(calendar.word(unitNames()...) + 1)
 	}
-	if isRolling == isCalendar && o.node.Get("between") == nil {
-		f.fault("a window has one of rolling and calendar")
+	between := o.node.Get("between") != nil
+	if isRolling && (isCalendar || between) || isCalendar && between ||
+		!isRolling && !isCalendar && !between {
+		f.fault("a window has one of rolling, calendar and between")
 	}
 	o.calendarParts(&w, isCalendar)
 	o.close()

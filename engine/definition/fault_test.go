@@ -186,21 +186,42 @@ func TestFaultsOfOfferKinds(t *testing.T) {
 	const person = "kind: cap\nid: c\nscope: person\nper: offer\ncount_on: send\n"
 	f(total + "window: {calendar: month}\nlimit: 1000000000000\n")
 	f(total+"window: {rolling: 7d}\nlimit: 1000000000001\nmin_gap: 4h\n",
-		"f.yaml:6:9: cap/c: window: rolling windows of totals are not supported yet",
 		"f.yaml:7:8: cap/c: limit: a number from 0 to 1000000000000 is expected, "+
-			"not 1000000000001",
-		"f.yaml:8:10: cap/c: min_gap: min_gap of totals is not supported yet")
+			"not 1000000000001")
+	f(total+"window: {between: [\"2026-11-02T00:00:00Z\", \"2026-11-01T00:00:00Z\"]}\n"+
+		"limit: {attribute: a, default: 1, max: 2}\nsuppress: {after: 0, of: send, for: 1d}\n"+
+		"counts_from: history\n",
+		"f.yaml:6:19: cap/c: window.between: the window ends before it begins",
+		"f.yaml:7:8: cap/c: limit: a total has one limit for everybody, not one of an attribute "+
+			"of a person",
+		"f.yaml:8:11: cap/c: suppress: suppress belongs to a cap of one person: a total has "+
+			"nobody who rejects",
+		"f.yaml:8:19: cap/c: suppress.after: a number from 1 to 64 is expected, not 0",
+		"f.yaml:8:26: cap/c: suppress.of: a rejection is a reaction: click, accept, convert, "+
+			"reject, dismiss or an event",
+		"f.yaml:9:14: cap/c: counts_from: counts_from: history needs scope person: events are "+
+			"kept by person, and do not say through which identity or device they came")
+	f(person+"window: lifetime\nlimit: {attribute: a, default: 3, max: 2}\n"+
+		"counts_from: history\n",
+		`f.yaml:7:20: cap/c: limit.attribute: there is no attribute "a"`,
+		"f.yaml:7:40: cap/c: limit.max: the maximum is below the default",
+		"f.yaml:8:14: cap/c: counts_from: counts_from: history reaches back 90 days at most, and "+
+			"this window further")
+	f(strings.Replace(person, "send", "[order, click, order]", 1)+"window: {rolling: 7d}\n"+
+		"limit: 100\n",
+		`f.yaml:5:12: cap/c: count_on[0]: there is no event "order"`,
+		`f.yaml:5:26: cap/c: count_on[2]: "order" stands twice`)
 	f(total+"window: {calendar: day, zone: user, week_start: mon}\nlimit: -1\n",
 		"f.yaml:6:9: cap/c: window: a total has one clock: zone workspace or UTC",
 		`f.yaml:6:49: cap/c: window.week_start: "mon" is none of sunday, monday, tuesday, `+
 			"wednesday, thursday, friday, saturday",
 		"f.yaml:7:8: cap/c: limit: a number from 0 to 1000000000000 is expected, not -1")
 	f(person + "window: lifetime\nlimit: 0\n")
-	f(person+"window: {rolling: 7d, zone: UTC}\nlimit: 65\n",
+	f(person+"window: {rolling: 7d, zone: UTC}\nlimit: 1000001\n",
 		"f.yaml:6:29: cap/c: window.zone: zone belongs to a calendar window",
-		"f.yaml:7:8: cap/c: limit: limits above 64 are not supported yet")
+		"f.yaml:7:8: cap/c: limit: a number from 0 to 1000000 is expected, not 1000001")
 	f(person+"window: {}\nlimit: 1.0\n",
-		"f.yaml:6:9: cap/c: window: a window has one of rolling and calendar",
+		"f.yaml:6:9: cap/c: window: a window has one of rolling, calendar and between",
 		"f.yaml:7:8: cap/c: limit: a whole number is expected, not the number 1.0")
 	f(person+"window: lifetme\nlimit: 2\napplies_to: {offers: {ids: [o], idss: []}, "+
 		"placements: [p], channels: [fax]}\n",

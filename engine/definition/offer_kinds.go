@@ -1,22 +1,17 @@
 package definition
 
-import (
-	"slices"
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 func (o *object) cap(m Meta) *Cap {
 	const defaultGrace = 5 * 60
 	c := &Cap{Meta: m, Offers: Selector{All: true}, ConfirmGrace: defaultGrace}
-	o.unsupported("suppress")
 	o.capCounter(c)
 	if f, ok := o.get("applies_to"); ok {
 		f.capTargets(c)
 	}
 	countOn, counted := o.need("count_on")
 	if counted {
-		c.CountOn = countOn.countOn()
+		c.CountOn, c.Events = countOn.countOn()
 	}
 	o.capWindow(c)
 	if f, ok := o.get("exempt"); ok {
@@ -30,10 +25,19 @@ func (o *object) cap(m Meta) *Cap {
 	}
 	if f, ok := o.get("pacing"); ok {
 		f.pacing(c)
+		if c.Pacing != PacingASAP && (c.Window.Rolling > 0 || c.Window.Until > 0) {
+			f.fault("pacing spreads the units of a calendar window or of a lifetime with dates")
+		}
 	}
 	if f, ok := o.get("counts_from"); ok && f.word("publish", "history") == 1 {
-		f.fault("counts_from: history is not supported yet")
 		c.CountsHistory = true
+		f.history(c)
+	}
+	if f, ok := o.get("suppress"); ok {
+		c.Suppress = f.suppression()
+		if c.Scope == ScopeTotal {
+			f.fault("suppress belongs to a cap of one person: a total has nobody who rejects")
+		}
 	}
 	return c
 }
@@ -41,9 +45,6 @@ func (o *object) cap(m Meta) *Cap {
 func (o *object) capCounter(c *Cap) {
 	if f, ok := o.need("scope"); ok {
 		c.Scope = CapScope(max(f.word("person", "identity", "device", "total"), 0))
-		if c.Scope == ScopeIdentity || c.Scope == ScopeDevice {
-			f.fault("scope: %s is not supported yet", f.node.Text)
-		}
 	}
 	if f, ok := o.need("per"); ok {
 		dimensions := []string{"all", "offer", "offer_group", "campaign", "channel", "placement"}
@@ -91,43 +92,6 @@ func countNames() []string {
 	}
 }
 
-// countOn reads one outcome or a list of them.
-func (f field) countOn() CountOn {
-	items := []field{f}
-	if f.node.Kind == NodeList {
-		items = f.items(len(countNames()))
-		if len(f.node.List) == 0 {
-			f.fault("an empty list of outcomes")
-		}
-	}
-	var on CountOn
-	for _, item := range items {
-		text := item.text()
-		i := slices.Index(countNames(), text)
-		switch {
-		case text == "":
-		case i < 0:
-			item.faultNear(text, countNames(), strconv.Quote(shorten(text))+" is none of "+
-				strings.Join(countNames(), ", ")+"; counting a custom event is not supported yet")
-		case on&(1<<i) != 0:
-			item.fault("%q stands twice", text)
-		default:
-			on |= 1 << i
-		}
-	}
-	groups := 0
-	for _, group := range []CountOn{CountContacts, CountDecision, CountReactions} {
-		if on&group != 0 {
-			groups++
-		}
-	}
-	if groups > 1 {
-		f.fault("contacts (impression, send, delivered), decision and reactions " +
-			"do not mix in one cap")
-	}
-	return on
-}
-
 func (o *object) capWindow(c *Cap) {
 	zone := "user"
 	if c.Scope == ScopeTotal {
@@ -136,38 +100,16 @@ func (o *object) capWindow(c *Cap) {
 	c.Window = Window{Every: 1, Zone: zone, WeekStart: 1}
 	if f, ok := o.need("window"); ok {
 		c.Window = f.window(zone)
-		if c.Scope == ScopeTotal && c.Window.Rolling > 0 {
-			f.fault("rolling windows of totals are not supported yet")
-		}
-		if c.Scope == ScopeTotal && c.Window.Zone == "user" {
+		if c.Scope == ScopeTotal && c.Window.Unit != UnitNone && c.Window.Zone == "user" {
 			f.fault("a total has one clock: zone workspace or UTC")
 		}
 	}
 	if f, ok := o.need("limit"); ok {
-		c.Limit = f.capLimit(c.Scope)
+		f.capLimit(c)
 	}
 	if f, ok := o.get("min_gap"); ok {
 		c.MinGap = f.duration()
-		if c.Scope == ScopeTotal {
-			f.fault("min_gap of totals is not supported yet")
-		}
 	}
-}
-
-func (f field) capLimit(scope CapScope) int {
-	const mostPerson, mostTotal = 64, 1_000_000_000_000
-	if f.node.Kind == NodeMap {
-		f.fault("limit: {attribute: …} is not supported yet")
-		return 0
-	}
-	if scope == ScopeTotal {
-		return int(f.integer(0, mostTotal))
-	}
-	if f.node.Kind == NodeInt && f.node.Int > mostPerson {
-		f.fault("limits above %d are not supported yet", mostPerson)
-		return 0
-	}
-	return int(f.integer(0, mostPerson))
 }
 
 func (o *object) offer(m Meta) *Offer {

@@ -228,7 +228,7 @@ const schemaFirst = `{
         "description": {"$ref": "#/$defs/human"},
         "owner": {"$ref": "#/$defs/text"},
         "labels": {"$ref": "#/$defs/labels"},
-        "scope": {"enum": ["person", "total"]},
+        "scope": {"enum": ["person", "identity", "device", "total"]},
         "per": {"enum": ["all", "offer", "offer_group", "campaign", "channel", "placement"]},
         "applies_to": {
           "description": "Absent: everything.",
@@ -243,23 +243,39 @@ const schemaFirst = `{
           }
         },
         "count_on": {
+          "description": "Contacts, or decision, or reactions and declared events.",
           "anyOf": [
-            {"enum": ["impression", "send", "delivered", "decision"]},
-            {"$ref": "#/$defs/reaction"},
+            {"$ref": "#/$defs/data_name"},
             {
               "type": "array",
               "minItems": 1,
+              "maxItems": 25,
               "uniqueItems": true,
               "anyOf": [
                 {"items": {"enum": ["impression", "send", "delivered"]}},
                 {"items": {"const": "decision"}},
-                {"items": {"$ref": "#/$defs/reaction"}}
+                {"$ref": "#/$defs/rejections"}
               ]
             }
           ]
         },
-        "window": {"$ref": "#/$defs/window"},
-        "limit": {"description": "0 = never.", "type": "integer", "minimum": 0},
+        "window": {"$ref": "#/$defs/cap_window"},
+        "limit": {
+          "description": "0 = never.",
+          "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {
+              "type": "object",
+              "additionalProperties": false,
+              "required": ["attribute", "default", "max"],
+              "properties": {
+                "attribute": {"$ref": "#/$defs/data_name"},
+                "default": {"type": "integer", "minimum": 0, "maximum": 1000000},
+                "max": {"type": "integer", "minimum": 0, "maximum": 1000000}
+              }
+            }
+          ]
+        },
         "min_gap": {"$ref": "#/$defs/duration"},
         "exempt": {"$ref": "#/$defs/classes"},
         "hold": {
@@ -267,7 +283,7 @@ const schemaFirst = `{
           "$ref": "#/$defs/duration"
         },
         "confirm_grace": {"$ref": "#/$defs/duration", "default": "5m"},
-        "counts_from": {"const": "publish", "default": "publish"},
+        "counts_from": {"enum": ["publish", "history"], "default": "publish"},
         "pacing": {
           "description": "Of scope total: how units are spread over the window.",
           "anyOf": [
@@ -288,6 +304,17 @@ const schemaFirst = `{
               }
             }
           ]
+        },
+        "suppress": {
+          "description": "Closed for a time after every rejection from the after-th on.",
+          "type": "object",
+          "additionalProperties": false,
+          "required": ["after", "of", "for"],
+          "properties": {
+            "after": {"type": "integer", "minimum": 1, "maximum": 64},
+            "of": {"anyOf": [{"$ref": "#/$defs/rejection"}, {"$ref": "#/$defs/rejections"}]},
+            "for": {"$ref": "#/$defs/duration"}
+          }
         }
       },
       "if": {"properties": {"scope": {"const": "total"}}},
@@ -296,13 +323,19 @@ const schemaFirst = `{
           "window": {
             "anyOf": [
               {"const": "lifetime"},
-              {"required": ["calendar"], "properties": {"zone": {"enum": ["workspace", "UTC"]}}}
+              {
+                "required": ["calendar"],
+                "properties": {"zone": {"enum": ["workspace", "UTC"]}}
+              },
+              {"required": ["between"]},
+              {"required": ["rolling"]}
             ]
           },
-          "limit": {"maximum": 1000000000000},
-          "min_gap": false
+          "limit": {"type": "integer", "maximum": 1000000000000},
+          "counts_from": {"const": "publish"},
+          "suppress": false
         }
       },
-      "else": {"properties": {"limit": {"maximum": 64}}}
+      "else": {"properties": {"limit": {"maximum": 1000000}}}
     },
 `

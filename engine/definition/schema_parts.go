@@ -61,6 +61,35 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
       "uniqueItems": true
     },
     "reaction": {"enum": ["click", "accept", "convert", "reject", "dismiss"]},
+    "rejection": {
+      "description": "A reaction, or a declared event.",
+      "$ref": "#/$defs/data_name",
+      "not": {"enum": ["impression", "send", "delivered", "decision"]}
+    },
+    "rejections": {
+      "type": "array",
+      "minItems": 1,
+      "maxItems": 25,
+      "uniqueItems": true,
+      "items": {"$ref": "#/$defs/rejection"}
+    },
+    "cap_window": {
+      "anyOf": [{"$ref": "#/$defs/window"}, {"$ref": "#/$defs/between_window"}]
+    },
+    "between_window": {
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["between"],
+      "properties": {
+        "between": {
+          "description": "[from, until).",
+          "type": "array",
+          "items": {"$ref": "#/$defs/time"},
+          "minItems": 2,
+          "maxItems": 2
+        }
+      }
+    },
     "duration": {
       "description": "A whole number and s, m, h, d or w.",
       "type": "string",
@@ -325,20 +354,7 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
         "window": {
           "anyOf": [
             {"$ref": "#/$defs/window"},
-            {
-              "type": "object",
-              "additionalProperties": false,
-              "required": ["between"],
-              "properties": {
-                "between": {
-                  "description": "[from, until).",
-                  "type": "array",
-                  "items": {"$ref": "#/$defs/time"},
-                  "minItems": 2,
-                  "maxItems": 2
-                }
-              }
-            }
+            {"$ref": "#/$defs/between_window"}
           ]
         }
       },

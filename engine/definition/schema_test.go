@@ -127,6 +127,13 @@ func wrongShapes() []string {
 		person + "window: lifetime\nlimit: 1\napplies_to: {offers: {}}\n",
 		person + "window: lifetime\nlimit: 1\napplies_to: {offers: none}\n",
 		person + "window: lifetime\nlimit: 1\napplies_to: {channels: [fax]}\n",
+		person + "window: {between: [a, b]}\nlimit: 1\n",
+		person + "window: {rolling: 7d, between: [a, b]}\nlimit: 1\n",
+		person + "window: lifetime\nlimit: {attribute: a}\n",
+		person + "window: lifetime\nlimit: 1000001\n",
+		person + "window: lifetime\nlimit: 1\nsuppress: {after: 1, of: send, for: 1d}\n",
+		person + "window: lifetime\nlimit: 1\nsuppress: {after: 0, of: click, for: 1d}\n",
+		mixed + "count_on: [send, order]\n",
 		mixed + "count_on: [send, click]\n", mixed + "count_on: [send, decision]\n",
 		"kind: cap\nid: c\nscope: total\nper: offer\ncount_on: send\nlimit: 1\n" +
 			"window: {calendar: day, zone: user}\n",

@@ -232,8 +232,9 @@ const (
 	CountConvert
 	CountReject
 	CountDismiss
+	CountCustom    // an event of Cap.Events
 	CountContacts  = CountImpression | CountSend | CountDelivered
-	CountReactions = CountClick | CountAccept | CountConvert | CountReject | CountDismiss
+	CountReactions = CountClick | CountAccept | CountConvert | CountReject | CountDismiss | CountCustom
 )
 
 // Unit is a calendar unit.
@@ -250,8 +251,10 @@ const (
 	UnitYear
 )
 
-// Window: Rolling > 0, or Unit != UnitNone, or both zero = lifetime.
+// Window: Rolling > 0, or Unit != UnitNone, or Until > 0, or all zero = lifetime.
 type Window struct {
+	From      int64  // [From, Until) in unix seconds
+	Until     int64  // 0 = not a window of this sort
 	Rolling   int64  // seconds
 	Unit      Unit   // calendar
 	Every     int    // ×N, at least 1
@@ -279,15 +282,28 @@ type Cap struct {
 	Placements    []string       // empty = all
 	Classes       []MessageClass // empty = all
 	CountOn       CountOn
+	Events        []string // with CountCustom: the events, each declared
 	Window        Window
-	Limit         int   // 0 = never
+	Limit         int    // 0 = never; of a limit by attribute its default
+	LimitFrom     string // the attribute that gives the limit; "" = none
+	LimitMax      int    // with LimitFrom: no value of it gives more
+	Suppress      *Suppression
 	MinGap        int64 // seconds
 	Exempt        []MessageClass
 	Hold          int64     // seconds; 0 = default of the channel (10 min page, 24 h others)
 	ConfirmGrace  int64     // seconds; default 300
 	Pacing        Pacing    // of scope total; default asap
 	Traffic       []float64 // nil = every hour alike; else 24 weights, of the hours of the day
-	CountsHistory bool      // counts_from: history (not supported yet, a fault)
+	CountsHistory bool      // counts_from: history
+}
+
+// Suppression closes a cap's counter for For seconds after every rejection from
+// the After-th on.
+type Suppression struct {
+	After  int // 1 … 64
+	Of     CountOn
+	Events []string // with CountCustom in Of
+	For    int64    // seconds
 }
 
 // Pacing says how a total cap spreads its units over its window.

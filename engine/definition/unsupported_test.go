@@ -29,42 +29,6 @@ func unsupported() []struct{ text, want string } {
 			"f.yaml:3:10: placement/p: channel: channel staff is reserved and is not supported yet",
 		},
 		{
-			person + "count_on: send\nwindow: lifetime\nsuppress: {after: 2, of: dismiss, for: 30d}\n",
-			"f.yaml:8:1: cap/c: suppress: suppress is not supported yet",
-		},
-		{
-			person + "count_on: send\nwindow: lifetime\ncounts_from: history\n",
-			"f.yaml:8:14: cap/c: counts_from: counts_from: history is not supported yet",
-		},
-		{
-			person + "count_on: send\nwindow: {between: [a, b]}\n",
-			"f.yaml:7:10: cap/c: window.between: between is not supported yet",
-		},
-		{
-			person + "count_on: order_completed\nwindow: lifetime\n",
-			`f.yaml:6:11: cap/c: count_on: "order_completed" is none of impression, send, delivered, ` +
-				"decision, click, accept, convert, reject, dismiss; counting a custom event is not " +
-				"supported yet",
-		},
-		{
-			strings.Replace(person, "limit: 1", "limit: {attribute: a, default: 1}", 1) +
-				"count_on: send\nwindow: lifetime\n",
-			"f.yaml:5:8: cap/c: limit: limit: {attribute: …} is not supported yet",
-		},
-		{
-			strings.Replace(person, "limit: 1", "limit: 65", 1) + "count_on: send\nwindow: lifetime\n",
-			"f.yaml:5:8: cap/c: limit: limits above 64 are not supported yet",
-		},
-		{
-			strings.Replace(person, "person", "total", 1) + "count_on: send\nwindow: {rolling: 1d}\n",
-			"f.yaml:7:9: cap/c: window: rolling windows of totals are not supported yet",
-		},
-		{
-			strings.Replace(person, "person", "total", 1) +
-				"count_on: send\nwindow: lifetime\nmin_gap: 1h\n",
-			"f.yaml:8:10: cap/c: min_gap: min_gap of totals is not supported yet",
-		},
-		{
 			policy + "ranking: {by: formula, formula: value}\n",
 			"f.yaml:3:15: decision_policy/p: ranking.by: by: formula is not supported yet",
 		},
@@ -93,12 +57,6 @@ func unsupported() []struct{ text, want string } {
 			`f.yaml:4:52: offer/o: treatments[0].content.type: content type "mjml" is not ` +
 				"supported yet: json, text, html are",
 		},
-	}
-	for _, scope := range []string{"identity", "device"} {
-		list = append(list, struct{ text, want string }{
-			strings.Replace(person, "person", scope, 1) + "count_on: send\nwindow: lifetime\n",
-			"f.yaml:3:8: cap/c: scope: scope: " + scope + " is not supported yet",
-		})
 	}
 	for _, rule := range []string{"oldest", "min", "max", "union", "source:[crm, app]"} {
 		list = append(list, struct{ text, want string }{

@@ -1,0 +1,387 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// capWorld is one offer `a` on one web placement `spot`, under the caps given.
+const capWorld = `
+kind: workspace
+id: default
+timezone: Asia/Shanghai
+---
+kind: attribute
+id: allowed
+type: int
+---
+kind: event
+id: complaint
+---
+kind: event
+id: order
+---
+kind: offer
+id: a
+group: g
+message_class: marketing
+treatments: [{id: t, channel: web, content: {type: text, body: a}}]
+---
+kind: placement
+id: spot
+channel: web
+policy: p
+---
+kind: decision_policy
+id: p
+candidates: {offers: {groups: [g]}}
+---
+kind: cap
+id: c
+`
+
+// show decides for a person and reports the impression; it returns the answer.
+func (b *bed) show(req *DecideRequest) string {
+	b.t.Helper()
+	got := b.ask(req)
+	if len(b.out.Items) > 0 {
+		token := bytes.Clone(b.out.Items[0].Token)
+		if r := b.outcome(token, "impression", "i"); r.Err != nil || r.Flags&FlagLate != 0 {
+			b.t.Fatalf("%+v", r)
+		}
+		b.out.Items = b.out.Items[:0]
+	}
+	return got
+}
+
+func (b *bed) shows(req *DecideRequest, want string) {
+	b.t.Helper()
+	if got := b.show(req); got != want {
+		b.t.Fatalf("got %q, want %q; capped %v", got, want, b.out.Capped)
+	}
+}
+
+func (b *bed) event(user, name, id string, props ...NamedValue) {
+	b.t.Helper()
+	doc := EventDoc{
+		EventID: []byte(id), UserID: []byte(user), Event: []byte(name), Properties: props,
+		Raw: []byte("{}"),
+	}
+	if r := b.apply(func(x *Batch) LineResult { return x.Event(&doc) }); r.Err != nil {
+		b.t.Fatal(r.Err)
+	}
+}
+
+// Caps of an identity and of a device count inside one person, apart from the
+// person's other identities and devices. A request that names none is refused.
+func TestCapsByIdentityAndDevice(t *testing.T) {
+	f := func(scope, typ string, without string) {
+		t.Helper()
+		b := newBed(t, capWorld+"scope: "+scope+
+			"\nper: offer\ncount_on: impression\nwindow: {rolling: 1d}\nlimit: 1\n")
+		one, two := IdentityRef{[]byte(typ), []byte("x1")}, IdentityRef{[]byte(typ), []byte("x2")}
+		b.user(UserDoc{UserID: []byte("ann"), Identities: []IdentityRef{one, two}})
+		ask := func(id IdentityRef) *DecideRequest {
+			req := b.decideReq("ann", "spot")
+			req.Identities = []IdentityRef{id}
+			return req
+		}
+		b.shows(ask(one), "a")
+		b.shows(ask(one), "none: capped_user")
+		b.shows(ask(two), "a")
+		b.reopen()
+		b.shows(ask(two), "none: capped_user")
+		b.shows(b.decideReq("ann", "spot"), without)
+	}
+	f("identity", "email", "a") // the user_id is an identity of its own
+	f("device", "device", "none: user_not_found")
+}
+
+// The reaction of an item counts for the device that the decision was made for,
+// whether it comes with a token or with the decision's id.
+func TestReactionCountsForItsDevice(t *testing.T) {
+	b := newBed(t, capWorld+
+		"scope: device\nper: all\ncount_on: [click, order]\nwindow: {rolling: 1d}\nlimit: 1\n")
+	ask := func(device string) *DecideRequest {
+		req := b.decideReq("ann", "spot")
+		req.Identities = []IdentityRef{{[]byte("device"), []byte(device)}}
+		return req
+	}
+	b.want(ask("d1"), "a")
+	if r := b.outcome(bytes.Clone(b.out.Items[0].Token), "click", "1"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	b.want(ask("d1"), "none: capped_contact")
+	b.want(ask("d2"), "a")
+	doc := OutcomeDoc{
+		DecisionID: fmt.Appendf(nil, "%x", b.out.ID[:]), Outcome: []byte("order"), EventID: []byte("2"),
+	}
+	if r := b.apply(func(x *Batch) LineResult { return x.Outcome(&doc) }); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	b.want(ask("d2"), "none: capped_contact")
+	b.want(ask("d3"), "a")
+}
+
+// An event of the person counts for caps of all offers, and for one offer when it
+// names it; once, however often it is sent.
+func TestEventsAreCounted(t *testing.T) {
+	b := newBed(t, capWorld+
+		"scope: person\nper: all\ncount_on: [complaint, order]\nwindow: {rolling: 1d}\nlimit: 2\n")
+	b.want(b.decideReq("ann", "spot"), "a")
+	b.event("ann", "complaint", "e1")
+	b.event("ann", "complaint", "e1")
+	b.want(b.decideReq("ann", "spot"), "a")
+	b.event("ann", "order", "e2")
+	b.want(b.decideReq("ann", "spot"), "none: capped_contact")
+	b.want(b.decideReq("bob", "spot"), "a")
+	b.m.pass(24*time.Hour + time.Second)
+	b.want(b.decideReq("ann", "spot"), "a")
+
+	b = newBed(t, capWorld+
+		"scope: person\nper: offer\ncount_on: order\nwindow: lifetime\nlimit: 1\n")
+	b.event("ann", "order", "e1")
+	b.want(b.decideReq("ann", "spot"), "a") // of no offer
+	b.event("ann", "order", "e2", NamedValue{[]byte("offer_id"), text("nothing")})
+	b.want(b.decideReq("ann", "spot"), "a")
+	b.event("ann", "order", "e3", NamedValue{[]byte("offer_id"), text("a")})
+	b.want(b.decideReq("ann", "spot"), "none: capped_user")
+}
+
+// From the second rejection on, each one closes the offer for a day.
+func TestSuppression(t *testing.T) {
+	b := newBed(t, capWorld+"scope: person\nper: offer\ncount_on: impression\n"+
+		"window: {rolling: 1h}\nlimit: 100\nsuppress: {after: 2, of: [dismiss, complaint], for: 1d}\n")
+	dismiss := func(id string) {
+		t.Helper()
+		b.want(b.decideReq("ann", "spot"), "a")
+		if r := b.outcome(bytes.Clone(b.out.Items[0].Token), "dismiss", id); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	dismiss("1")
+	b.m.pass(40 * 24 * time.Hour)
+	dismiss("2")
+	until := b.e.Now()/1000 + 86400
+	b.want(b.decideReq("ann", "spot"), "none: suppressed")
+	if c := b.out.Capped; len(c) != 1 || c[0].CapID != "c" || int64(c[0].Until) != int64(until) {
+		t.Fatalf("%+v, want until %d", c, until)
+	}
+	b.m.pass(24*time.Hour - time.Second)
+	b.want(b.decideReq("ann", "spot"), "none: suppressed")
+	b.m.pass(time.Second)
+	dismiss("3")
+	b.want(b.decideReq("ann", "spot"), "none: suppressed")
+	b.reopen()
+	b.m.pass(25 * time.Hour)
+	b.event("ann", "complaint", "4", NamedValue{[]byte("offer_id"), text("a")})
+	b.want(b.decideReq("ann", "spot"), "none: suppressed")
+}
+
+// The limit of an attribute: its default, its maximum, and a change at once.
+func TestLimitOfAnAttribute(t *testing.T) {
+	b := newBed(t, capWorld+"scope: person\nper: offer\ncount_on: decision\n"+
+		"window: {rolling: 1d}\nlimit: {attribute: allowed, default: 1, max: 3}\n")
+	set := func(n string) {
+		b.user(UserDoc{UserID: []byte("ann"), Attributes: []NamedValue{
+			{[]byte("allowed"), RawValue{Kind: RawNumber, Text: []byte(n)}},
+		}})
+	}
+	req := b.decideReq("ann", "spot")
+	b.want(req, "a")
+	b.want(req, "none: capped_user")
+	set("2")
+	b.want(req, "a")
+	b.want(req, "none: capped_user")
+	set("99")
+	b.want(req, "a")
+	b.want(req, "none: capped_user")
+	set("0")
+	b.m.pass(25 * time.Hour)
+	b.want(req, "none: capped_user")
+	set("-5")
+	b.want(req, "none: capped_user")
+}
+
+// A limit above 64 is exact in a calendar window, to the use and to the second.
+func TestGreatLimit(t *testing.T) {
+	b := newBed(t, capWorld+"scope: person\nper: offer\ncount_on: decision\n"+
+		"window: {calendar: day, zone: UTC}\nlimit: 150\n")
+	const day = 86_400_000
+	next := (b.e.Now()/day + 1) * day
+	b.m.pass(time.Duration(next-b.e.Now()) * time.Millisecond)
+	req := b.decideReq("ann", "spot")
+	for range 150 {
+		b.want(req, "a")
+		b.m.pass(7 * time.Minute)
+	}
+	b.want(req, "none: capped_user")
+	if until := int64(b.out.Capped[0].Until); until != int64(next+day)/1000 {
+		t.Fatalf("until %d, want %d", until, (next+day)/1000)
+	}
+	b.reopen()
+	b.want(req, "none: capped_user")
+	b.m.pass(time.Duration(next+day-b.e.Now()-1) * time.Millisecond)
+	b.want(req, "none: capped_user")
+	b.m.pass(time.Millisecond)
+	b.want(req, "a")
+}
+
+// A window of two times binds until it ends.
+func TestBetween(t *testing.T) {
+	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+	const start = 1_790_000_000_000
+	b := newBed(t, capWorld+"scope: person\nper: offer\ncount_on: decision\nwindow: {between: [\""+
+		at(start+3600_000)+"\", \""+at(start+7200_000)+"\"]}\nlimit: 1\n")
+	req := b.decideReq("ann", "spot")
+	b.want(req, "a")
+	b.want(req, "a")
+	b.m.pass(time.Hour)
+	b.want(req, "a")
+	b.want(req, "none: capped_user")
+	b.m.pass(time.Hour - time.Second)
+	b.want(req, "none: capped_user")
+	b.m.pass(time.Second)
+	b.want(req, "a")
+	b.want(req, "a")
+}
+
+// A scoped token has room for two variants less, and is as long as any.
+func TestScopedToken(t *testing.T) {
+	s, err := newSealer([16]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w tokenScratch
+	in := token{Offer: 7, Identity: 1, Device: 1 << 31}
+	for in.NVariants < in.maxVariants() {
+		in.Variants[in.NVariants] = 9
+		in.NVariants++
+	}
+	text := s.Append(nil, &in, &w)
+	var out token
+	if err := s.Open(text, &out, &w); err != nil || out != in || len(text) > 160 {
+		t.Fatalf("%v %d\n%+v\n%+v", err, len(text), in, out)
+	}
+	if strings.Contains(string(text), "=") || in.NVariants != 8 {
+		t.Fatalf("%s", text)
+	}
+}
+
+// A rolling total: never more uses in a window than the limit, and room again when
+// the oldest has left, at most a 24th of the window late; the same after a start.
+func TestRollingTotal(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: decision\n"+
+		"window: {rolling: 1h}\nlimit: 3\n")
+	var granted []int64
+	for i := range 400 {
+		req := b.decideReq(fmt.Sprint("u", i), "spot")
+		now := int64(b.e.Now())
+		switch got := b.ask(req); got {
+		case "a":
+			granted = append(granted, now)
+			if n := len(granted); n > 3 && now-granted[n-4] < 3600_000 {
+				t.Fatalf("four uses in %d ms", now-granted[n-4])
+			}
+		case "none: capped_total":
+			until := int64(b.out.Capped[0].Until)
+			oldest := (granted[len(granted)-3] + 999) / 1000
+			if until < oldest+3600 || until > oldest+3600+150 {
+				t.Fatalf("full until %d, its third latest use was at %d", until, oldest)
+			}
+		default:
+			t.Fatal(got)
+		}
+		if i == 200 {
+			b.reopen()
+		}
+		b.m.pass(173 * time.Second)
+	}
+	if len(granted) < 400*173/3750*3-3 {
+		t.Fatalf("only %d uses", len(granted))
+	}
+	if err := b.e.CheckStore(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A total's minimum gap holds between any two people.
+func TestGapOfATotal(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: decision\n"+
+		"window: lifetime\nlimit: 100\nmin_gap: 10m\n")
+	b.want(b.decideReq("ann", "spot"), "a")
+	b.want(b.decideReq("bob", "spot"), "none: min_gap")
+	until := int64(b.out.Capped[0].Until)
+	b.reopen()
+	b.m.pass(time.Duration(until*1000-int64(b.e.Now())-1) * time.Millisecond)
+	b.want(b.decideReq("bob", "spot"), "none: min_gap")
+	b.m.pass(time.Millisecond)
+	b.want(b.decideReq("bob", "spot"), "a")
+	if until > 1_790_000_000+600+25 || until < 1_790_000_000+600 {
+		t.Fatalf("until %d", until)
+	}
+}
+
+// A use of a total that is held over midnight may happen on either day, and counts
+// on both until it has.
+func TestHeldTotalOverMidnight(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: impression\n"+
+		"window: {calendar: day, zone: UTC}\nlimit: 1\n")
+	const day = 86_400_000
+	next := (b.e.Now()/day + 1) * day
+	b.m.pass(time.Duration(next-b.e.Now()-60_000) * time.Millisecond)
+	b.want(b.decideReq("ann", "spot"), "a")
+	b.want(b.decideReq("bob", "spot"), "none: capped_total")
+	b.m.pass(2 * time.Minute)
+	b.want(b.decideReq("bob", "spot"), "none: capped_total")
+	if until := int64(b.out.Capped[0].Until); until != int64(next+day)/1000 {
+		t.Fatalf("until %d, want %d", until, (next+day)/1000)
+	}
+}
+
+// A cap that counts from history knows what the person's tail held when it was
+// published, and refuses while its window reaches behind the tail.
+func TestCountsFromHistory(t *testing.T) {
+	const free = "scope: person\nper: offer\ncount_on: send\nwindow: {rolling: 1d}\nlimit: 1\n"
+	const strict = "scope: person\nper: offer\ncount_on: [impression]\nwindow: {rolling: 1d}\n" +
+		"limit: 3\ncounts_from: history\n"
+	b := newBed(t, capWorld+free)
+	ann, bob, eve := b.decideReq("ann", "spot"), b.decideReq("bob", "spot"), b.decideReq("eve", "spot")
+	b.user(UserDoc{UserID: []byte("ann")})
+	b.user(UserDoc{UserID: []byte("eve")})
+	see := func(user string, id int) {
+		t.Helper()
+		b.want(b.decideReq(user, "spot"), "a")
+		token := bytes.Clone(b.out.Items[0].Token)
+		if r := b.outcome(token, "impression", fmt.Sprint(user, id)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	see("ann", 1)
+	b.m.pass(time.Hour)
+	see("ann", 2)
+	for i := range 70 {
+		see("eve", i)
+	}
+	eveLost := int64(b.e.Now())
+	b.publish(capWorld + strict)
+	b.m.pass(time.Hour)
+	b.event("ann", "order", "x") // the tail changes: it is counted before that
+	b.want(bob, "a")
+	b.shows(ann, "a")
+	b.want(ann, "none: capped_user")
+	b.reopen()
+	b.want(ann, "none: capped_user")
+	b.want(eve, "none: capped_user")
+	if until := int64(b.out.Capped[0].Until); until < eveLost/1000+86400 {
+		t.Fatalf("until %d, what is not known ends at %d", until, eveLost/1000+86400)
+	}
+	b.m.pass(22*time.Hour + time.Second)
+	b.shows(ann, "a") // the first has left the day
+	b.want(ann, "none: capped_user")
+	b.m.pass(2 * time.Hour)
+	b.shows(eve, "a")
+}

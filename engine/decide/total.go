@@ -1,0 +1,137 @@
+package decide
+
+import (
+	"math"
+	"time"
+
+	"tact/engine/definition"
+	"tact/engine/rule"
+	"tact/storage"
+)
+
+// Totals are counted by the ledger of the node in windows that have numbers. A
+// calendar window's number is its place in the calendar. A rolling window is
+// counted in cells of a 24th of it, or of a 64th of the longest life of a
+// reservation where that is longer; every use of a cell counts until the cell's
+// last second has left. A minimum gap is a rolling window of one use, under a
+// name of its own.
+const (
+	totalCells = 24
+	holdCells  = 64
+)
+
+// totalCells sets the cells of a rolling total and of a total's minimum gap.
+func (c *compiler) totalCells(d *definition.Cap, out *Cap) {
+	if d.Scope != definition.ScopeTotal {
+		return
+	}
+	hold := d.Hold
+	switch {
+	case out.kind != capContact || hold > 0:
+	case out.channels&^(1<<definition.ChannelWeb|1<<definition.ChannelInApp) == 0:
+		hold = holdPage
+	default:
+		hold = holdOther
+	}
+	cell := func(window int64) int64 {
+		return max((window+totalCells-1)/totalCells, (hold+holdCells-1)/holdCells, 1)
+	}
+	if d.Window.Rolling > 0 {
+		out.cell = cell(d.Window.Rolling)
+	}
+	if d.MinGap > 0 {
+		out.gapName, out.gapCell = c.intern(&d.Meta, storage.DictCap, d.ID+"#gap"), cell(d.MinGap)
+	}
+}
+
+// gapKey is the counter of a total's minimum gap, used at a time.
+func (p *Plan) gapKey(c *Cap, dim uint32, at storage.UnixMsec) storage.HeldKey {
+	return storage.HeldKey{
+		Key: storage.CounterKey{Cap: c.gapName, Dim: dim}, CountOn: uint16(c.CountOn), Limit: 1,
+		Total: true, Coarse: storage.CoarseRolling,
+		Window: uint32(secondUp(at) / c.gapCell),
+	}
+}
+
+// totalWindow is the number of the window that a total counts a use in: of a
+// calendar window the units since 1970 in the cap's zone, divided by `every`; of a
+// rolling one its cell; 0 for others.
+func (p *Plan) totalWindow(c *Cap, at storage.UnixMsec) uint32 {
+	switch {
+	case c.cell > 0:
+		return uint32(secondUp(at) / c.cell)
+	case c.Window.Unit == definition.UnitNone:
+		return 0
+	}
+	sec := floorDiv(int64(at), 1000)
+	return uint32(rule.CalendarIndex(&c.Window, sec, p.calendarZone(c)))
+}
+
+// secondUp rounds a time up to seconds: a use in a rolling window errs to less
+// contact.
+func secondUp(at storage.UnixMsec) int64 { return floorDiv(int64(at)+999, 1000) }
+
+// TotalRule says how the ledger judges a total's counter now: the number of uses
+// that may lie in its windows from since on. An unknown name has a limit of 0; one
+// whose window of two times has ended has none.
+func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, since uint32) {
+	sec := floorDiv(int64(now), 1000)
+	if i, ok := p.gapNames[name]; ok {
+		c := &p.Caps[i]
+		if c.over(clampSec(sec)) {
+			return math.MaxInt64, 0
+		}
+		return 1, cellSince(sec, c.MinGap, c.gapCell)
+	}
+	i, ok := p.capNames[name]
+	if !ok {
+		return 0, 0
+	}
+	c := &p.Caps[i]
+	switch {
+	case c.over(clampSec(sec)):
+		return math.MaxInt64, 0
+	case c.cell > 0:
+		return int64(c.Limit), cellSince(sec, c.Window.Rolling, c.cell)
+	}
+	return int64(c.Limit), p.totalWindow(c, now)
+}
+
+// cellSince is the first cell of which a second lies in (now − window, now].
+func cellSince(now, window, cell int64) uint32 {
+	return uint32(max(now-window+1, 0) / cell)
+}
+
+// TotalFree returns when a full counter has room again if nothing else happens,
+// frees being the window with which its limit-th latest use leaves: Never for
+// lifetimes. The end of a calendar window is that of its zone.
+func (p *Plan) TotalFree(name storage.Name, now storage.UnixMsec, frees uint32) storage.UnixSec {
+	if i, ok := p.gapNames[name]; ok {
+		c := &p.Caps[i]
+		return cellFree(frees, c.MinGap, c.gapCell)
+	}
+	i, ok := p.capNames[name]
+	if !ok {
+		return Never
+	}
+	c := &p.Caps[i]
+	switch {
+	case c.Limit == 0 && c.Window.Until == 0:
+		return Never
+	case c.cell > 0:
+		return cellFree(frees, c.Window.Rolling, c.cell)
+	}
+	at := clampSec(floorDiv(int64(now), 1000))
+	zones := [1]*time.Location{p.calendarZone(c)}
+	end := capWindowEnd(c, at, zones[:])
+	for end < Never && c.Window.Unit != definition.UnitNone &&
+		p.totalWindow(c, storage.UnixMsec(end)*1000) <= frees {
+		end = capWindowEnd(c, end, zones[:])
+	}
+	return end
+}
+
+// cellFree is the first second at which a cell lies before the window.
+func cellFree(cell uint32, window, seconds int64) storage.UnixSec {
+	return clampSec((int64(cell)+1)*seconds + window - 1)
+}

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"tact/engine/decide"
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// countEvent counts an event in the caps that count it, or are closed by it. Its
+// properties offer_id and placement_id, where they name published ones, say to
+// which item it belongs. The uses come before the event: a line that stops
+// between the two is counted again by its retry, which errs to less contact. The
+// group is locked.
+func (b *Batch) countEvent(p *found, event storage.Name, doc *EventDoc) error {
+	if err := b.seed(p.group, p.ord); err != nil {
+		return err
+	}
+	if _, ok := b.snap.counted[string(doc.Event)]; !ok {
+		return nil
+	}
+	now := b.e.clock.Now()
+	at, _ := clampEventTime(doc.OccurredAt, now)
+	of := decide.Fact{
+		Offer: -1, Placement: -1, CountOn: definition.CountCustom, Custom: event,
+		At: min(at, now), Zone: b.e.zone(p.group.Row(p.ord).Zone),
+	}
+	plan := b.snap.Plan
+	for i := range doc.Properties {
+		v := &doc.Properties[i]
+		if v.Value.Kind != RawString {
+			continue
+		}
+		switch string(v.Name) {
+		case "offer_id":
+			if offer, ok := plan.OfferByID(v.Value.Text); ok {
+				of.Offer = offer
+			}
+		case "placement_id":
+			if placement, ok := plan.PlacementByID(v.Value.Text); ok {
+				of.Placement, of.Channel = placement, plan.Placements[placement].Channel
+			}
+		}
+	}
+	if of.Offer >= 0 && of.Placement < 0 {
+		of.Channel = plan.Treatments[plan.Offers[of.Offer].FirstTreatment].Channel
+	}
+	if b.snap.scoped {
+		of.IdentityKey, of.DeviceKey = b.e.scopes(doc.UserID, doc.Identities)
+	}
+	b.keys = plan.AppendEventKeys(b.keys[:0], of)
+	if err := b.takeStock(); err != nil {
+		// An event is a fact: it is counted whatever the limit.
+		for i := range b.keys {
+			if k := &b.keys[i]; k.Total {
+				b.e.store.Totals().Force(k.Key, k.Window)
+			}
+		}
+	}
+	f := fact{group: p.group, ord: p.ord, at: of.At}
+	if err := b.use(&f, 0); err != nil {
+		b.giveStock(len(b.keys))
+		return err
+	}
+	return nil
+}
