@@ -385,3 +385,61 @@ func TestCountsFromHistory(t *testing.T) {
 	b.m.pass(2 * time.Hour)
 	b.shows(eve, "a")
 }
+
+// What contact-state says is what the next decision does.
+func TestContactState(t *testing.T) {
+	b := newBed(t, capWorld+"scope: person\nper: offer\ncount_on: impression\n"+
+		"window: {rolling: 1h}\nlimit: 2\nsuppress: {after: 1, of: dismiss, for: 2h}\n"+
+		"---\nkind: cap\nid: stock\nscope: total\nper: all\ncount_on: decision\n"+
+		"window: {rolling: 1d}\nlimit: 3\n")
+	state := func() map[string]CounterView {
+		t.Helper()
+		v, err := b.e.ContactState([]byte("ann"), []byte("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]CounterView{}
+		for _, c := range v.Caps {
+			out[c.CapID] = c
+		}
+		return out
+	}
+	if _, err := b.e.ContactState([]byte("ann"), nil); err == nil {
+		t.Fatal("an unknown user has a state")
+	}
+	b.user(UserDoc{UserID: []byte("ann")})
+	if c := state()["c"]; c.Used != 0 || c.Reason != "" || c.Limit != 2 || c.Dimension != "a" {
+		t.Fatalf("%+v", c)
+	}
+	b.shows(b.decideReq("ann", "spot"), "a")
+	used := b.e.Now()
+	b.m.pass(time.Minute)
+	b.want(b.decideReq("ann", "spot"), "a")
+	token := bytes.Clone(b.out.Items[0].Token)
+	c := state()["c"]
+	if c.Used != 2 || len(c.Uses) != 1 || len(c.Reserved) != 1 || c.Reason != "capped_user" ||
+		int64(c.Uses[0].At) != int64(used/1000) || int64(c.Until) != int64(used)/1000+3600 ||
+		c.Reserved[0].OfferID != "a" || c.Reserved[0].ID.Number == 0 {
+		t.Fatalf("%+v, first used at %d", c, used/1000)
+	}
+	if s := state()["stock"]; s.Used != 2 || s.Limit != 3 || s.Reason != "" {
+		t.Fatalf("%+v", s)
+	}
+	if r := b.outcome(token, "dismiss", "d"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c = state()["c"]
+	if c.Reason != "suppressed" || len(c.Rejections) != 1 ||
+		int64(c.Until) != int64(b.e.Now())/1000+7200 {
+		t.Fatalf("%+v", c)
+	}
+	b.m.pass(3 * time.Hour)
+	b.shows(b.decideReq("ann", "spot"), "a")
+	if s := state()["stock"]; s.Reason != "capped_total" || s.Until == 0 {
+		t.Fatalf("%+v", s)
+	}
+	all, err := b.e.ContactState([]byte("ann"), nil)
+	if err != nil || len(all.Caps) != 1 || all.Caps[0].CapID != "c" || all.Caps[0].Used != 1 {
+		t.Fatalf("%+v %v", all, err)
+	}
+}

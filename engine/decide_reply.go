@@ -32,7 +32,7 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 	}
 	for _, c := range w.result.Capped {
 		out.Capped = append(out.Capped, CappedReply{
-			plan.Caps[c.Cap].ID, plan.Offers[c.Offer].ID, c.Until,
+			plan.Caps[c.Cap].ID, plan.Offers[c.Offer].ID, ends(c.Until),
 		})
 	}
 	for i := range w.result.Slots {
@@ -53,6 +53,14 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 	if req.Explain != ExplainNone {
 		e.explain(req, out)
 	}
+}
+
+// ends is when a refusal ends as replies say it: 0 = never.
+func ends(until storage.UnixSec) storage.UnixSec {
+	if until == decide.Never {
+		return 0
+	}
+	return until
 }
 
 // itemReply describes item i, but for what lies in the reply's buffer.
@@ -118,7 +126,7 @@ func (e *Engine) explain(req *DecideRequest, out *Decision) {
 		}
 		t := TraceReply{
 			Key: req.Placements[line.Slot].Key, OfferID: plan.Offers[line.Offer].ID,
-			Reason: line.Reason.String(), Until: line.Until,
+			Reason: line.Reason.String(), Until: ends(line.Until),
 		}
 		switch {
 		case line.Cap >= 0:

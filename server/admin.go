@@ -42,6 +42,25 @@ func (s *Server) user(r *request) {
 	reply(r.ctx, r.work.reply)
 }
 
+// contactState answers GET /v1/users/{id}/contact-state.
+func (s *Server) contactState(r *request) {
+	args, ok := s.query(r, "offer")
+	if !ok {
+		return
+	}
+	id, ok := s.pathParam(r, "id")
+	if !ok {
+		return
+	}
+	view, err := s.engine.ContactState(id, args.Peek("offer"))
+	if err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	r.work.reply = wire.AppendContactState(r.work.reply[:0], view)
+	reply(r.ctx, r.work.reply)
+}
+
 // pathParam decodes the parameter of the path: 1 to 128 bytes.
 func (s *Server) pathParam(r *request, name string) ([]byte, bool) {
 	r.work.body = r.work.body[:0]

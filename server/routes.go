@@ -52,6 +52,10 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/users", class: classQuick, handle: (*Server).users},
 		{Method: "GET", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).user},
 		{
+			Method: "GET", Path: "/v1/users/{id}/contact-state", class: classQuick,
+			handle: (*Server).contactState,
+		},
+		{
 			Method: "POST", Path: "/v1/eligibility:query", class: classBulk,
 			handle: (*Server).eligibility,
 		},

@@ -295,6 +295,11 @@ func TestStory(t *testing.T) {
 			`"channel":"sms","granted":true}],"addresses":{"email":"a@example.com"}}`))
 	want(200, `"first_name":"小雨"`, get("/v1/users/%C3%BC%2F1", "/v1/users/{id}"))
 	want(404, `"code"`, get("/v1/users/nobody", "/v1/users/{id}"))
+	const state = "/v1/users/{id}/contact-state"
+	want(200, `"caps":[`, get("/v1/users/%C3%BC%2F1/contact-state", state))
+	want(404, `"user_not_found"`, get("/v1/users/nobody/contact-state", state))
+	want(404, `"unknown_offer"`, get("/v1/users/%C3%BC%2F1/contact-state?offer=nothing", state))
+	want(400, `"unknown_parameter"`, get("/v1/users/%C3%BC%2F1/contact-state?of=a", state))
 	want(200, `"status":"applied"`, post("/v1/events",
 		`{"event_id":"e1","user_id":"ü/1","event":"visit","properties":{"a": [1]}}`))
 	want(200, `"status":"duplicate"`, post("/v1/events",

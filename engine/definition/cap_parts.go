@@ -150,3 +150,17 @@ func (f field) between() (from, until int64) {
 	}
 	return from, until
 }
+
+// String gives the scope as documents write it.
+func (s CapScope) String() string {
+	return [...]string{"person", "identity", "device", "total"}[s&3]
+}
+
+// String gives the dimension as documents write it.
+func (p CapPer) String() string {
+	names := [...]string{"all", "offer", "offer_group", "campaign", "channel", "placement"}
+	if int(p) >= len(names) {
+		return ""
+	}
+	return names[p]
+}

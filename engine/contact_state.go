@@ -1,0 +1,275 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"tact/engine/decide"
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// maxUsesShown bounds the uses of one counter that ContactState lists.
+const maxUsesShown = 100
+
+// ContactView is how every cap stands for one person.
+type ContactView struct {
+	UserID string
+	At     storage.UnixMsec
+	Caps   []CounterView // by cap, then by dimension
+}
+
+// CounterView is one counter of a cap: what it counts per is Dimension (an offer,
+// a group, a campaign, a channel, a placement; "" for `per: all`), with a hash of
+// the identity or device behind it for those scopes. Reason is "" when one more
+// use would be granted; else Until says when, 0 = never.
+type CounterView struct {
+	CapID, Scope, Per, Dimension string
+	Limit, Used                  int64
+	Uses                         []UseView // newest first, at most 100
+	Reserved                     []ReservedView
+	Rejections                   []UseView // that suppression counts
+	Reason                       string
+	Until                        storage.UnixSec
+}
+
+// UseView is a use that a counter still keeps. Count is 1, or more where a great
+// limit keeps counts: then At is the latest moment they may have.
+type UseView struct {
+	At       storage.UnixSec
+	Count    uint32
+	InWindow bool
+}
+
+// ReservedView is a use that is held.
+type ReservedView struct {
+	ID        storage.ReservationID
+	OfferID   string
+	GrantedAt storage.UnixSec
+	ExpiresAt storage.UnixSec
+}
+
+// ContactState says how every cap stands for a person: of an offer, where one is
+// named, every counter that a decision would look at, on any of its placements;
+// else every counter that knows something of the person. It errors with a
+// ProblemMissing for an unknown user or offer. Totals are there for an offer only.
+// Cost: caps × placements for an offer; it holds the person's group meanwhile.
+func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
+	if err := checkUserID(user, "user_id"); err != nil {
+		return nil, err
+	}
+	s := stateReader{e: e, snap: e.snap.Load(), seen: map[storage.CounterKey]bool{}}
+	index := int32(-1)
+	if len(offer) > 0 {
+		var ok bool
+		if index, ok = s.snap.Plan.OfferByID(offer); !ok {
+			return nil, &Problem{
+				Class: ProblemMissing, Code: "unknown_offer", Field: "offer",
+				Detail: fmt.Sprintf("no offer %q is published", offer),
+			}
+		}
+	}
+	g := e.store.GroupOf(e.store.SlotOf(workspaceID, user))
+	g.Lock()
+	defer g.Unlock()
+	ord, ok := g.Find(workspaceID, e.store.IndexHash(workspaceID, user), user)
+	if !ok {
+		return nil, &Problem{
+			Class: ProblemMissing, Code: "user_not_found", Field: "user_id",
+			Detail: fmt.Sprintf("no user %q", user),
+		}
+	}
+	s.read(g, ord)
+	if index >= 0 {
+		s.ofOffer(user, index)
+	} else {
+		s.everything()
+	}
+	slices.SortFunc(s.view, func(a, b CounterView) int {
+		return cmp.Or(cmp.Compare(a.CapID, b.CapID), cmp.Compare(a.Dimension, b.Dimension))
+	})
+	return &ContactView{UserID: string(user), At: s.at.Ms, Caps: s.view}, nil
+}
+
+// stateReader gathers the counters of one person.
+type stateReader struct {
+	e      *Engine
+	snap   *Snapshot
+	at     decide.Moment
+	person decide.Person
+	result decide.Result
+	seen   map[storage.CounterKey]bool
+	view   []CounterView
+}
+
+func (s *stateReader) read(g *storage.Group, ord storage.Ord) {
+	now := s.e.clock.Now()
+	s.at = decide.Moment{Ms: now, Instant: s.e.instant(g, now)}
+	s.person = decide.Person{
+		HasID: true, Known: true, Contact: g.Contact(ord), Profile: g.Profile(ord),
+		Zone: s.e.zone(g.Row(ord).Zone),
+	}
+}
+
+// everything adds every counter that has a use, a held one or a rejection.
+func (s *stateReader) everything() {
+	add := func(k storage.CounterKey) {
+		for i := range s.snap.Plan.Caps {
+			if s.snap.Plan.Caps[i].Owns(k) {
+				s.add(int32(i), k.Dim)
+			}
+		}
+	}
+	s.person.Contact.EachRing(func(r storage.Ring) bool {
+		add(r.Key())
+		return true
+	})
+	s.person.Contact.EachReservation(func(h storage.Held) bool {
+		for i := range h.Len() {
+			if k := h.Key(i); !k.Total && h.Live(s.at.Instant) {
+				add(k.Key)
+			}
+		}
+		return true
+	})
+}
+
+// ofOffer adds every counter that a decision for the offer looks at. Those of an
+// identity or device are there when the person has used them.
+func (s *stateReader) ofOffer(user []byte, offer int32) {
+	plan := s.snap.Plan
+	var dims []uint32
+	for i := range plan.Caps {
+		for p := range plan.Placements {
+			dims = plan.CapDims(dims[:0], int32(i), offer, int32(p))
+			for _, dim := range dims {
+				if scope := plan.Caps[i].Scope; scope != definition.ScopeIdentity &&
+					scope != definition.ScopeDevice {
+					s.add(int32(i), dim)
+					continue
+				}
+				s.scoped(int32(i))
+			}
+		}
+	}
+}
+
+// scoped adds the counters of a cap by identity or device that are known.
+func (s *stateReader) scoped(cap int32) {
+	c := &s.snap.Plan.Caps[cap]
+	s.person.Contact.EachRing(func(r storage.Ring) bool {
+		if c.Owns(r.Key()) {
+			s.add(cap, r.Key().Dim)
+		}
+		return true
+	})
+	s.person.Contact.EachReservation(func(h storage.Held) bool {
+		for i := range h.Len() {
+			if k := h.Key(i); c.Owns(k.Key) && !k.Total {
+				s.add(cap, k.Key.Dim)
+			}
+		}
+		return true
+	})
+}
+
+func (s *stateReader) add(cap int32, dim uint32) {
+	plan := s.snap.Plan
+	c := &plan.Caps[cap]
+	key := storage.CounterKey{Cap: c.Name, Dim: dim}
+	if s.seen[key] {
+		return
+	}
+	s.seen[key] = true
+	var over decide.Overlay
+	used := int64(0)
+	if c.Scope == definition.ScopeTotal {
+		used = s.total(c, dim, &over)
+	}
+	state := plan.CounterState(cap, dim, &s.person, s.at, &over, &s.result)
+	v := CounterView{
+		CapID: c.ID, Scope: c.Scope.String(), Per: c.Per.String(), Dimension: s.dimension(c, dim),
+		Limit: int64(state.Limit), Used: used, Reason: state.Reason.String(),
+	}
+	if state.Until != decide.Never {
+		v.Until = state.Until
+	}
+	if c.Scope != definition.ScopeTotal {
+		v.Used = int64(state.Usage.N)
+		v.Uses = s.uses(key, plan.Since(cap, &s.person, s.at, &s.result))
+		v.Reserved = s.reserved(key)
+		if name := c.SuppressName(); name != 0 {
+			v.Rejections = s.uses(storage.CounterKey{Cap: name, Dim: dim}, 0)
+		}
+	}
+	s.view = append(s.view, v)
+}
+
+// total looks a total up in the ledger; full ones go into the overlay.
+func (s *stateReader) total(c *decide.Cap, dim uint32, over *decide.Overlay) int64 {
+	totals, plan := s.e.store.Totals(), s.snap.Plan
+	for _, name := range []storage.Name{c.Name, c.GapName()} {
+		key := storage.CounterKey{Cap: name, Dim: dim}
+		limit, since := plan.TotalRule(name, s.at.Ms)
+		if name == 0 || totals.UsedSince(key, since) < limit {
+			continue
+		}
+		until := storage.UnixSec(0)
+		if frees, ok := totals.Frees(key, limit); ok && frees >= since {
+			until = plan.TotalFree(name, s.at.Ms, frees)
+		}
+		over.FullTotals = append(over.FullTotals, key)
+		over.FullUntil = append(over.FullUntil, until)
+	}
+	_, since := plan.TotalRule(c.Name, s.at.Ms)
+	return totals.UsedSince(storage.CounterKey{Cap: c.Name, Dim: dim}, since)
+}
+
+func (s *stateReader) uses(key storage.CounterKey, since storage.UnixSec) []UseView {
+	var out []UseView
+	s.person.Contact.EachRing(func(r storage.Ring) bool {
+		if r.Key() != key {
+			return true
+		}
+		for i := r.Len() - 1; i >= 0 && len(out) < maxUsesShown; i-- {
+			out = append(out, UseView{r.Time(i), r.Uses(i), r.Time(i) > since})
+		}
+		return false
+	})
+	return out
+}
+
+func (s *stateReader) reserved(key storage.CounterKey) []ReservedView {
+	var out []ReservedView
+	s.person.Contact.EachReservation(func(h storage.Held) bool {
+		for i := range h.Len() {
+			if k := h.Key(i); k.Key == key && !k.Total && h.Live(s.at.Instant) {
+				out = append(out, ReservedView{
+					ID: h.ID(), OfferID: s.e.store.NameOf(storage.DictOffer, h.Offer()),
+					GrantedAt: h.Granted(), ExpiresAt: h.Expires(),
+				})
+			}
+		}
+		return true
+	})
+	return out
+}
+
+// dimension is the text of a counter's dimension.
+func (s *stateReader) dimension(c *decide.Cap, dim uint32) string {
+	if c.Scope == definition.ScopeIdentity || c.Scope == definition.ScopeDevice {
+		return fmt.Sprintf("#%08x", dim)
+	}
+	kinds := map[definition.CapPer]storage.DictKind{
+		definition.PerOffer: storage.DictOffer, definition.PerOfferGroup: storage.DictOfferGroup,
+		definition.PerCampaign: storage.DictCampaign, definition.PerPlacement: storage.DictPlacement,
+	}
+	switch kind, ok := kinds[c.Per]; {
+	case ok:
+		return s.e.store.NameOf(kind, storage.Name(dim))
+	case c.Per == definition.PerChannel:
+		return definition.Channel(dim - 1).String()
+	}
+	return ""
+}

@@ -1,0 +1,86 @@
+package decide
+
+import (
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// CounterState is how one counter of a cap stands for one person.
+type CounterState struct {
+	Limit  int           // for this person; of a total for everybody
+	Usage  storage.Usage // uses in the window that holds now; not of a total
+	Reason Reason        // ReasonNone: one more use would be granted
+	Until  storage.UnixSec
+}
+
+// CounterState judges one counter of a cap as Pick would, alone. dim is the
+// dimension that the store keeps, so that of an identity or device is mixed with
+// it already. A total is judged by over.FullTotals. out gives memory.
+func (p *Plan) CounterState(
+	cap int32, dim uint32, who *Person, at Moment, over *Overlay, out *Result,
+) CounterState {
+	c := &p.Caps[cap]
+	out.Reset()
+	w := &out.work
+	w.sinceSet = resize(w.sinceSet, len(p.Caps))
+	if len(w.since) < len(p.Caps) {
+		w.since = make([]storage.UnixSec, len(p.Caps))
+	}
+	if over == nil {
+		over = &w.none
+	}
+	r := run{p: p, who: who, at: at, over: over, out: out}
+	uses := []capUse{{
+		key: storage.CounterKey{Cap: c.Name, Dim: dim}, cap: cap, kind: c.kind,
+		total: c.Scope == definition.ScopeTotal, closes: c.suppress.name != 0,
+	}}
+	if c.gapName != 0 {
+		gap := uses[0]
+		gap.key.Cap, gap.gap = c.gapName, true
+		uses = append(uses, gap)
+	}
+	s := CounterState{Limit: r.limit(c)}
+	if !uses[0].total && !r.emptyContact() {
+		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), at.Instant)
+	}
+	v := r.suppressing(uses)
+	if v.cap < 0 {
+		v = r.refusing(uses, nil)
+	}
+	if v.cap >= 0 {
+		s.Reason, s.Until = v.reason, v.until
+	}
+	return s
+}
+
+// Since is the moment after which a use lies in the window of a cap now.
+func (p *Plan) Since(cap int32, who *Person, at Moment, out *Result) storage.UnixSec {
+	out.work.sinceSet = resize(out.work.sinceSet, len(p.Caps))
+	if len(out.work.since) < len(p.Caps) {
+		out.work.since = make([]storage.UnixSec, len(p.Caps))
+	}
+	r := run{p: p, who: who, at: at, out: out}
+	return r.since(cap)
+}
+
+// CapDims appends the dimensions of the counters that a cap keeps for an offer on
+// the placement, before an identity or device is mixed in. None when it does not
+// bind.
+func (p *Plan) CapDims(dst []uint32, cap, offer, placement int32) []uint32 {
+	c, ch := &p.Caps[cap], p.Placements[placement].Channel
+	if !p.applies(c, offer, ch, placement) {
+		return dst
+	}
+	for k := range p.dimensions(c, offer) {
+		if dim, ok := p.dimension(c, offer, ch, placement, k); ok {
+			dst = append(dst, dim)
+		}
+	}
+	return dst
+}
+
+// SuppressName is the name of the counter of a cap's rejections; 0 = none.
+func (c *Cap) SuppressName() storage.Name { return c.suppress.name }
+
+// GapName is the name of the counter of a total's minimum gap; 0 = none.
+func (c *Cap) GapName() storage.Name { return c.gapName }

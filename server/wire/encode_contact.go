@@ -1,0 +1,70 @@
+package wire
+
+import "tact/engine"
+
+// AppendContactState appends how every cap stands for a person.
+func AppendContactState(dst []byte, v *engine.ContactView) []byte {
+	w := append(writer(dst), '{')
+	w.text("user_id", v.UserID)
+	w.time("at", int64(v.At))
+	w.name("caps")
+	w.open('[')
+	for i := range v.Caps {
+		w.counter(&v.Caps[i])
+	}
+	w.close(']')
+	w.close('}')
+	return w
+}
+
+func (w *writer) counter(c *engine.CounterView) {
+	w.open('{')
+	w.text("cap_id", c.CapID)
+	w.text("scope", c.Scope)
+	w.text("per", c.Per)
+	w.text("dimension", c.Dimension)
+	w.int("limit", c.Limit)
+	w.int("used", c.Used)
+	w.capUses("uses", c.Uses)
+	w.name("reserved")
+	w.open('[')
+	for _, h := range c.Reserved {
+		w.open('{')
+		w.reservation(h.ID.Epoch, h.ID.Number)
+		w.text("offer_id", h.OfferID)
+		w.time("granted_at", int64(h.GrantedAt)*1000)
+		w.time("expires_at", int64(h.ExpiresAt)*1000)
+		w.close('}')
+	}
+	w.close(']')
+	w.capUses("rejections", c.Rejections)
+	if c.Reason != "" {
+		w.text("reason", c.Reason)
+		if c.Until != 0 {
+			w.time("free_at", int64(c.Until)*1000)
+		}
+	}
+	w.close('}')
+}
+
+func (w *writer) capUses(name string, uses []engine.UseView) {
+	w.name(name)
+	w.open('[')
+	for _, u := range uses {
+		w.open('{')
+		w.time("at", int64(u.At)*1000)
+		w.int("count", int64(u.Count))
+		w.bool("in_window", u.InWindow)
+		w.close('}')
+	}
+	w.close(']')
+}
+
+// reservation writes the id of a reservation.
+func (w *writer) reservation(epoch uint32, number uint64) {
+	w.name("id")
+	*w = append(*w, '"')
+	*w = appendHexNumber(*w, uint64(epoch), 8)
+	*w = appendHexNumber(*w, number, 16)
+	*w = append(*w, '"')
+}
