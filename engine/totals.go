@@ -24,12 +24,18 @@ type TotalView struct {
 func (e *Engine) Totals() []TotalView {
 	snap, now := e.snap.Load(), e.clock.Now()
 	var out []TotalView
+	at := make(map[storage.CounterKey]int) // a counter is the sum of its windows
 	for _, c := range e.store.TotalCounts() {
 		i, ok := snap.Plan.CapByName(c.Key.Cap)
-		if !ok || c.Key.Window != snap.Plan.TotalWindow(i, now) ||
+		if _, since := snap.Plan.TotalRule(c.Key.Cap, now); !ok || c.Key.Window < since ||
 			snap.Plan.Caps[i].Scope != definition.ScopeTotal {
 			continue
 		}
+		if k, ok := at[c.Key.CounterKey]; ok {
+			out[k].Spent, out[k].Held = out[k].Spent+c.Confirmed, out[k].Held+c.Held
+			continue
+		}
+		at[c.Key.CounterKey] = len(out)
 		out = append(out, TotalView{
 			CapID: snap.Plan.Caps[i].ID, Of: e.dimensionOf(snap.Plan.Caps[i].Per, c.Key.Dim),
 			Spent: c.Confirmed, Held: c.Held, Limit: snap.totalLimit(c.Key.Cap),
