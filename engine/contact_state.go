@@ -187,7 +187,7 @@ func (s *stateReader) add(cap int32, dim uint32) {
 	if c.Scope == definition.ScopeTotal {
 		used = s.total(c, dim, &over)
 	}
-	state := plan.CounterState(cap, dim, &s.person, s.at, &over, &s.result)
+	state := plan.CounterState(decide.Counter{Cap: cap, Dim: dim}, &s.person, s.at, &over, &s.result)
 	v := CounterView{
 		CapID: c.ID, Scope: c.Scope.String(), Per: c.Per.String(), Dimension: s.dimension(c, dim),
 		Limit: int64(state.Limit), Used: used, Reason: state.Reason.String(),

@@ -13,12 +13,18 @@ type CounterState struct {
 	Until  storage.UnixSec
 }
 
-// CounterState judges one counter of a cap as Pick would, alone. dim is the
-// dimension that the store keeps, so that of an identity or device is mixed with
-// it already. A total is judged by over.FullTotals. out gives memory.
+// Counter names one counter of a cap of the plan. Dim is the dimension that the store
+// keeps, so that of an identity or device is mixed with it already.
+type Counter struct {
+	Cap int32
+	Dim uint32
+}
+
+// CounterState judges one counter of a cap as Pick would, alone. A total is judged by over.FullTotals. out gives memory.
 func (p *Plan) CounterState(
-	cap int32, dim uint32, who *Person, at Moment, over *Overlay, out *Result,
+	k Counter, who *Person, at Moment, over *Overlay, out *Result,
 ) CounterState {
+	cap, dim := k.Cap, k.Dim
 	c := &p.Caps[cap]
 	out.Reset()
 	w := &out.work
