@@ -20,7 +20,8 @@ type Counter struct {
 	Dim uint32
 }
 
-// CounterState judges one counter of a cap as Pick would, alone. A total is judged by over.FullTotals. out gives memory.
+// CounterState judges one counter of a cap as Pick would, alone. A total is judged
+// by over.FullTotals. out gives memory.
 func (p *Plan) CounterState(
 	k Counter, who *Person, at Moment, over *Overlay, out *Result,
 ) CounterState {
