@@ -22,7 +22,7 @@ func (e *Engine) seedHistory(
 	for _, i := range snap.Plan.History() {
 		c := &snap.Plan.Caps[i]
 		now := e.clock.Now()
-		if g.Contact(ord).Count(c.HistoryMark(), 0, e.instant(g, now)).N > 0 {
+		if g.Contact(ord).Count(c.HistoryMark(), 0, e.instant(g, now).Certain()).N > 0 {
 			continue
 		}
 		s := seeding{e: e, snap: snap, cap: c, now: now, zone: int(g.Row(ord).Zone)}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,11 +95,30 @@ func (l *lines) line(part string) (string, bool) {
 	return "", false
 }
 
+// withRing gives a server a folder for its ring that goes with the test: one that
+// is killed leaves its ring behind.
+func withRing(t *testing.T, args []string) []string {
+	t.Helper()
+	data := slices.Index(args, "--data") + 1
+	if args[0] != "serve" || data == 0 || slices.Contains(args, "--ring-dir") {
+		return args
+	}
+	if _, err := os.Stat(defaultRingDir); err != nil {
+		return args // no shared memory: every grant waits
+	}
+	dir := filepath.Join(defaultRingDir, fmt.Sprintf("tact-test-%x", sha256.Sum256([]byte(args[data]))))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return append(slices.Clone(args), "--ring-dir", dir)
+}
+
 // start runs a command that goes on until it is told to end.
 func start(t *testing.T, env []string, args ...string) *running {
 	t.Helper()
 	r := &running{t: t, stdout: &lines{}, stderr: &lines{}, ended: make(chan struct{})}
-	r.cmd = exec.Command(os.Getenv("TACT_TEST_BINARY"), args...)
+	r.cmd = exec.Command(os.Getenv("TACT_TEST_BINARY"), withRing(t, args)...)
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
 	if err := r.cmd.Start(); err != nil {

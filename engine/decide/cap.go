@@ -288,7 +288,7 @@ func (r *run) suppressing(uses []capUse) refusal {
 		}
 		c, key := &r.p.Caps[u.cap], r.keyOf(u)
 		key.Cap = c.suppress.name
-		usage := r.who.Contact.Count(key, 0, r.at.Instant)
+		usage := r.who.Contact.Count(key, 0, r.at.Instant.Certain())
 		if usage.N < c.suppress.after || c.over(r.at.Instant.Now) {
 			continue
 		}
@@ -353,7 +353,7 @@ func (r *run) complete(c *Cap) storage.UnixSec {
 		return 0
 	}
 	mark := storage.CounterKey{Cap: c.history}
-	return before(r.who.Contact.Count(mark, 0, r.at.Instant).Latest, 1)
+	return before(r.who.Contact.Count(mark, 0, r.at.Instant.Certain()).Latest, 1)
 }
 
 // fullTotal tells when a total without room has some again, as the conductor found

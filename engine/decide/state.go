@@ -48,7 +48,7 @@ func (p *Plan) CounterState(
 	}
 	s := CounterState{Limit: r.limit(c)}
 	if !uses[0].total && !r.emptyContact() {
-		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), at.Instant)
+		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), r.instant(c))
 	}
 	v := r.suppressing(uses)
 	if v.cap < 0 {
