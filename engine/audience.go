@@ -23,7 +23,8 @@ type AudienceQuery struct {
 	Members *People          // a list of people brought along; see ReadOrdinals
 
 	// For an offer: where it would be given, and the gates beside the catalogue
-	// and the rules.
+	// and the rules. A condition on the placement or the channel is judged wherever
+	// it may be given. Without an offer the context may tell both.
 	Placement []byte
 	Channel   []byte
 	Gates     Gates
@@ -85,6 +86,7 @@ func (e *Engine) offerPeople(ctx context.Context, q *AudienceQuery) (*People, st
 		return nil, "", err
 	}
 	ask.at, ask.context = x.At, x.question.Context
+	ask.tree = ask.tree.Anywhere(snap.slotsOf(&x.question))
 	if reason := x.forNobody(); reason != "" {
 		return e.nobody(ask.at, snap), reason, nil
 	}

@@ -265,8 +265,11 @@ func (w *decideWork) prepareContext(req *DecideRequest) error {
 		c := &req.Context[i]
 		schema, ok := w.snap.context[string(c.Name)]
 		if !ok {
-			return invalid("unknown_field", "context."+string(c.Name),
-				"no placement declares this context key")
+			detail := "no placement declares this context key"
+			if rule.SlotKey(string(c.Name)) != 0 {
+				detail = "the slot that is filled tells it"
+			}
+			return invalid("unknown_field", "context."+string(c.Name), detail)
 		}
 		if c.Value.Kind == RawNull {
 			continue

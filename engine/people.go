@@ -116,11 +116,15 @@ func (s *Snapshot) peopleQuery(q *PeopleQuery) (*peopleAsk, error) {
 		return nil, ruleProblem(faults)
 	}
 	ask := &peopleAsk{tree: tree, at: q.Now}
-	w := decideWork{snap: s}
-	if err := w.prepareContext(&DecideRequest{Context: q.Context}); err != nil {
+	given, slot, err := s.slotContext(q.Context)
+	if err != nil {
 		return nil, err
 	}
-	ask.context = w.context
+	w := decideWork{snap: s}
+	if err := w.prepareContext(&DecideRequest{Context: given}); err != nil {
+		return nil, err
+	}
+	ask.context = append(w.context, slot...)
 	return ask, nil
 }
 

@@ -126,7 +126,9 @@ func (c *compiler) compile() {
 		c.plan.indexPlaces()
 		c.plan.indexPages()
 	}
-	c.plan.Program = c.builder.Program()
+	if c.plan.Program = c.builder.Program(); c.plan.Program != nil {
+		c.plan.indexSlots()
+	}
 }
 
 func (c *compiler) fault(m *definition.Meta, field, message string, args ...any) {
@@ -201,6 +203,7 @@ func (c *compiler) names() {
 	}
 	c.eventNames(n)
 	for _, p := range sorted(c.set.Placements, metaOfPlacement) {
+		n.Placements = append(n.Placements, p.ID)
 		for _, k := range p.Context {
 			if was, ok := n.Context[k.Name]; ok && was.Type != k.Type {
 				c.fault(&p.Meta, "context."+k.Name, "another placement declares another type")

@@ -21,6 +21,8 @@ type facts struct {
 	page      string // context; "" = not given
 	identity  uint32 // named by the request; 0 = none
 	device    uint32
+
+	slot *definition.Placement // that is being filled
 }
 
 // atom is a rule the generator made: the document and, beside it, its meaning.
@@ -52,7 +54,8 @@ func mapping(pairs ...any) *definition.Node {
 	return n
 }
 
-// randomRule makes a condition tree over two attributes, two tags and a context key.
+// randomRule makes a condition tree over two attributes, two tags, a context key and
+// the slot.
 func randomRule(r *rand.Rand, depth int) atom {
 	if depth > 0 && r.IntN(2) == 0 {
 		a, b := randomRule(r, depth-1), randomRule(r, depth-1)
@@ -68,7 +71,9 @@ func randomRule(r *rand.Rand, depth int) atom {
 		}
 		return atom{mapping("not", a.node), func(f *facts) bool { return !a.holds(f) }}
 	}
-	switch r.IntN(4) {
+	switch r.IntN(5) {
+	case 4:
+		return slotRule(r)
 	case 0:
 		limit := int64(r.IntN(3))
 		return atom{mapping("attribute", text("age"), "gte", number(limit)), func(f *facts) bool {
@@ -83,6 +88,22 @@ func randomRule(r *rand.Rand, depth int) atom {
 	return atom{mapping("context", text("page"), "is", text(page)), func(f *facts) bool {
 		return f.page == page
 	}}
+}
+
+// slotRule makes a condition on the placement or the channel.
+func slotRule(r *rand.Rand) atom {
+	if r.IntN(3) == 0 {
+		ch := one(r, definition.ChannelWeb, definition.ChannelSMS)
+		return atom{
+			mapping("context", text("channel"), "is_not", text(ch.String())),
+			func(f *facts) bool { return f.slot.Channel != ch },
+		}
+	}
+	a, b := fmt.Sprintf("p%d", r.IntN(3)), fmt.Sprintf("p%d", r.IntN(3))
+	return atom{
+		mapping("context", text("placement"), "in", list(text(a), text(b))),
+		func(f *facts) bool { return f.slot.ID == a || f.slot.ID == b },
+	}
 }
 
 // catalogue is a random set of definitions with the meaning of its rules.
@@ -173,6 +194,8 @@ func (c *catalogue) quiet(r *rand.Rand) {
 	c.set.Calendars = []*definition.Calendar{cal}
 	c.set.Segments = []*definition.Segment{{
 		Meta: meta("segment", "tagged"), Rule: mapping("tag", text("t1")),
+	}, {
+		Meta: meta("segment", "here"), Rule: mapping("context", text("placement"), "is", text("p0")),
 	}}
 	for i := range r.IntN(4) {
 		q := &definition.QuietRule{
@@ -180,7 +203,7 @@ func (c *catalogue) quiet(r *rand.Rand) {
 			Classes: one(r, []definition.MessageClass{definition.Marketing},
 				[]definition.MessageClass{definition.Transactional},
 				[]definition.MessageClass{definition.Marketing, definition.Transactional}),
-			Segment: one(r, "", "", "tagged"), Hold: r.IntN(2) == 0,
+			Segment: one(r, "", "", "tagged", "here"), Hold: r.IntN(2) == 0,
 		}
 		for range r.IntN(3) {
 			from := r.IntN(24) * 60

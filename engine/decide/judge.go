@@ -130,7 +130,10 @@ func (r *run) question(q *Question, offer int32) Verdict {
 	from, to := r.p.placesFrom[offer], r.p.placesFrom[offer+1]
 	for _, at := range r.p.places[from:to] {
 		s := &r.p.slabs[at.slab]
-		if !q.asks(s) || r.policy(s.placement) != s.policy {
+		if !q.asks(s) {
+			continue
+		}
+		if r.enter(s.placement); r.policy(s.placement) != s.policy {
 			continue
 		}
 		v := r.judgeOffer(s, int(at.index), q.Gates, nil)
@@ -156,6 +159,19 @@ func (r *run) question(q *Question, offer int32) Verdict {
 		best.Reason = r.nowhere(q, offer)
 	}
 	return best
+}
+
+// EachPlace calls f for the placements at which a question would look at an offer,
+// one after the other; with the gate of experiments also for those to which only
+// an experiment leads. A placement may come twice.
+func (p *Plan) EachPlace(q *Question, offer int32, f func(placement int32)) {
+	for _, at := range p.places[p.placesFrom[offer]:p.placesFrom[offer+1]] {
+		s := &p.slabs[at.slab]
+		if q.asks(s) && (q.Gates&GateExperiments != 0 ||
+			p.Placements[s.placement].Policy == s.policy) {
+			f(s.placement)
+		}
+	}
 }
 
 // asks tells whether a slab is in question.

@@ -134,6 +134,7 @@ func (r *modelRun) variants() []definition.Variant {
 func (r *modelRun) slot(i int) {
 	ask := r.req.slots[i]
 	p := r.placementOf(ask.placement)
+	r.f.slot = p
 	policy := ask.policy
 	if policy == "" {
 		policy = p.Policy
@@ -325,7 +326,7 @@ func (r *modelRun) quietAt(p *definition.Placement, o *definition.Offer, now int
 		binds := modelSelects(q.Offers, o) && slices.Contains(q.Classes, o.Class) &&
 			(len(q.Channels) == 0 || slices.Contains(q.Channels, p.Channel)) &&
 			(len(q.Placements) == 0 || slices.Contains(q.Placements, p.ID)) &&
-			o.Class != definition.Mandatory && (q.Segment == "" || r.f.tags["t1"])
+			o.Class != definition.Mandatory && r.inSegment(q.Segment, p)
 		if !binds {
 			continue
 		}
@@ -340,6 +341,11 @@ func (r *modelRun) quietAt(p *definition.Placement, o *definition.Offer, now int
 		}
 	}
 	return ""
+}
+
+// inSegment judges the segments of quiet hours.
+func (r *modelRun) inSegment(id string, p *definition.Placement) bool {
+	return id == "" || id == "tagged" && r.f.tags["t1"] || id == "here" && p.ID == "p0"
 }
 
 // wallQuiet reads the clock and the calendar on the wall.

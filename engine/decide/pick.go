@@ -57,6 +57,7 @@ type run struct {
 	over     *Overlay
 	out      *Result
 	row      []uint64
+	entered  int32  // 1 + the placement whose bits are in row; 0: none
 	filtered bool   // skip is in use for this slot
 	indexed  *slab  // whose index filled found
 	held     uint64 // holdouts the person is in
@@ -221,6 +222,7 @@ func (r *run) slab(ask *SlotRequest) *slab {
 		ask.Policy < -1 || int(ask.Policy) >= len(p.Policies) {
 		return nil
 	}
+	r.enter(ask.Placement)
 	policy := ask.Policy
 	if policy == -1 {
 		policy = r.policy(ask.Placement)

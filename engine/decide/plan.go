@@ -35,6 +35,9 @@ type Plan struct {
 
 	history []int32 // caps that count from history
 
+	slotExperiments []int32 // whose targeting asks for the placement or the channel
+	slotQuiet       uint64  // quiet hours whose segment does, bit per Plan.Quiet
+
 	slabs  []slab
 	slabOf []int32 // [placement × policies + policy] → slab, -1 = not compiled
 
@@ -94,8 +97,9 @@ type Placement struct {
 	Count   int
 	Context []ContextKey
 
-	experiments []int32 // that change its policy, rising
-	pages       uint32  // of a person's bits that filling it reads
+	experiments []int32  // that change its policy, rising
+	pages       uint32   // of a person's bits that filling it reads
+	words       []uint64 // bits of a request that its slots add; nil = no rule asks
 }
 
 // ContextKey is a declared key of the request's context.

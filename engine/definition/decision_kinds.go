@@ -22,6 +22,9 @@ func (o *object) placement(m Meta) *Placement {
 	if f, ok := o.get("context"); ok {
 		for _, e := range f.entries() {
 			key := Property{Name: e.key.dataName(), Pos: e.key.node.Pos}
+			if key.Name == "placement" || key.Name == "channel" {
+				e.key.fault("%s is told by the slot that is filled: no request gives it", key.Name)
+			}
 			key.Type = e.value.attrType()
 			e.value.oneContextType(m.ID, key)
 			p.Context = append(p.Context, key)

@@ -102,7 +102,10 @@ const schemaSecond = `    "offer": {
         "context": {
           "type": "object",
           "maxProperties": 512,
-          "propertyNames": {"$ref": "#/$defs/data_name"},
+          "propertyNames": {
+            "$ref": "#/$defs/data_name",
+            "not": {"enum": ["placement", "channel"]}
+          },
           "additionalProperties": {"$ref": "#/$defs/type"}
         }
       }

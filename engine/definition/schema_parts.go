@@ -231,7 +231,12 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
     "context_atom": {
       "required": ["context"],
       "minProperties": 2,
-      "properties": {"context": {"$ref": "#/$defs/data_name"}},
+      "properties": {
+        "context": {
+          "description": "Of a placement; placement, channel: the slot; hour_of_week …: the clock.",
+          "$ref": "#/$defs/data_name"
+        }
+      },
       "$ref": "#/$defs/comparisons"
     },
     "tag_atom": {

@@ -148,6 +148,8 @@ func wrongShapes() []string {
 		"kind: placement\nid: p\nchannel: web\n",
 		"kind: placement\nid: p\nchannel: web\npolicy: q\ncount: 0\n",
 		"kind: placement\nid: p\nchannel: web\npolicy: q\ncontext: {a: text}\n",
+		"kind: placement\nid: p\nchannel: web\npolicy: q\ncontext: {placement: string}\n",
+		"kind: placement\nid: p\nchannel: web\npolicy: q\ncontext: {channel: string}\n",
 		"kind: decision_policy\nid: p\ncandidates: all\n",
 		"kind: decision_policy\nid: p\nranking: {by: order}\n",
 		"kind: decision_policy\nid: p\nranking: {by: order, offers: [], value: 1}\n",

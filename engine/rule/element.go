@@ -33,8 +33,27 @@ func (t *test) anyElement(v storage.Value) bool {
 	return false
 }
 
-// elementValue reads one element as a value of a type. It does not allocate.
+// likeNumber says whether a text may be a number, by its first byte: what strconv
+// refuses costs an allocation.
+func likeNumber(text []byte) bool {
+	if len(text) == 0 {
+		return false
+	}
+	switch c := text[0]; c {
+	case '+', '-', '.', 'i', 'I', 'n', 'N':
+		return true
+	default:
+		return '0' <= c && c <= '9'
+	}
+}
+
+// elementValue reads one element as a value of a type. It does not allocate when
+// the element reads as one.
 func elementValue(text []byte, typ definition.AttrType) (v storage.Value, ok bool) {
+	number := typ == definition.TypeInt || typ == definition.TypeFloat
+	if number && !likeNumber(text) {
+		return v, false
+	}
 	switch typ {
 	case definition.TypeString:
 		return storage.Value{Kind: storage.KindString, Bytes: text}, true

@@ -21,12 +21,15 @@ func (p *parser) atom(at, value place, subject string) *node {
 		if !ok {
 			return nil
 		}
+		if key := SlotKey(name); key != 0 {
+			return p.slot(at, value, name, key)
+		}
 		key, ok := p.names.Context[name]
 		if unit := clockWord(name); !ok && unit != 0 {
 			return p.clock(at, name, unit)
 		}
 		if !ok {
-			value.near(name, append(keys(p.names.Context), clockWords()...),
+			value.near(name, slices.Concat(keys(p.names.Context), clockWords(), slotWords()),
 				"no placement declares the context key %q", brief(name))
 			return nil
 		}

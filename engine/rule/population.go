@@ -27,7 +27,7 @@ type Population struct {
 // values).
 func (t *Tree) Population(ctx []ContextValue) *Population {
 	p := &Population{}
-	p.root, _ = deriveNode(settle(t.whole(), ctx))
+	p.root, _ = deriveNode(settle(t.whole(), ctx, everyLeaf))
 	p.ask.Events = p.root.events
 	p.plan = p.partOf(p.root)
 	return p
@@ -96,10 +96,12 @@ func (j *Judge) clock(w *Who) clock {
 	return c
 }
 
-// settle replaces what a tree asks of the request by what holds.
-func settle(n *node, ctx []ContextValue) *node {
+func everyLeaf(*leaf) bool { return true }
+
+// settle replaces what the leaves in question ask of the request by what holds.
+func settle(n *node, ctx []ContextValue, asks func(*leaf) bool) *node {
 	if n.kind == nodeLeaf {
-		if n.leaf.subject != subjectContext {
+		if n.leaf.subject != subjectContext || !asks(n.leaf) {
 			return n
 		}
 		t := compile(n.leaf).test
@@ -110,7 +112,7 @@ func settle(n *node, ctx []ContextValue) *node {
 	}
 	out := &node{kind: n.kind, subs: make([]*node, len(n.subs))}
 	for i, sub := range n.subs {
-		out.subs[i] = settle(sub, ctx)
+		out.subs[i] = settle(sub, ctx, asks)
 	}
 	return out
 }

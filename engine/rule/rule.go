@@ -82,6 +82,7 @@ type Names struct {
 	Outcomes   map[string]storage.Name // DictEvent ids
 	Offers     []OfferName
 	Context    map[string]ContextKey
+	Placements []string         // ids that context: placement may name
 	Offer      *definition.Node // attributes of the offer whose rule this is; nil elsewhere
 	Today      storage.UnixMsec // time of the publish; no fault depends on it
 }

@@ -72,6 +72,7 @@ func testNames() *Names {
 			{"points", 2, "growth/b", map[string]string{"season": "autumn", "kind": "loyal"}},
 			{"story", 3, "brand", nil},
 		},
+		Placements: []string{"cart", "home_hero", "daily_sms"},
 		Context: map[string]ContextKey{
 			"page":  {ID: 1, Type: definition.TypeString},
 			"hour":  {ID: 2, Type: definition.TypeInt},
@@ -268,7 +269,9 @@ func (d draw) rule(depth int) string {
 
 func (d draw) atom() string {
 	sign := d.one("", "", "not_")
-	switch d.IntN(20) {
+	switch d.IntN(21) {
+	case 20:
+		return d.slot()
 	case 19:
 		return d.number(`"context":"`+d.one("hour_of_week", "hour_of_day", "day_of_week")+`"`,
 			"0", "5", "20", "90")
@@ -308,6 +311,13 @@ func (d draw) atom() string {
 		return `{"attribute":"subscribed","is":` + d.one("true", "false") + `}`
 	}
 	return d.timed()
+}
+
+func (d draw) slot() string {
+	if d.IntN(2) == 0 {
+		return d.strings(`"context":"channel"`, []string{"web", "sms"})
+	}
+	return d.strings(`"context":"placement"`, testNames().Placements)
 }
 
 func (d draw) tier() string {
@@ -445,5 +455,8 @@ func (d draw) context() (ctx []ContextValue) {
 		text(storage.KindString, "2"))
 	add(8, floatValue(18), val(storage.KindInt, 30), floatValue(math.NaN()))
 	add(1, text(storage.KindString, "a"))
-	return ctx
+	slots := [][]ContextValue{
+		nil, SlotContext("cart", definition.ChannelWeb), SlotContext("daily_sms", definition.ChannelSMS),
+	}
+	return append(ctx, slots[d.IntN(len(slots))]...)
 }

@@ -35,7 +35,7 @@ func (t *Tree) Standing() *Standing {
 	whole := t.whole()
 	s := &Standing{}
 	s.reads.gather(whole)
-	s.root, s.key = deriveNode(settle(whole, nil))
+	s.root, s.key = deriveNode(settle(whole, nil, everyLeaf))
 	s.reads.Timed = s.root.timed
 	s.reads.Zone = s.reads.Zone || s.root.calendar
 	for _, list := range []*[]storage.Name{
