@@ -1,0 +1,634 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage"
+)
+
+// lossWorld is three offers under caps of every shape. The %d are the limit of
+// the first cap and the value of an offer: what a publish changes.
+const lossWorld = `
+kind: workspace
+id: default
+timezone: Asia/Shanghai
+---
+kind: attribute
+id: allowed
+type: int
+---
+kind: attribute
+id: n
+type: int
+---
+kind: tag
+id: stage
+values: ["0", "1", "2"]
+---
+kind: event
+id: order
+properties: {n: {type: int, indexed: true}}
+---
+{kind: offer, id: a, group: g, message_class: marketing, value: %[2]d, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: a}}]}
+---
+{kind: offer, id: b, group: g, message_class: marketing, value: 2, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: b}}]}
+---
+{kind: offer, id: c, group: g, message_class: marketing, value: 1, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: c}}]}
+---
+{kind: placement, id: spot, channel: web, policy: p, count: 2}
+---
+{kind: decision_policy, id: p, candidates: {offers: {groups: [g]}}, ranking: {by: product}}
+---
+{kind: cap, id: own, scope: person, per: offer, count_on: impression,
+ window: {rolling: 1h}, limit: %[1]d}
+---
+{kind: cap, id: day, scope: person, per: all, count_on: impression,
+ window: {calendar: day, zone: user}, limit: 5}
+---
+{kind: cap, id: great, scope: person, per: all, count_on: impression,
+ window: {calendar: hour, zone: UTC}, limit: {attribute: allowed, default: 3, max: 100}}
+---
+{kind: cap, id: gap, scope: person, per: offer, count_on: impression, window: {rolling: 1d},
+ limit: 60, min_gap: 12m}
+---
+{kind: cap, id: ident, scope: identity, per: all, count_on: decision,
+ window: {rolling: 30m}, limit: 4}
+---
+{kind: cap, id: all_day, scope: total, per: offer, count_on: impression,
+ window: {calendar: day, zone: UTC}, limit: 6}
+---
+{kind: cap, id: all_rolling, scope: total, per: all, count_on: decision,
+ window: {rolling: 1h}, limit: 14}
+---
+{kind: cap, id: stock, scope: total, per: offer, count_on: accept, window: lifetime, limit: 3}
+`
+
+// loss is one seed: a client and an engine on a file system that forgets what was
+// not synced.
+type loss struct {
+	seed   uint64
+	rng    *rand.Rand
+	m      *machine
+	fs     *vfs.MemFS
+	ring   string // folder of the ring; "" = none
+	early  bool   // planted: what is left of the disk is older than the last answers
+	e      *Engine
+	out    Decision
+	oracle *lossOracle
+	shown  []*impression
+	asked  []askedBefore
+	doubt  []func() error // lines that were under way: the client sends them again
+	revs   int
+	lines  int
+	losses int
+	users  []lossUser
+}
+
+type lossUser struct{ id, zone string }
+
+// impression is one granted item in the client's hands.
+type impression struct {
+	user, offer string
+	token       []byte
+	decided     int64
+	expires     int64
+	at          int64 // when the client showed it; 0 = not yet
+	done        bool  // its impression was answered
+	accepts     int
+}
+
+// askedBefore is a decision that the client may ask for again.
+type askedBefore struct {
+	req   DecideRequest
+	id    storage.DecisionID
+	at    int64
+	items int
+}
+
+func newLoss(seed uint64) *loss {
+	return &loss{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewCrashableMem(),
+		m: &machine{wall: 1_790_000_000_000, mono: 1}, oracle: newLossOracle(0),
+		users: []lossUser{
+			{"ann", "Asia/Shanghai"}, {"bob", "America/New_York"}, {"eve", ""},
+		},
+	}
+}
+
+func (l *loss) open() (*Engine, error) {
+	return Open("store", Options{Read: l.m.read, Storage: storage.Options{
+		Groups: 2, FS: l.fs, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
+		BoundedMax: 3 * time.Millisecond,
+	}})
+}
+
+func (l *loss) publish() error {
+	l.revs++
+	files := testFiles(fmt.Sprintf(lossWorld, 1+l.revs%2, 1+2*(l.revs%3)))
+	_, faults, _, err := l.e.Publish(files, "test", "", 0)
+	if len(faults) > 0 {
+		return fmt.Errorf("%v", faults)
+	}
+	return err
+}
+
+// line applies one line and waits for it; without wait it leaves it in doubt.
+func (l *loss) line(f func(*Batch) LineResult) (LineResult, error) {
+	l.lines++
+	b := l.e.Begin()
+	r := f(b)
+	return r, b.Commit(5 * time.Second)
+}
+
+func (l *loss) pick() *lossUser { return &l.users[l.rng.IntN(len(l.users))] }
+
+// decide asks for an item or two, sometimes under a request_id.
+func (l *loss) decide() error {
+	u := l.pick()
+	req := DecideRequest{UserID: []byte(u.id), Timeout: time.Second, Placements: []PlacementAsk{
+		{Key: []byte("k"), PlacementID: []byte("spot"), Count: 1 + l.rng.IntN(2)},
+	}}
+	who := u.id
+	if l.rng.IntN(3) == 0 {
+		req.Identities = []IdentityRef{{[]byte("email"), []byte(u.id + "@example.com")}}
+		who += "@"
+	}
+	if l.rng.IntN(3) == 0 {
+		req.RequestID, req.BodyHash = fmt.Appendf(nil, "r%d-%d", l.seed, l.lines), 5
+	}
+	l.lines++
+	if err := l.e.Decide(&req, &l.out); err != nil {
+		return fmt.Errorf("decide: %w", err)
+	}
+	at := int64(l.out.DecidedAt)
+	for _, it := range l.out.Items {
+		l.oracle.decided(who, at)
+		l.shown = append(l.shown, &impression{
+			user: u.id, offer: it.OfferID, token: bytes.Clone(it.Token),
+			decided: at, expires: int64(it.ExpiresAt),
+		})
+	}
+	if len(req.RequestID) > 0 {
+		l.asked = append(l.asked, askedBefore{req, l.out.ID, at, len(l.out.Items)})
+	}
+	return nil
+}
+
+// again asks for a decision that was answered since the last power loss.
+func (l *loss) again() error {
+	if len(l.asked) == 0 {
+		return nil
+	}
+	a := &l.asked[l.rng.IntN(len(l.asked))]
+	if int64(l.e.Now()) > a.at+60_000 {
+		return nil
+	}
+	if err := l.e.Decide(&a.req, &l.out); err != nil {
+		return fmt.Errorf("decide again: %w", err)
+	}
+	if !l.out.Replayed || l.out.ID != a.id || len(l.out.Items) != a.items {
+		return fmt.Errorf("request %s was answered anew", a.req.RequestID)
+	}
+	return nil
+}
+
+// see shows an item that may still be shown, and most times reports it at once.
+func (l *loss) see() error {
+	if len(l.shown) == 0 {
+		return nil
+	}
+	recent := l.shown[max(0, len(l.shown)-6):]
+	it := recent[l.rng.IntN(len(recent))]
+	now := int64(l.e.Now())
+	if it.at == 0 {
+		it.at = min(max(now, it.decided), it.expires)
+		if l.rng.IntN(3) == 0 {
+			return nil
+		}
+	}
+	if l.rng.IntN(8) == 0 {
+		return l.accept(it)
+	}
+	return l.confirm(it)
+}
+
+func (l *loss) impressionDoc(it *impression) *OutcomeDoc {
+	return &OutcomeDoc{
+		Token: it.token, Outcome: []byte("impression"), EventID: []byte("i"), BodyHash: 1,
+		OccurredAt: storage.UnixMsec(it.at),
+	}
+}
+
+// confirm reports an impression; a second report must change nothing.
+func (l *loss) confirm(it *impression) error {
+	doc := l.impressionDoc(it)
+	at := min(it.at, int64(l.e.Now()))
+	r, err := l.line(func(b *Batch) LineResult { return b.Outcome(doc) })
+	if err != nil || r.Err != nil {
+		return fmt.Errorf("impression: %w", errors.Join(err, r.Err))
+	}
+	if want := map[bool]LineStatus{true: LineDuplicate}[it.done]; r.Status != want {
+		return fmt.Errorf("impression of %s: status %d, want %d", it.offer, r.Status, want)
+	}
+	if it.done {
+		return nil
+	}
+	it.done = true
+	l.oracle.impression(it, at, r.Flags&FlagLate != 0)
+	return nil
+}
+
+func (l *loss) accept(it *impression) error {
+	doc := &OutcomeDoc{
+		Token: it.token, Outcome: []byte("accept"), EventID: []byte("a"), BodyHash: 1,
+	}
+	r, err := l.line(func(b *Batch) LineResult { return b.Outcome(doc) })
+	if err != nil {
+		return err
+	}
+	var p *Problem
+	switch {
+	case r.Err != nil && errors.As(r.Err, &p) && p.Code == "capped_total":
+		return nil
+	case r.Err != nil:
+		return fmt.Errorf("accept: %w", r.Err)
+	case (r.Status == LineDuplicate) != (it.accepts > 0):
+		return fmt.Errorf("accept of %s: status %d after %d", it.offer, r.Status, it.accepts)
+	case it.accepts == 0:
+		it.accepts++
+		l.oracle.stock[it.offer]++
+	}
+	return nil
+}
+
+// patch writes an attribute and a tag; the oracle keeps what was answered.
+func (l *loss) patch() error {
+	u := l.pick()
+	n := l.oracle.n + 1
+	l.oracle.n = n
+	r, err := l.line(func(b *Batch) LineResult { return b.User(l.userDoc(u, n)) })
+	if err := errors.Join(err, r.Err); err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	l.oracle.attr[u.id] = n
+	return nil
+}
+
+func (l *loss) userDoc(u *lossUser, n int) *UserDoc {
+	return &UserDoc{
+		UserID: []byte(u.id), HasTimezone: u.zone != "", Timezone: []byte(u.zone),
+		Identities: []IdentityRef{{[]byte("email"), []byte(u.id + "@example.com")}},
+		Attributes: []NamedValue{{[]byte("n"), rawInt(n)}},
+		Tags:       []TagDoc{{Name: []byte("stage"), Is: strconv.AppendInt(nil, int64(n%3), 10)}},
+	}
+}
+
+func rawInt(n int) RawValue {
+	return RawValue{Kind: RawNumber, Text: strconv.AppendInt(nil, int64(n), 10)}
+}
+
+// event sends an event of its own number, perhaps twice.
+func (l *loss) event() error {
+	u := l.pick()
+	l.oracle.n++
+	n := l.oracle.n
+	doc := eventDoc(u.id, n)
+	for i := range 1 + l.rng.IntN(2) {
+		r, err := l.line(func(b *Batch) LineResult { return b.Event(doc) })
+		if err = errors.Join(err, r.Err); err != nil || (r.Status == LineDuplicate) != (i > 0) {
+			return fmt.Errorf("event: status %d: %w", r.Status, err)
+		}
+	}
+	l.oracle.events[u.id] = append(l.oracle.events[u.id], n)
+	return nil
+}
+
+func eventDoc(user string, n int) *EventDoc {
+	return &EventDoc{
+		EventID: fmt.Appendf(nil, "e%d", n), UserID: []byte(user), Event: []byte("order"),
+		BodyHash: 1, Raw: fmt.Appendf(nil, `{"n":%d}`, n),
+		Properties: []NamedValue{{[]byte("n"), rawInt(n)}},
+	}
+}
+
+// turn moves the clocks: on, or the wall alone a step forward or back.
+func (l *loss) turn() error {
+	switch l.rng.IntN(8) {
+	case 0:
+		l.step(time.Duration(l.rng.IntN(540)) * time.Second)
+	case 1:
+		l.step(-time.Duration(l.rng.IntN(3600)) * time.Second)
+	case 2:
+		l.m.pass(time.Duration(l.rng.IntN(5*3600)) * time.Second)
+	default:
+		l.m.pass(time.Duration(l.rng.IntN(400_000)) * time.Millisecond)
+	}
+	l.e.tick()
+	return nil
+}
+
+func (l *loss) step(d time.Duration) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	l.m.wall += d.Milliseconds()
+}
+
+// live runs n random steps.
+func (l *loss) live(n int) error {
+	steps := []func() error{
+		l.decide, l.decide, l.decide, l.see, l.see, l.see, l.see, l.again, l.patch, l.event, l.turn,
+		l.turn,
+	}
+	for range n {
+		f := steps[l.rng.IntN(len(steps))]
+		if l.rng.IntN(40) == 0 {
+			f = l.publish
+		}
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// under sends one line while the power goes; the client sends it again later.
+func (l *loss) under() func() {
+	u := l.pick()
+	l.oracle.n++
+	n := l.oracle.n
+	switch l.rng.IntN(3) {
+	case 0:
+		doc := eventDoc(u.id, n)
+		l.doubt = append(l.doubt, func() error {
+			r, err := l.line(func(b *Batch) LineResult { return b.Event(doc) })
+			l.oracle.events[u.id] = append(l.oracle.events[u.id], n)
+			return errors.Join(err, r.Err)
+		})
+		return func() { _, _ = l.line(func(b *Batch) LineResult { return b.Event(doc) }) } // in doubt
+	case 1:
+		for _, it := range l.shown {
+			if it.at != 0 && !it.done {
+				return l.underImpression(it)
+			}
+		}
+	}
+	req := DecideRequest{UserID: []byte(u.id), Timeout: time.Second, Placements: []PlacementAsk{
+		{Key: []byte("k"), PlacementID: []byte("spot"), Count: 2},
+	}}
+	var out Decision
+	return func() { _ = l.e.Decide(&req, &out) } // nobody sees the answer
+}
+
+// underImpression reports it while the power goes. Late or not is known from the
+// one report that was applied: the first, when the second is a duplicate.
+func (l *loss) underImpression(it *impression) func() {
+	doc := l.impressionDoc(it)
+	at := min(it.at, int64(l.e.Now()))
+	var first LineResult
+	l.doubt = append(l.doubt, func() error {
+		if now := min(it.at, int64(l.e.Now())); now < at {
+			at = now // server time may have lain ahead of what was durable
+		}
+		r, err := l.line(func(b *Batch) LineResult { return b.Outcome(doc) })
+		if err = errors.Join(err, r.Err); err != nil {
+			return err
+		}
+		if r.Status == LineDuplicate {
+			r.Flags = first.Flags
+		}
+		it.done = true
+		l.oracle.impression(it, at, r.Flags&FlagLate != 0)
+		return nil
+	})
+	return func() {
+		first, _ = l.line(func(b *Batch) LineResult { return b.Outcome(doc) }) // in doubt
+	}
+}
+
+// crash ends the life of the engine: by a clean end, a kill that loses nothing of
+// the ring and the file system, or a power loss.
+func (l *loss) crash() error {
+	kind := l.rng.IntN(5)
+	if kind == 0 && !l.early {
+		return l.e.Close()
+	}
+	l.losses++
+	percent := 100
+	if kind > 1 || l.early {
+		percent = []int{0, 10, 50, 90}[l.rng.IntN(4)]
+	}
+	if l.early {
+		cut := l.clone(0)
+		if err := errors.Join(l.patch(), l.event(), l.e.Close()); err != nil {
+			return err
+		}
+		l.fs = cut
+		return l.lose(false)
+	}
+	l.asked = nil
+	run := l.under()
+	done := make(chan struct{})
+	go func() { defer close(done); run() }()
+	if pause := l.rng.IntN(3); pause > 0 {
+		time.Sleep(time.Duration(l.rng.IntN(300)) * time.Microsecond)
+	}
+	if err := l.lose(percent == 100); err != nil {
+		return err
+	}
+	cut := l.clone(percent)
+	<-done
+	err := l.e.Close()
+	l.fs = cut
+	return err
+}
+
+func (l *loss) clone(percent int) *vfs.MemFS {
+	return l.fs.CrashClone(vfs.CrashCloneCfg{
+		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(l.seed, l.rng.Uint64())),
+	})
+}
+
+// lose moves to a new folder of the ring, with a copy of the old one when it is
+// kept. Records that come behind the copy are those of the line in doubt.
+func (l *loss) lose(keep bool) error {
+	if l.ring == "" {
+		return nil
+	}
+	old := l.ring
+	l.ring = filepath.Join(filepath.Dir(old), strconv.Itoa(l.losses))
+	if err := os.MkdirAll(l.ring, 0o700); err != nil || !keep {
+		return err
+	}
+	names, err := os.ReadDir(old)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		b, err := os.ReadFile(filepath.Join(old, n.Name()))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(l.ring, n.Name()), b, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reopen opens what is left, perhaps losing the power while it recovers, and
+// looks for everything that was answered.
+func (l *loss) reopen() (err error) {
+	for l.rng.IntN(4) == 0 {
+		var cut *vfs.MemFS
+		done := make(chan struct{})
+		pause := time.Duration(l.rng.IntN(4000)) * time.Microsecond
+		percent := []int{0, 10, 50, 90}[l.rng.IntN(4)]
+		go func() { defer close(done); time.Sleep(pause); cut = l.clone(percent) }()
+		e, err := l.open()
+		<-done
+		if err != nil {
+			return fmt.Errorf("open that is cut: %w", err)
+		}
+		if err := e.Close(); err != nil {
+			return err
+		}
+		l.losses, l.fs, l.asked = l.losses+1, cut, nil
+		if err := l.lose(false); err != nil {
+			return err
+		}
+	}
+	if l.e, err = l.open(); err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	if err := l.oracle.missing(l.e, l.shown); err != nil {
+		return err
+	}
+	for _, f := range l.doubt {
+		if err := f(); err != nil {
+			return fmt.Errorf("sent again: %w", err)
+		}
+	}
+	l.doubt = nil
+	return errors.Join(l.oracle.exceeded(l), l.e.CheckStore())
+}
+
+// run plays the seed: three lives, each ended in its own way.
+func (l *loss) run() (err error) {
+	if l.e, err = l.open(); err != nil {
+		return err
+	}
+	if err := l.publish(); err != nil {
+		return errors.Join(err, l.e.Close())
+	}
+	for i := range l.users {
+		u := &l.users[i]
+		r, err := l.line(func(b *Batch) LineResult { return b.User(l.userDoc(u, 0)) })
+		if err := errors.Join(err, r.Err); err != nil {
+			return err
+		}
+	}
+	for life := range 3 {
+		err := l.live(20 + l.rng.IntN(60))
+		if err == nil {
+			err = l.crash()
+		} else {
+			_ = l.e.Close() // the fault is told
+		}
+		if err == nil {
+			err = l.reopen()
+		}
+		if err != nil {
+			return fmt.Errorf("life %d: %w", life, err)
+		}
+	}
+	return l.e.Close()
+}
+
+// withRing gives the seed a folder of shared memory, where there is any.
+func (l *loss) withRing(t *testing.T, f func()) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "tact-loss-")
+	if err != nil {
+		f()
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // of a test
+	l.ring = filepath.Join(dir, "0")
+	if err := os.Mkdir(l.ring, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f()
+}
+
+// TestEnginePowerLoss plays seeds of a whole engine with and without a ring: what
+// was answered is there after every start, and no cap is exceeded by what was
+// granted and shown in time. TACT_EFFORT=1 plays 10,000; TACT_SEED=n plays one.
+func TestEnginePowerLoss(t *testing.T) {
+	first, n := uint64(0), uint64(100)
+	if x, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64); err == nil {
+		n = uint64(max(10_000*x, 1))
+	}
+	if x, err := strconv.ParseUint(os.Getenv("TACT_SEED"), 10, 64); err == nil {
+		first, n = x, 1
+	}
+	var losses, lines, grants, shows, accepts int
+	for seed := first; seed < first+n; seed++ {
+		l := newLoss(seed)
+		var err error
+		if seed%2 == 0 {
+			l.withRing(t, func() { err = l.run() })
+		} else {
+			err = l.run()
+		}
+		if err != nil {
+			t.Fatalf("seed %d: %v\nagain: TACT_SEED=%d go test -run TestEnginePowerLoss ./engine",
+				seed, err, seed)
+		}
+		losses, lines, grants = losses+l.losses, lines+l.lines, grants+len(l.shown)
+		for _, n := range l.oracle.stock {
+			accepts += n
+		}
+		for _, list := range l.oracle.shows {
+			shows += len(list)
+		}
+	}
+	t.Logf("%d seeds from %d: %d calls, %d kills and losses, %d grants, %d shown in time, %d accepts",
+		n, first, lines, losses, grants, shows, accepts)
+	if n >= 50 && (shows < int(n) || accepts == 0) {
+		t.Errorf("too little happened to show anything")
+	}
+}
+
+// What the oracle must notice: limits that are one lower than the published ones,
+// and a disk that is older than the last answers.
+func TestEnginePowerLossNotices(t *testing.T) {
+	f := func(what string, plant func(l *loss)) {
+		t.Helper()
+		for seed := range uint64(60) {
+			l := newLoss(seed)
+			plant(l)
+			if err := l.run(); err != nil {
+				t.Logf("%s: seed %d: %v", what, seed, err)
+				return
+			}
+		}
+		t.Errorf("%s: 60 seeds noticed nothing", what)
+	}
+	for _, name := range lossCaps() {
+		f("lower "+name, func(l *loss) { l.oracle.lower = name })
+	}
+	f("early answers", func(l *loss) { l.early = true })
+}
