@@ -13,7 +13,7 @@ func lossCaps() []string {
 
 // lossOracle keeps what was answered, as plain lists.
 type lossOracle struct {
-	lower     string // planted: this cap's limit is one lower here
+	lower     string // planted: this cap's limit is one lower here, its gap twice as long
 	n         int    // numbers of patches and events
 	attr      map[string]int
 	events    map[string][]int
@@ -124,7 +124,7 @@ func (o *lossOracle) limit(name string) int {
 		"own": 2, "day": 5, "great": 3, "gap": 1, "ident": 4, "all_day": 6, "all_rolling": 14,
 		"stock": 3,
 	}[name]
-	if o.lower == name {
+	if o.lower == name && name != "gap" {
 		n--
 	}
 	return n
@@ -150,7 +150,11 @@ func (o *lossOracle) exceeded(l *loss) error {
 			if err := o.rolling("own", times, hour); err != nil {
 				return err
 			}
-			if err := o.rolling("gap", times, 12*60_000); err != nil {
+			gap := int64(12 * 60_000)
+			if o.lower == "gap" {
+				gap *= 2
+			}
+			if err := o.rolling("gap", times, gap); err != nil {
 				return err
 			}
 		}

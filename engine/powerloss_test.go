@@ -145,7 +145,7 @@ func (l *loss) publish() error {
 	return err
 }
 
-// line applies one line and waits for it; without wait it leaves it in doubt.
+// line applies one line and waits until it is durable.
 func (l *loss) line(f func(*Batch) LineResult) (LineResult, error) {
 	l.lines++
 	b := l.e.Begin()
@@ -612,8 +612,8 @@ func TestEnginePowerLoss(t *testing.T) {
 	}
 }
 
-// What the oracle must notice: limits that are one lower than the published ones,
-// and a disk that is older than the last answers.
+// What the oracle must notice: limits that are one lower than the published ones, a
+// gap that is longer, and a disk that is older than the last answers.
 func TestEnginePowerLossNotices(t *testing.T) {
 	f := func(what string, plant func(l *loss)) {
 		t.Helper()
