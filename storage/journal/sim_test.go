@@ -95,6 +95,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		}
 	}
 	f(2, "the frame after a recovery had the number of the recovery's own batch")
+	f(323762, "the run ended before a batch of frames had taken in the group of a confirm")
 	f(3, "a client that slept through its reservation's life was taken to be in time")
 }
 
