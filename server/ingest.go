@@ -83,7 +83,7 @@ func (w *work) apply(b *engine.Batch, k kind, line, key []byte) (engine.LineResu
 		}
 		return b.Event(&w.event), nil
 	case kindTag:
-		return w.tag.apply(b, line, key)
+		return w.tag.apply(b, line)
 	}
 	if fault := w.decoder.Outcome(line, &w.outcome); fault != nil {
 		return engine.LineResult{Status: engine.LineRejected}, fault

@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,6 +147,7 @@ type tagUpload struct {
 	key     []byte
 	columns []string // of a CSV file; nil = its header is not read yet
 	fields  []string // of a line
+	text    []byte   // of a line's question
 }
 
 // header reads the first line of a CSV file: user_id, and is and expires_at where
@@ -172,8 +175,32 @@ func (u *tagUpload) header(line []byte) wire.LineError {
 	return wire.LineError{}
 }
 
+// asks sets a line's idempotency key, which is that of the request whoever the
+// line's person is, and the hash of the whole question: what is said of all people,
+// what the line says, and body, a hash of what else must not differ.
+func (u *tagUpload) asks(line *engine.TagLine, body uint64) {
+	line.Key = u.key
+	if len(u.key) == 0 {
+		return
+	}
+	u.text = u.text[:0]
+	for _, part := range [...][]byte{u.doc.Name, u.doc.Is, u.doc.TTL, u.doc.Source, line.Is} {
+		u.text = append(binary.LittleEndian.AppendUint32(u.text, uint32(len(part))), part...)
+	}
+	clear := uint64(0)
+	if line.Clear {
+		clear = 1
+	}
+	for _, n := range [...]uint64{
+		clear, uint64(u.doc.ExpiresAt), uint64(line.ExpiresAt), body,
+	} {
+		u.text = binary.LittleEndian.AppendUint64(u.text, n)
+	}
+	line.BodyHash = uint32(xxh3.Hash(u.text))
+}
+
 // apply adds one line of a CSV file to the batch.
-func (u *tagUpload) apply(b *engine.Batch, text, key []byte) (engine.LineResult, *wire.Fault) {
+func (u *tagUpload) apply(b *engine.Batch, text []byte) (engine.LineResult, *wire.Fault) {
 	refused := engine.LineResult{Status: engine.LineRejected}
 	var err error
 	if u.fields, err = splitCSV(u.fields[:0], text); err != nil {
@@ -185,7 +212,7 @@ func (u *tagUpload) apply(b *engine.Batch, text, key []byte) (engine.LineResult,
 			Detail: fmt.Sprintf("%d fields, the header has %d", len(u.fields), len(u.columns)),
 		}
 	}
-	line := engine.TagLine{Clear: u.clear, Key: key, BodyHash: uint32(xxh3.Hash(text))}
+	line := engine.TagLine{Clear: u.clear}
 	for i, name := range u.columns {
 		value := u.fields[i]
 		switch name {
@@ -207,6 +234,7 @@ func (u *tagUpload) apply(b *engine.Batch, text, key []byte) (engine.LineResult,
 			setMsec(&line.ExpiresAt, ms)
 		}
 	}
+	u.asks(&line, 0)
 	return b.Tag(u.change, &line), nil
 }
 
@@ -224,6 +252,24 @@ func splitCSV(dst []string, line []byte) ([]string, error) {
 		return dst, fmt.Errorf("not a line of CSV: %w", err)
 	}
 	return append(dst, fields...), nil
+}
+
+// bothWays finds, for a request with a key, who is to be added and removed: what is
+// removed has a key of its own, and is refused as the adding was.
+func (u *tagUpload) bothWays(m *wire.Members) map[string]engine.LineResult {
+	if len(u.key) == 0 || len(m.Add) == 0 || len(m.Remove) == 0 {
+		return nil
+	}
+	both := make(map[string]engine.LineResult, len(m.Remove))
+	for _, id := range m.Remove {
+		both[string(id)] = engine.LineResult{}
+	}
+	add := make(map[string]bool, len(m.Add))
+	for _, id := range m.Add {
+		add[string(id)] = true
+	}
+	maps.DeleteFunc(both, func(id string, _ engine.LineResult) bool { return !add[id] })
+	return both
 }
 
 // tagList applies a list of ids, in blocks that become durable one by one.
@@ -244,7 +290,8 @@ func (s *Server) tagList(r *request, u *tagUpload) {
 		})
 		return
 	}
-	hash := uint32(xxh3.Hash(body))
+	hash := xxh3.Hash(body)
+	added := u.bothWays(&m)
 	var out wire.TagTally
 	n := 0
 	for _, list := range [...]struct {
@@ -253,12 +300,19 @@ func (s *Server) tagList(r *request, u *tagUpload) {
 		clear bool
 	}{{"add", m.Add, false}, {"remove", m.Remove, true}} {
 		for i, id := range list.ids {
-			line := engine.TagLine{UserID: id, Clear: list.clear, BodyHash: hash}
-			if len(u.key) > 0 {
-				line.Key = strconv.AppendInt(append(append(bytes.Clone(u.key), list.name...), ':'),
-					int64(i), 10)
+			line := engine.TagLine{UserID: id, Clear: list.clear}
+			u.asks(&line, hash)
+			res, both := added[string(id)]
+			if both && list.clear {
+				line.Key = append(bytes.Clone(u.key), 0)
 			}
-			s.tallyTag(&out, u.batch.Tag(u.change, &line), list.name+"["+strconv.Itoa(i)+"]")
+			if !both || !list.clear || res.Status != engine.LineRejected {
+				res = u.batch.Tag(u.change, &line)
+			}
+			if both && !list.clear {
+				added[string(id)] = res
+			}
+			s.tallyTag(&out, res, list.name+"["+strconv.Itoa(i)+"]")
 			if n++; n%maxLines != 0 {
 				continue
 			}
@@ -319,7 +373,8 @@ func (s *Server) tagBitmap(r *request, u *tagUpload) {
 		s.fail(r.ctx, err)
 		return
 	}
-	line := engine.TagLine{Clear: u.clear, Key: u.key, BodyHash: uint32(crc)}
+	line := engine.TagLine{Clear: u.clear}
+	u.asks(&line, xxh3.Hash(body))
 	tally, err := u.batch.TagPeople(u.change, who, &line, s.opts.CommitTimeout)
 	if err != nil {
 		s.fail(r.ctx, err)

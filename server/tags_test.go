@@ -155,6 +155,38 @@ func TestTagCSV(t *testing.T) {
 	}
 }
 
+// A key belongs to the person and the whole question: the query is part of it, the
+// place in the body is not.
+func TestTagKey(t *testing.T) {
+	r := startTagged(t)
+	r.members("brand%2Fvip/members", "application/json", `{"add":["u1","u2","u3"]}`, nil)
+	f := func(query, kind, body, key, part string) {
+		t.Helper()
+		_, got := r.members(query, kind, body, map[string]string{"Idempotency-Key": key})
+		r.want(got, part)
+	}
+	const csv, list = "text/csv", "application/json"
+	const vip, city = "brand%2Fvip/members", "city/members"
+	f(vip, csv, "user_id\nu1\n", "a", `"status":"applied"`)
+	f(vip, csv, "user_id\nu1\n", "a", `"status":"duplicate"`)
+	f(vip, csv, "user_id\nu9\nu1\n", "a", `{"line":3,"status":"duplicate"}`)
+	f(vip+"?action=remove", csv, "user_id\nu1\n", "a", `"code":"id_reused"`)
+	f(vip+"?ttl=1d", csv, "user_id\nu1\n", "a", `"code":"id_reused"`)
+	f(vip+"?source=model", csv, "user_id\nu1\n", "a", `"code":"id_reused"`)
+	f(city+"?is=north", csv, "user_id\nu1\n", "a", `"code":"id_reused"`)
+	f(city, csv, "user_id,is\nu1,north\n", "b", `"status":"applied"`)
+	f(city, csv, "user_id,is\nu1,south\n", "b", `"code":"id_reused"`)
+	f(city, csv, "user_id,is\nu5,north\nu1,south\n", "b", `"code":"id_reused"`)
+	f(vip, list, `{"add":["u1"]}`, "c", `"applied":1`)
+	f(vip, list, `{"add":["u1"]}`, "c", `"duplicates":1`)
+	f(vip+"?ttl=1d", list, `{"add":["u1"]}`, "c", `"code":"id_reused"`)
+	f(vip, list, `{"add":["u2","u1"]}`, "c", `{"field":"add[1]","code":"id_reused"`)
+	f(vip, list, `{"remove":["u1"]}`, "c", `{"field":"remove[0]","code":"id_reused"`)
+	f(vip, list, `{"add":["u1"],"remove":["u1"]}`, "c", `"applied":0,"duplicates":0,"rejected":2`)
+	f(vip, list, `{"add":["u3"],"remove":["u3"]}`, "d", `"applied":2`)
+	f(vip, list, `{"add":["u3"],"remove":["u3"]}`, "d", `"duplicates":2`)
+}
+
 // A bitmap is checked whole before anything is changed.
 func TestTagBitmap(t *testing.T) {
 	r := startTagged(t)
