@@ -342,6 +342,71 @@ func TestHeldTotalOverMidnight(t *testing.T) {
 	}
 }
 
+// A confirm moves a held use of a total to the day it happened on: the next day is
+// not full of it, also after a start; and no day has more uses than the limit.
+func TestConfirmDatesATotal(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: impression\n"+
+		"window: {calendar: day, zone: UTC}\nlimit: 2\n")
+	const day = 86_400_000
+	next := (b.e.Now()/day + 1) * day
+	ask := func(user, want string) (token []byte) {
+		t.Helper()
+		b.m.pass(30 * time.Second)
+		b.want(b.decideReq(user, "spot"), want)
+		if len(b.out.Items) > 0 {
+			token = bytes.Clone(b.out.Items[0].Token)
+		}
+		return token
+	}
+	see := func(token []byte, id string) {
+		t.Helper()
+		if r := b.outcome(token, "impression", id); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	b.m.pass(time.Duration(next-b.e.Now()-300_000) * time.Millisecond)
+	ann, bob := ask("ann", "a"), ask("bob", "a")
+	ask("eve", "none: capped_total")
+	see(ann, "1")
+	ask("eve", "none: capped_total") // the present day has two all the same
+	b.m.pass(5 * time.Minute)
+	eve := ask("eve", "a")           // one of the day before has happened there
+	ask("joe", "none: capped_total") // the other may still come
+	b.reopen()
+	ask("joe", "none: capped_total")
+	see(bob, "2") // on the later day
+	ask("joe", "none: capped_total")
+	see(eve, "3")
+	ask("joe", "none: capped_total")
+	b.reopen()
+	ask("joe", "none: capped_total")
+	if got := b.e.Totals(); len(got) != 1 || got[0].Spent != 2 || got[0].Held != 0 {
+		t.Fatalf("%+v", got)
+	}
+	b.m.pass(24 * time.Hour)
+	ask("joe", "a")
+	if err := b.e.CheckStore(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A minimum gap of a total runs from when the contact happened, once that is known.
+func TestConfirmDatesAGap(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: impression\n"+
+		"window: lifetime\nlimit: 9\nmin_gap: 2m\napplies_to: {channels: [web]}\n")
+	b.want(b.decideReq("ann", "spot"), "a")
+	token := bytes.Clone(b.out.Items[0].Token)
+	b.m.pass(3 * time.Minute)
+	b.want(b.decideReq("bob", "spot"), "none: min_gap") // it may happen for 10 minutes
+	if r := b.outcome(token, "impression", "1"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	b.m.pass(time.Minute)
+	b.want(b.decideReq("bob", "spot"), "none: min_gap")
+	b.m.pass(time.Minute + 11*time.Second) // a cell is 10 seconds
+	b.want(b.decideReq("bob", "spot"), "a")
+}
+
 // A cap that counts from history knows what the person's tail held when it was
 // published, and refuses while its window reaches behind the tail.
 func TestCountsFromHistory(t *testing.T) {

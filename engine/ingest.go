@@ -24,11 +24,12 @@ type Batch struct {
 	frames []uint64 // by group: the last frame this batch appended to; 0 = none
 
 	resolver
-	effect storage.Effect
-	claims []claim
-	token  tokenScratch
-	keys   []storage.HeldKey
-	text   []byte
+	effect  storage.Effect
+	claims  []claim
+	token   tokenScratch
+	keys    []storage.HeldKey
+	windows []storage.TotalKey
+	text    []byte
 }
 
 // claim is one identity of a line, on its way to the identity index.

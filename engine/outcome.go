@@ -335,6 +335,20 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 		ID: f.token.Reservation, CountOn: uint16(f.on),
 		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()),
 	}
+	// Between the end of the second of the grant and the expiry.
+	at := max(f.at, storage.UnixMsec(held.Granted())*1000+999)
+	at = min(at, storage.UnixMsec(held.Expires())*1000)
+	b.windows = b.windows[:0]
+	for i := range held.Len() {
+		k := held.Key(i)
+		if !k.Total || k.CountOn&uint16(f.on) == 0 {
+			continue
+		}
+		if w, ok := b.snap.Plan.TotalWindow(k.Key.Cap, at); ok && w < k.Window {
+			b.windows = append(b.windows, storage.TotalKey{CounterKey: k.Key, Window: w})
+		}
+	}
+	b.effect.Resolve.Windows = b.windows
 	return b.append(f.group)
 }
 

@@ -57,7 +57,8 @@ func (w *decideWork) paced(k *storage.HeldKey, totals *storage.Totals) {
 	if !ok || !w.snap.Plan.Paced(i) {
 		return
 	}
-	used := totals.Used(k.Key, k.Window)
+	_, since := w.snap.Plan.TotalRule(k.Key.Cap, w.now)
+	used := totals.UsedSince(k.Key, since)
 	if used >= w.snap.totalLimit(k.Key.Cap) {
 		return
 	}

@@ -449,6 +449,9 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	for _, k := range d.given {
 		s.share.give(k)
 	}
+	for i := range d.moved {
+		s.share.move(&d.moved[i])
+	}
 	if e.Kind == EffectReserve {
 		s.queueHeld(e.Ord, &e.Reserve)
 	}

@@ -51,8 +51,11 @@ func every() []*Effect {
 				{CounterKey{6, 7}, 8, 9, false, 1 << 31, CoarseCalendar},
 			},
 		}},
-		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
-		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4}},
+		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil}},
+		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, []TotalKey{
+			{CounterKey{5, 6}, 7}, {CounterKey{8, 0}, 0},
+		}}},
+		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil}},
 		{Kind: EffectUse, Ord: 1, Use: UseEffect{
 			At: 9, Keys: []HeldKey{{Key: CounterKey{1, 2}, CountOn: 3, Limit: 4}},
 		}},

@@ -20,6 +20,7 @@ type contactDraft struct {
 	nRings    int
 	given     []HeldKey // total keys that were released
 	confirmed []HeldKey // total keys that became uses
+	moved     []move    // of confirmed, those that changed their window
 
 	lease     journal.Lease
 	standIns  []byte
@@ -28,10 +29,16 @@ type contactDraft struct {
 	charged, released, taken uint64 // stand-ins, since the state was made
 }
 
+// A move takes one use of a total out of a window into an earlier one.
+type move struct {
+	key      CounterKey
+	from, to uint32
+}
+
 func (d *contactDraft) load(c Contact) {
 	d.open, d.resolved = d.open[:0], d.resolved[:0]
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
-	d.given, d.confirmed = d.given[:0], d.confirmed[:0]
+	d.given, d.confirmed, d.moved = d.given[:0], d.confirmed[:0], d.moved[:0]
 	d.opens, d.nRings = c.opens(), c.rings()
 	d.loadTrailer(c)
 	if c.Empty() {
@@ -118,7 +125,8 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 }
 
 // confirm moves the keys of a reservation whose CountOn meets e's into the
-// rings. Nothing happens when it is not open.
+// rings, those of totals into the windows of e. Nothing happens when it is not
+// open.
 func (d *contactDraft) confirm(e *ResolveEffect) {
 	at := d.find(e.ID)
 	if at < 0 {
@@ -134,7 +142,7 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 			continue
 		}
 		if k.Total {
-			d.confirmed = append(d.confirmed, k)
+			d.confirmTotal(k, e.Windows)
 		} else {
 			d.use(k, use)
 		}
@@ -147,6 +155,19 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 	if left == 0 && h.someConfirmed() {
 		d.resolve(at, ReservationConfirmed)
 	}
+}
+
+// confirmTotal counts a use of a total in the window it happened in, when that is
+// known and not behind the one it was held in.
+func (d *contactDraft) confirmTotal(k HeldKey, windows []TotalKey) {
+	for _, w := range windows {
+		if w.CounterKey == k.Key && w.Window < k.Window {
+			d.moved = append(d.moved, move{k.Key, k.Window, w.Window})
+			k.Window = w.Window
+			break
+		}
+	}
+	d.confirmed = append(d.confirmed, k)
 }
 
 // releaseID gives back what a reservation still holds.

@@ -105,6 +105,10 @@ type ResolveEffect struct {
 	ID      ReservationID
 	CountOn uint16
 	At      UnixSec // clamped by the caller into [granted, expires]
+	// Windows are those that At lies in, of keys of totals that a confirm moves out
+	// of the window of their last possible moment. A key that is not named, or would
+	// move to a later window, stays in its own.
+	Windows []TotalKey
 }
 
 // UseEffect counts uses at once.

@@ -56,6 +56,9 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendReservationID(b, e.Resolve.ID)
 		b = le.AppendUint16(b, e.Resolve.CountOn)
 		b = le.AppendUint32(b, uint32(e.Resolve.At))
+		if len(e.Resolve.Windows) > 0 {
+			b = appendWindows(b, e.Resolve.Windows)
+		}
 	case EffectUse:
 		b = le.AppendUint32(b, uint32(e.Use.At))
 		b = appendKeys(b, e.Use.Keys)
@@ -277,6 +280,16 @@ func appendKeys(b []byte, keys []HeldKey) []byte {
 	return b
 }
 
+func appendWindows(b []byte, windows []TotalKey) []byte {
+	b = binary.AppendUvarint(b, uint64(len(windows)))
+	for _, k := range windows {
+		b = binary.AppendUvarint(b, uint64(k.Cap))
+		b = binary.AppendUvarint(b, uint64(k.Dim))
+		b = binary.AppendUvarint(b, uint64(k.Window))
+	}
+	return b
+}
+
 func appendOutcome(b []byte, o *OutcomeEffect) []byte {
 	b = binary.AppendUvarint(b, uint64(o.Outcome))
 	b = binary.AppendUvarint(b, uint64(o.Event))
@@ -347,6 +360,7 @@ type effectDecoder struct {
 
 	identities     []Identity
 	attrs          []AttrValue
+	windows        []TotalKey
 	tagsRemove     []Name
 	tagsAdd        []TagValue
 	segmentsAdd    []Name
@@ -380,6 +394,7 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		d.reserve(&e.Reserve)
 	case EffectConfirm, EffectRelease:
 		e.Resolve = ResolveEffect{ID: d.reservationID(), CountOn: d.in.u16(), At: d.seconds()}
+		e.Resolve.Windows = d.totalWindows()
 	case EffectUse:
 		e.Use.At = d.seconds()
 		e.Use.Keys = d.heldKeys()
@@ -582,6 +597,23 @@ func (d *effectDecoder) heldKeys() []HeldKey {
 		d.keys = append(d.keys, k)
 	}
 	return orNil(d.keys)
+}
+
+// totalWindows reads the windows of a confirm: none in one of a version without
+// them.
+func (d *effectDecoder) totalWindows() []TotalKey {
+	d.windows = d.windows[:0]
+	if len(d.in.b) == 0 {
+		return nil
+	}
+	n := d.in.count(3)
+	d.in.check(n > 0)
+	for range n {
+		d.windows = append(d.windows, TotalKey{
+			CounterKey: CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()}, Window: d.in.uvarint32(),
+		})
+	}
+	return orNil(d.windows)
 }
 
 func (d *effectDecoder) outcome(o *OutcomeEffect) {

@@ -294,6 +294,10 @@ func (p *modelPerson) confirm(m *model, e *ResolveEffect) {
 			if k.CountOn&e.CountOn == 0 {
 				return false
 			}
+			i := slices.IndexFunc(e.Windows, func(w TotalKey) bool { return w.CounterKey == k.Key })
+			if k.Total && i >= 0 {
+				k.Window = min(k.Window, e.Windows[i].Window)
+			}
 			p.use(m, k, at)
 			p.confirmed[r.ID] = true
 			return true
@@ -754,7 +758,13 @@ func (g *generator) resolve(o Ord) ResolveEffect {
 	e := ResolveEffect{CountOn: uint16(1 + g.r.IntN(7)), At: secondOf(g.now)}
 	e.ID = ReservationID{1, g.r.Uint64N(g.m.reserved + 1)}
 	if p := g.m.people[o]; p != nil && len(p.open) > 0 && g.r.IntN(8) != 0 {
-		e.ID = p.open[g.r.IntN(len(p.open))].ID
+		r := p.open[g.r.IntN(len(p.open))]
+		e.ID = r.ID
+		for _, k := range r.Keys {
+			if k.Total && g.r.IntN(2) == 0 {
+				e.Windows = append(e.Windows, TotalKey{k.Key, k.Window + uint32(g.r.IntN(3)) - 1})
+			}
+		}
 	}
 	return e
 }

@@ -100,6 +100,12 @@ func (t *totalsShare) give(k HeldKey) {
 	}
 }
 
+func (t *totalsShare) move(m *move) {
+	if t.ledger != nil {
+		t.ledger.move(m)
+	}
+}
+
 // floors are the latest floors and the frames that set them. A floor is in
 // force for its own frame and all later ones, so that replaying an older frame
 // over newer meta judges reservations as the first time.

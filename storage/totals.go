@@ -18,7 +18,8 @@ type TotalKey struct {
 // Take granted and Give did not take back never passes the limit.
 //
 // A held use is dated at the latest moment it can happen, so a counter is the sum
-// of its windows from one on: later ones hold uses that are not sure to come.
+// of its windows from one on: later ones hold uses that are not sure to come. The
+// confirm dates it when it happened.
 //
 // The ledger is resident. At start it is rebuilt from what every group holds:
 // its confirmed counts and the open reservations of its people. It has a lock
@@ -134,6 +135,16 @@ func (t *Totals) add(k TotalKey, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(k.CounterKey, k.Window, n)
+}
+
+// move dates a use earlier: the sum of the windows from any one on is at most what
+// it was.
+func (t *Totals) move(m *move) {
+	s := t.shard(m.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(m.key, m.to, 1)
+	s.add(m.key, m.from, -1)
 }
 
 func (s *totalsShard) sum(key CounterKey, since uint32) int64 {

@@ -67,6 +67,19 @@ func (p *Plan) totalWindow(c *Cap, at storage.UnixMsec) uint32 {
 	return uint32(rule.CalendarIndex(&c.Window, sec, p.calendarZone(c)))
 }
 
+// TotalWindow is the number of the window that a use of a total's counter belongs
+// to that happened at a time; false when the plan does not know the counter.
+func (p *Plan) TotalWindow(name storage.Name, at storage.UnixMsec) (window uint32, ok bool) {
+	if i, ok := p.gapNames[name]; ok {
+		return uint32(secondUp(at) / p.Caps[i].gapCell), true
+	}
+	i, ok := p.capNames[name]
+	if !ok || p.Caps[i].Scope != definition.ScopeTotal {
+		return 0, false
+	}
+	return p.totalWindow(&p.Caps[i], at), true
+}
+
 // secondUp rounds a time up to seconds: a use in a rolling window errs to less
 // contact.
 func secondUp(at storage.UnixMsec) int64 { return floorDiv(int64(at)+999, 1000) }
