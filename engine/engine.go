@@ -152,7 +152,8 @@ func (e *Engine) start() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	e.done.Go(func() { e.loop(ctx) })
-	e.fills.pending = true // perhaps: the loop looks
+	e.fills.pending = true // perhaps: the loop, or the first change by hand, looks
+	e.done.Go(func() { e.fillLoop(ctx) })
 	e.done.Go(func() { e.trackLoop(ctx) })
 	return nil
 }

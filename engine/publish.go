@@ -47,8 +47,7 @@ func (e *Engine) swap(snap *Snapshot) error {
 			return err
 		}
 	}
-	e.snap.Store(snap)
-	e.retrackAll()
+	e.swapTracked(snap)
 	for i := range e.store.Groups() {
 		g := e.store.Group(storage.GroupID(i))
 		g.Lock()

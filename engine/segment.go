@@ -1,13 +1,15 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 
 	"tact/storage"
 )
 
 // SegmentMembers adds people to a static segment and takes people out. Ids that
-// nobody has are refused with the whole call, so that nothing is half applied.
+// nobody has, or a visitor, are refused with the whole call, so that nothing is
+// half applied.
 // Memberships of one call become durable together.
 func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult {
 	id, ok := b.snap.segments[string(segment)]
@@ -23,7 +25,7 @@ func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult 
 	}{{"add", add}, {"remove", remove}}
 	for _, list := range lists {
 		for i, user := range list.ids {
-			if _, known := b.e.find(user); !known {
+			if !b.e.knows(user) {
 				return rejected(&Problem{
 					Class: ProblemMissing, Code: "user_not_found",
 					Field:  fmt.Sprintf("%s[%d]", list.name, i),
@@ -32,9 +34,13 @@ func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult 
 			}
 		}
 	}
-	// A fill under way must not be mixed with.
+	// A fill under way must not be mixed with, and one that was written down comes
+	// first.
 	b.e.fills.mu.Lock()
 	defer b.e.fills.mu.Unlock()
+	if err := b.e.endFills(context.Background()); err != nil {
+		return rejected(err)
+	}
 	var result LineResult
 	b.e.store.Together(func() {
 		for _, list := range lists {
@@ -49,6 +55,16 @@ func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult 
 	return result
 }
 
+// knows tells whether a person, no visitor, has a canonical id.
+func (e *Engine) knows(user []byte) bool {
+	s := e.store
+	g := s.GroupOf(s.SlotOf(workspaceID, user))
+	g.Lock()
+	defer g.Unlock()
+	ord, ok := g.Find(workspaceID, s.IndexHash(workspaceID, user), user)
+	return ok && isPerson(g, ord)
+}
+
 // member changes one membership. A person who has gone since is skipped.
 func (b *Batch) member(segment storage.Name, user []byte, in bool) error {
 	s := b.e.store
@@ -56,7 +72,7 @@ func (b *Batch) member(segment storage.Name, user []byte, in bool) error {
 	g.Lock()
 	defer g.Unlock()
 	ord, ok := g.Find(workspaceID, s.IndexHash(workspaceID, user), user)
-	if !ok {
+	if !ok || !isPerson(g, ord) {
 		return nil
 	}
 	b.patch = storage.Patch{}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ const (
 	// fillTogether is up to how many changes one fill makes in one batch; a larger
 	// one is written down first, and then made in steps.
 	fillTogether = 4096
-	fillStep     = 256 // changes under one lock: about 0.3 ms
+	fillStep     = 256  // changes under one lock: about 0.3 ms
+	fillCommit   = 1024 // changes of a larger fill between two waits for the disk
 	fillFormat   = 1
 	fillPrefix   = "fill/"
 )
@@ -46,12 +48,15 @@ type FillResult struct {
 	Added, Removed, Members uint64
 }
 
-// fills is one fill at a time: two that replace the same members would leave a
-// mixture.
+// fills is one change by hand at a time: two that replace the same members would
+// leave a mixture. Each begins by ending what was written down before, which would
+// otherwise undo it later.
 type fills struct {
 	mu sync.Mutex
-	// pending: some fill was written down and has not ended.
+	// pending: some fill was written down, perhaps, and has not ended.
 	pending bool
+	// doubt: a document of a fill may become stored or struck out yet.
+	doubt bool
 }
 
 // BeginFill starts to gather people for a static segment.
@@ -86,7 +91,7 @@ func (f *Fill) Add(id []byte) error {
 	g.Lock()
 	ord, ok := g.Find(workspaceID, s.IndexHash(workspaceID, id), id)
 	if ok {
-		ok = g.Row(ord).Flags&storage.RowVisitor == 0
+		ok = isPerson(g, ord)
 	}
 	g.Unlock()
 	if !ok {
@@ -99,11 +104,37 @@ func (f *Fill) Add(id []byte) error {
 	return nil
 }
 
-// AddPeople gathers people that a query has found.
+// AddPeople gathers people that a query or a bitmap has named; visitors and who is
+// gone are passed over. Cost: a look at each.
 func (f *Fill) AddPeople(p *People) {
+	var ords [fillStep]uint32
 	for i := range p.Groups {
-		f.sets[p.Groups[i].Group].Or(p.Groups[i].Ords)
+		g, set := f.e.store.Group(p.Groups[i].Group), f.sets[p.Groups[i].Group]
+		it := p.Groups[i].Ords.ManyIterator()
+		for n := it.NextMany(ords[:]); n > 0; n = it.NextMany(ords[:]) {
+			set.AddMany(f.e.introduced(g, ords[:n]))
+		}
 	}
+}
+
+// introduced keeps those of ords who are people: there, and not visitors.
+func (e *Engine) introduced(g *storage.Group, ords []uint32) []uint32 {
+	g.Lock()
+	defer g.Unlock()
+	kept := ords[:0]
+	for _, o := range ords {
+		if isPerson(g, storage.Ord(o)) {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+// isPerson tells whether somebody is at o who is not a visitor. The group is
+// locked.
+func isPerson(g *storage.Group, o storage.Ord) bool {
+	row := g.Row(o)
+	return row != nil && row.Flags&(storage.RowGone|storage.RowVisitor) == 0
 }
 
 // Count returns how many people were gathered.
@@ -123,7 +154,7 @@ func (f *Fill) Commit(mode FillMode, timeout time.Duration) (FillResult, error) 
 	e := f.e
 	e.fills.mu.Lock()
 	defer e.fills.mu.Unlock()
-	if err := e.endFills(); err != nil {
+	if err := e.endFills(context.Background()); err != nil {
 		return FillResult{}, err
 	}
 	var out FillResult
@@ -136,7 +167,7 @@ func (f *Fill) Commit(mode FillMode, timeout time.Duration) (FillResult, error) 
 	var err error
 	if out.Added+out.Removed <= fillTogether {
 		b := e.Begin()
-		e.store.Together(func() { err = b.fillAll(job) })
+		e.store.Together(func() { err = b.fillAll(context.Background(), job, 0) })
 		if err == nil {
 			err = b.Commit(timeout)
 		}
@@ -181,8 +212,11 @@ func (e *Engine) fillDiff(
 	return add, remove
 }
 
-// fillAll makes the changes of a job, group by group.
-func (b *Batch) fillAll(job *fillJob) error {
+// fillAll makes the changes of a job, group by group. With wait > 0 it commits
+// every 1,024, so that what waits for the disk stays bounded, and ends with ctx;
+// the last changes are the caller's to commit.
+func (b *Batch) fillAll(ctx context.Context, job *fillJob, wait time.Duration) error {
+	open := 0
 	for i, set := range job.sets {
 		add, remove := b.e.fillDiff(storage.GroupID(i), job.segment, set, job.mode)
 		for _, part := range [...]struct {
@@ -195,13 +229,21 @@ func (b *Batch) fillAll(job *fillJob) error {
 				if err := b.fillSome(storage.GroupID(i), job.segment, ords[:n], part.in); err != nil {
 					return err
 				}
+				if open += n; wait == 0 || open < fillCommit {
+					continue
+				}
+				if err := errors.Join(ctx.Err(), b.Commit(wait)); err != nil {
+					return err
+				}
+				open = 0
 			}
 		}
 	}
 	return nil
 }
 
-// fillSome moves a few people of a group. Who has gone since is passed over.
+// fillSome moves a few people of a group. Visitors and who has gone since are
+// passed over.
 func (b *Batch) fillSome(
 	id storage.GroupID, segment storage.Name, ords []uint32, in bool,
 ) error {
@@ -210,7 +252,7 @@ func (b *Batch) fillSome(
 	g.Lock()
 	defer g.Unlock()
 	for _, o := range ords {
-		if g.Row(storage.Ord(o)) == nil {
+		if !isPerson(g, storage.Ord(o)) {
 			continue
 		}
 		b.patch = storage.Patch{}
@@ -234,21 +276,39 @@ func (e *Engine) runFill(job *fillJob) error {
 	if err != nil {
 		return err
 	}
-	key := fillKey(job.segment)
-	if err := e.store.PutDoc(storage.Doc{Key: key, Value: value}); err != nil {
-		return storeProblem(err)
-	}
+	// From here on it may come about, whatever is heard of it.
 	e.fills.pending = true
-	return e.endFills()
+	if err := e.putFill(storage.Doc{Key: fillKey(job.segment), Value: value}); err != nil {
+		return err
+	}
+	return e.endFills(context.Background())
+}
+
+// putFill stores the document of a fill, or strikes it out.
+func (e *Engine) putFill(doc storage.Doc) error {
+	err := e.store.PutDoc(doc)
+	if errors.Is(err, storage.ErrUnknown) {
+		e.fills.doubt = true
+	}
+	return storeProblem(err)
 }
 
 func fillKey(segment storage.Name) string { return fmt.Sprintf("%s%d", fillPrefix, segment) }
 
-// endFills ends the fills that were written down. fills.mu is held.
-func (e *Engine) endFills() error {
+// endFills ends the fills that were written down. fills.mu is held. While it is
+// open whether one was written down, that is a ProblemBusy: a change made now
+// could be undone by it.
+func (e *Engine) endFills(ctx context.Context) error {
 	if !e.fills.pending {
 		return nil
 	}
+	if e.fills.doubt && !e.store.DocsSettled() {
+		return &Problem{
+			Class: ProblemBusy, Code: "unavailable",
+			Detail: "the disk has not said yet what became of an earlier fill",
+		}
+	}
+	e.fills.doubt = false
 	jobs := map[string]*fillJob{}
 	var fault error
 	err := e.store.ScanDocs(fillPrefix, func(key string, value []byte) bool {
@@ -268,26 +328,40 @@ func (e *Engine) endFills() error {
 	}
 	for key, job := range jobs {
 		b := e.Begin()
-		if err := b.fillAll(job); err != nil {
+		if err := b.fillAll(ctx, job, startWait); err != nil {
 			return err
 		}
 		if err := b.Commit(startWait); err != nil {
 			return err
 		}
-		if err := e.store.PutDoc(storage.Doc{Key: key}); err != nil {
-			return storeProblem(err)
+		if err := e.putFill(storage.Doc{Key: key}); err != nil {
+			return err
 		}
 	}
 	e.fills.pending = false
 	return nil
 }
 
-// resumeFills ends what a crash has left of fills: by the loop, as soon as the
-// store takes it.
-func (e *Engine) resumeFills() {
+// fillLoop ends what a crash or a late disk has left of fills, until ctx ends. It
+// runs by itself: a fill may take long, and the calendar does not wait for it.
+func (e *Engine) fillLoop(ctx context.Context) {
+	tick := time.NewTicker(trackEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		e.resumeFills(ctx)
+	}
+}
+
+// resumeFills ends fills as soon as the store takes it.
+func (e *Engine) resumeFills(ctx context.Context) {
 	e.fills.mu.Lock()
 	defer e.fills.mu.Unlock()
-	if err := e.endFills(); err != nil {
+	if err := e.endFills(ctx); err != nil && ctx.Err() == nil {
 		e.log.Warn("a fill of a segment has not ended yet", "err", err)
 	}
 }

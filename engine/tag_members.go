@@ -58,7 +58,8 @@ type TagLine struct {
 	BodyHash  uint32
 }
 
-// Tag sets or clears a tag of one person who exists: nobody is made by it.
+// Tag sets or clears a tag of one person who exists: nobody is made by it, nor of a
+// visitor.
 func (b *Batch) Tag(c *TagChange, line *TagLine) LineResult {
 	if err := checkUserID(line.UserID, "user_id"); err != nil {
 		return rejected(err)
@@ -78,7 +79,7 @@ func (b *Batch) Tag(c *TagChange, line *TagLine) LineResult {
 	g.Lock()
 	defer g.Unlock()
 	ord, ok := g.Find(workspaceID, hash, line.UserID)
-	if !ok {
+	if !ok || !isPerson(g, ord) {
 		return rejected(&Problem{
 			Class: ProblemMissing, Code: "user_not_found", Field: "user_id",
 			Detail: fmt.Sprintf("no user %q", line.UserID),
@@ -146,7 +147,7 @@ type TagTally struct{ Applied, Duplicate, Gone uint64 }
 
 // TagPeople sets or clears a tag for people named by ordinal, block by block, so
 // that no decision waits for more than 64 of them, and commits every 1,024.
-// Whoever is gone is counted. After an error, which says that a part may not be
+// Whoever is gone, or a visitor, is counted. After an error, which says that a part may not be
 // durable, the same call with the same key goes on where it ended.
 func (b *Batch) TagPeople(c *TagChange, who *People, line *TagLine, wait time.Duration) (
 	tally TagTally, err error,
@@ -190,7 +191,7 @@ func (b *Batch) tagBlock(g *storage.Group, ords []uint32, c *TagChange, t tagBlo
 	defer g.Unlock()
 	for _, o := range ords {
 		ord := storage.Ord(o)
-		if g.Row(ord) == nil {
+		if !isPerson(g, ord) {
 			t.tally.Gone++
 			continue
 		}

@@ -32,6 +32,9 @@ type tracking struct {
 	groups []groupTracking
 	growth growth
 	pause  sync.Mutex // held by a pass of the loop
+	// apply is held while a snapshot is swapped, and while its segments are given to
+	// the groups: no group gets an older set after a newer one.
+	apply  sync.Mutex
 	behind atomic.Bool
 }
 
@@ -46,6 +49,7 @@ type groupTracking struct {
 	due        []audience.Due
 	flips      flips
 	effect     storage.Effect
+	refused    bool // the group took no effect: set by appendMember
 }
 
 // sweep is a walk over everybody in a group: those below cursor are judged.
@@ -167,6 +171,7 @@ func (e *Engine) appendMember(g *storage.Group, t *groupTracking) bool {
 	t.effect.Time, t.effect.Config = e.clock.Now(), e.snap.Load().Revision
 	if _, err := g.Append(&t.effect); err != nil {
 		e.log.Debug("a change of membership is left for later", "group", g.GroupID(), "err", err)
+		t.refused = true
 		t.begin(g, true)
 		t.sweep.ask, t.sweep.active = t.set.All, true
 		return false
@@ -249,7 +254,8 @@ func (t *groupTracking) begin(g *storage.Group, calendar bool) {
 	t.sweep = s
 }
 
-// sweepStep judges the next people of a group; false: there is nothing to do.
+// sweepStep judges the next people of a group; false: there is nothing to do, or
+// the group takes no effects.
 func (e *Engine) sweepStep(g *storage.Group) bool {
 	g.Lock()
 	defer g.Unlock()
@@ -272,7 +278,7 @@ func (e *Engine) sweepStep(g *storage.Group) bool {
 	}
 	t.sweep.cursor = until
 	if int(until) == g.Len() {
-		e.sweepEnds(g, t)
+		return e.sweepEnds(g, t)
 	}
 	return true
 }
@@ -331,7 +337,8 @@ func (e *Engine) recordFlips(g *storage.Group, t *groupTracking, now storage.Uni
 	return true
 }
 
-func (e *Engine) sweepEnds(g *storage.Group, t *groupTracking) {
+// sweepEnds records that the members are whole; false: the group does not take it.
+func (e *Engine) sweepEnds(g *storage.Group, t *groupTracking) bool {
 	for i := range t.sweep.fresh.Each {
 		s := &t.set.Segments[i]
 		err := e.appendTrack(g, storage.TrackEffect{
@@ -339,10 +346,11 @@ func (e *Engine) sweepEnds(g *storage.Group, t *groupTracking) {
 		})
 		if err != nil {
 			e.log.Debug("a back-fill is left for later", "segment", s.ID, "err", err)
-			return // the sweep looks at nobody and comes here again
+			return false // the next pass looks at nobody and comes here again
 		}
 	}
 	t.sweep = sweep{}
+	return true
 }
 
 func (f *flips) reset() {
@@ -364,7 +372,8 @@ func (f *flips) add(i int, o storage.Ord, entered bool) {
 	f.out[i] = append(f.out[i], o)
 }
 
-// dueStep judges people whose time has come; false: nobody's has.
+// dueStep judges people whose time has come; false: nobody's has, or the group
+// takes no effects: then a sweep judges everybody later.
 func (e *Engine) dueStep(g *storage.Group) bool {
 	g.Lock()
 	defer g.Unlock()
@@ -375,8 +384,11 @@ func (e *Engine) dueStep(g *storage.Group) bool {
 	t.check(g)
 	now := e.clock.Now()
 	t.due = t.calendar.Due(toSec(now), dueRows, t.due[:0])
+	t.refused = false
 	for _, d := range t.due {
-		e.judgeDue(g, t, d, now)
+		if e.judgeDue(g, t, d, now); t.refused {
+			return false
+		}
 	}
 	return len(t.due) > 0
 }
@@ -393,7 +405,7 @@ func (e *Engine) judgeDue(
 			q.at = now
 		}
 		d.At = e.judge(g, t, &q)
-		if d.At > toSec(now) {
+		if d.At > toSec(now) || t.refused {
 			return
 		}
 		if q.at == now { // later in this second
@@ -426,7 +438,6 @@ func (e *Engine) trackPass(ctx context.Context) {
 		e.retrackAll()
 	}
 	e.sampleGrowth()
-	e.resumeFills()
 	for busy := true; busy && ctx.Err() == nil; {
 		busy = false
 		for i := range e.track.groups {
@@ -445,9 +456,24 @@ func (e *Engine) trackPass(ctx context.Context) {
 	}
 }
 
-// retrackAll gives every group the segments of the snapshot in force. What does
-// not succeed is tried again by the loop.
+// retrackAll gives every group the segments of the snapshot in force.
 func (e *Engine) retrackAll() {
+	e.track.apply.Lock()
+	defer e.track.apply.Unlock()
+	e.retrackGroups()
+}
+
+// swapTracked puts a snapshot in force and gives every group its segments.
+func (e *Engine) swapTracked(snap *Snapshot) {
+	e.track.apply.Lock()
+	defer e.track.apply.Unlock()
+	e.snap.Store(snap)
+	e.retrackGroups()
+}
+
+// retrackGroups is retrackAll with track.apply held. What does not succeed is
+// tried again by the loop.
+func (e *Engine) retrackGroups() {
 	e.track.behind.Store(false)
 	set := e.snap.Load().audience
 	for i := range e.track.groups {

@@ -119,6 +119,7 @@ func (x *trackRun) republish() {
 // settle judges all that waits, and returns when it is durable.
 func (b *bed) settle() {
 	b.t.Helper()
+	b.e.resumeFills(context.Background())
 	b.e.trackPass(context.Background())
 	for i := range b.e.track.groups {
 		g := b.e.store.Group(storage.GroupID(i))

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/csv"
 	"errors"
 	"io"
 
@@ -20,7 +19,7 @@ type upload struct {
 	ended bool // the last line of the reply was made
 }
 
-// uploadMembers answers a list of ids of any length with a line for each that
+// uploadMembers answers a list of ids with a line for each that
 // was refused and one that says what has changed. The people are gathered while
 // the body is read, and moved when it has come to its end: all of those that are
 // known, or, when the body is cut, nobody.
@@ -55,7 +54,7 @@ func (u *upload) take(r *request, text []byte) *wire.LineError {
 	id := text
 	if u.csv {
 		var fault *wire.LineError
-		if id, fault = csvField(text); fault != nil {
+		if id, fault = csvField(text, first); fault != nil {
 			u.end.Rejected++
 			return fault
 		}
@@ -87,13 +86,17 @@ func (u *upload) take(r *request, text []byte) *wire.LineError {
 	return &wire.LineError{Code: p.Code, Field: p.Field, Detail: p.Detail}
 }
 
-// csvField gives the first field of a line.
-func csvField(text []byte) ([]byte, *wire.LineError) {
+// csvField gives the first field of a line; first: the line may begin with a mark
+// of UTF-8.
+func csvField(text []byte, first bool) ([]byte, *wire.LineError) {
+	if first {
+		text = bytes.TrimPrefix(text, []byte(utf8Mark))
+	}
 	if bytes.IndexByte(text, '"') < 0 {
 		id, _, _ := bytes.Cut(text, []byte{','})
 		return bytes.TrimSpace(id), nil
 	}
-	record, err := csv.NewReader(bytes.NewReader(text)).Read()
+	record, err := splitCSV(nil, text)
 	if err != nil || len(record) == 0 {
 		return nil, &wire.LineError{
 			Code: wire.CodeInvalidValue, Detail: "not a line of CSV; a field has no line feeds here",

@@ -85,6 +85,10 @@ func TestSegmentMembers(t *testing.T) {
 		`{"status":"applied","added":0,"removed":2,"users":2,"lines":3,"unknown":0,"rejected":0}`)
 	f("PUT", members, "text/csv", "u5\nu6\nu5\n", 200, `"added":2,"removed":2,"users":2,"lines":3`)
 	f("PUT", members, "text/csv", "u5\nu6\nu5\n", 200, `"added":0,"removed":0,"users":2`)
+	f("PUT", members, "text/csv", "\xef\xbb\xbfuser_id\nu5\nu6\n", 200,
+		`"added":0,"removed":0,"users":2,"lines":2,"unknown":0`)
+	f("PUT", members, "text/csv", "\xef\xbb\xbf\"u5\"\nu6\n", 200,
+		`"added":0,"removed":0,"users":2,"lines":2,"unknown":0`)
 	f("GET", "/v1/segments/vip", "", "", 200, `"segment_id":"vip","kind":"static","track":true,"users":2`)
 	f("POST", members+":fill", js, `{"segment":"adults"}`, 200, `"added":2,"removed":2,"users":2`)
 	f("POST", members+":fill", js, `{"rule":{"attribute":"age","lt":3},"mode":"add"}`, 200,

@@ -21,6 +21,8 @@ const (
 	// bitmapBytes bounds a bitmap of members, which is held whole so that a broken
 	// one changes nothing: about 16 million scattered people.
 	bitmapBytes = 32 << 20
+	// utf8Mark is what some programs begin a CSV file with.
+	utf8Mark = "\xef\xbb\xbf"
 	// maxErrors bounds the rejected ids that a list's reply names.
 	maxErrors = 1000
 )
@@ -153,7 +155,7 @@ type tagUpload struct {
 // header reads the first line of a CSV file: user_id, and is and expires_at where
 // lines differ in them.
 func (u *tagUpload) header(line []byte) wire.LineError {
-	names, err := splitCSV(nil, bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")))
+	names, err := splitCSV(nil, bytes.TrimPrefix(line, []byte(utf8Mark)))
 	if err != nil {
 		return wire.LineError{Code: "invalid_csv", Detail: err.Error()}
 	}

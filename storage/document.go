@@ -23,7 +23,8 @@ type Doc struct {
 }
 
 // PutDoc stores documents in one atomic step and returns when they are durable.
-// ErrUnknown: not within Options.CommitMax. ErrDiskFull, ErrFenced: not at all.
+// ErrUnknown: not within Options.CommitMax; they may be stored later, until
+// DocsSettled. ErrDiskFull, ErrFenced: not at all.
 func (s *Store) PutDoc(docs ...Doc) error {
 	switch {
 	case s.closed.Load():
@@ -51,19 +52,21 @@ func (s *Store) PutDoc(docs ...Doc) error {
 // putSynced commits b beside the caller, who waits no longer than CommitMax.
 func (s *Store) putSynced(b *pebble.Batch) error {
 	done := make(chan error, 1)
+	s.puts.Add(1)
 	go func() {
 		err := s.db.commitSynced(b)
 		if err == nil {
 			err = b.Close()
 		}
+		if err != nil {
+			err = fmt.Errorf("put document: %w", err)
+			s.die(err) // also when nobody waits any more
+		}
+		s.puts.Add(-1)
 		done <- err
 	}()
 	select {
 	case err := <-done:
-		if err != nil {
-			err = fmt.Errorf("put document: %w", err)
-			s.die(err)
-		}
 		return err
 	case <-s.dead.ch:
 		return fmt.Errorf("%w: %w", ErrUnknown, s.dead.err())
@@ -71,6 +74,10 @@ func (s *Store) putSynced(b *pebble.Batch) error {
 		return ErrUnknown
 	}
 }
+
+// DocsSettled tells whether no PutDoc is under way, not even one that has returned
+// ErrUnknown: what reading gives is then what is stored.
+func (s *Store) DocsSettled() bool { return s.puts.Load() == 0 }
 
 // GetDoc returns a copy of a document, or ErrNotFound.
 func (s *Store) GetDoc(key string) ([]byte, error) {

@@ -155,6 +155,7 @@ type Store struct {
 	gate   sync.RWMutex // held shared while effects of several groups belong together
 	dead   deathNote
 	closed atomic.Bool
+	puts   atomic.Int64 // of documents, under way
 	stop   chan struct{}
 	loops  sync.WaitGroup
 }
