@@ -73,10 +73,11 @@ type OrdinalList struct {
 	Data  []byte
 }
 
-// ReadOrdinals checks a bitmap from outside and gives its people, as ordinals:
-// whether a visitor, or nobody any more, is at one is for its reader to ask. It copies: data is not kept. A *Problem names what is wrong, as
-// a member of field: another map, a CRC that does not fit, a container that is
-// broken, an ordinal that nobody ever had. Memory is bounded by len(Data).
+// ReadOrdinals checks a bitmap from outside and gives its ordinals: whether at one
+// of them is a visitor, or nobody any more, is for its reader to ask. It copies:
+// data is not kept. A *Problem names what is wrong, as a member of field: another
+// map, a CRC that does not fit, a container that is broken, an ordinal that nobody
+// ever had. Memory is bounded by len(Data).
 func (e *Engine) ReadOrdinals(l *OrdinalList, field string) (*People, error) {
 	if string(l.Map) != e.OrdinalMap() {
 		return nil, &Problem{
