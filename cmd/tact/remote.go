@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 
@@ -50,8 +51,9 @@ func (r *remote) client() (*client.Client, error) {
 func remoteError(ctx context.Context, err error) error {
 	var answered *client.Error
 	var network net.Error
+	var file *fs.PathError // its cause is a network's error by its methods alone
 	switch {
-	case err == nil, ctx.Err() != nil, errors.As(err, &answered):
+	case err == nil, ctx.Err() != nil, errors.As(err, &answered), errors.As(err, &file):
 		return err
 	case errors.As(err, &network):
 		return &exitError{exitUnreachable, err}

@@ -78,6 +78,7 @@ func CheckRules(set *definition.Set, mint func(storage.DictKind, string) (storag
 ) []definition.Fault {
 	c := newCompiler(set, Env{Intern: mint}, rule.NewBuilder(nil))
 	c.names()
+	c.segments()
 	for _, o := range set.Offers {
 		names := *c.plan.Names
 		names.Offer = o.Attributes
