@@ -407,6 +407,61 @@ func TestConfirmDatesAGap(t *testing.T) {
 	b.want(b.decideReq("bob", "spot"), "a")
 }
 
+// A total whose window changes begins anew: cells of the old window are no cells of
+// the new one, in either direction; a start changes nothing.
+func TestTotalWindowChanges(t *testing.T) {
+	windows := []string{
+		"{calendar: day}", "{calendar: week}", "{calendar: hour}", "{rolling: 1h}", "{rolling: 24h}",
+		"lifetime", `{between: ["2026-01-01T00:00:00Z", "2036-01-01T00:00:00Z"]}`,
+		"{calendar: day, every: 2}",
+	}
+	for i, from := range windows {
+		for k, to := range windows {
+			if i == k {
+				continue
+			}
+			text := func(window string) string {
+				return capWorld + "scope: total\nper: offer\ncount_on: decision\nlimit: 1\nwindow: " +
+					window + "\n"
+			}
+			b := newBed(t, text(from))
+			ann := b.decideReq("ann", "spot")
+			b.want(ann, "a")
+			b.want(ann, "none: capped_total")
+			b.publish(text(to))
+			b.want(ann, "a")
+			b.want(ann, "none: capped_total")
+			if got := b.e.Totals(); len(got) != 1 || got[0].Spent != 1 {
+				t.Fatalf("%s to %s: %+v", from, to, got)
+			}
+			b.reopen()
+			b.want(ann, "none: capped_total")
+			b.m.pass(15 * 24 * time.Hour)
+			if to != "lifetime" && !strings.HasPrefix(to, "{between") {
+				b.want(ann, "a") // its windows pass as they should
+			}
+		}
+	}
+}
+
+// The same of a minimum gap.
+func TestTotalGapChanges(t *testing.T) {
+	text := func(gap string) string {
+		return capWorld + "scope: total\nper: offer\ncount_on: decision\nlimit: 9\n" +
+			"window: lifetime\nmin_gap: " + gap + "\n"
+	}
+	for _, gaps := range [][2]string{{"1h", "24h"}, {"24h", "1h"}} {
+		b := newBed(t, text(gaps[0]))
+		ann := b.decideReq("ann", "spot")
+		b.want(ann, "a")
+		b.publish(text(gaps[1]))
+		b.want(ann, "a")
+		b.want(ann, "none: min_gap")
+		b.m.pass(26 * time.Hour)
+		b.want(ann, "a")
+	}
+}
+
 // A cap that counts from history knows what the person's tail held when it was
 // published, and refuses while its window reaches behind the tail.
 func TestCountsFromHistory(t *testing.T) {

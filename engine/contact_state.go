@@ -177,7 +177,7 @@ func (s *stateReader) scoped(cap int32) {
 func (s *stateReader) add(cap int32, dim uint32) {
 	plan := s.snap.Plan
 	c := &plan.Caps[cap]
-	key := storage.CounterKey{Cap: c.Name, Dim: dim}
+	key := storage.CounterKey{Cap: c.Counter, Dim: dim}
 	if s.seen[key] {
 		return
 	}
@@ -209,7 +209,7 @@ func (s *stateReader) add(cap int32, dim uint32) {
 // total looks a total up in the ledger; full ones go into the overlay.
 func (s *stateReader) total(c *decide.Cap, dim uint32, over *decide.Overlay) int64 {
 	totals, plan := s.e.store.Totals(), s.snap.Plan
-	for _, name := range []storage.Name{c.Name, c.GapName()} {
+	for _, name := range []storage.Name{c.Counter, c.GapName()} {
 		key := storage.CounterKey{Cap: name, Dim: dim}
 		limit, since := plan.TotalRule(name, s.at.Ms)
 		if name == 0 || totals.UsedSince(key, since) < limit {
@@ -222,8 +222,8 @@ func (s *stateReader) total(c *decide.Cap, dim uint32, over *decide.Overlay) int
 		over.FullTotals = append(over.FullTotals, key)
 		over.FullUntil = append(over.FullUntil, until)
 	}
-	_, since := plan.TotalRule(c.Name, s.at.Ms)
-	return totals.UsedSince(storage.CounterKey{Cap: c.Name, Dim: dim}, since)
+	_, since := plan.TotalRule(c.Counter, s.at.Ms)
+	return totals.UsedSince(storage.CounterKey{Cap: c.Counter, Dim: dim}, since)
 }
 
 func (s *stateReader) uses(key storage.CounterKey, since storage.UnixSec) []UseView {

@@ -41,7 +41,7 @@ func TestRefusedAcceptTakesNothing(t *testing.T) {
 			c := &b.e.snap.Load().Plan.Caps[i]
 			if c.ID == "held_stock" {
 				o, _ := b.e.snap.Load().Plan.OfferByID([]byte("coupon"))
-				key := counterKey(c.Name, b.e.snap.Load().Plan.Offers[o].Name)
+				key := counterKey(c.Counter, b.e.snap.Load().Plan.Offers[o].Name)
 				sum = b.e.store.Totals().Used(key, 0)
 			}
 		}

@@ -512,9 +512,10 @@ func (b *Batch) takeStock() error {
 			continue
 		}
 		b.giveStock(i)
+		id, _, _ := strings.Cut(b.e.store.NameOf(storage.DictCap, k.Key.Cap), "#")
 		return &Problem{
 			Class: ProblemConflict, Code: "capped_total", Field: "outcome",
-			Detail: "the stock of cap " + b.e.store.NameOf(storage.DictCap, k.Key.Cap) + " is used up",
+			Detail: "the stock of cap " + id + " is used up",
 		}
 	}
 	return nil

@@ -21,7 +21,7 @@ const paceBits = 40
 // time: the cap's limit, or less while its pacing holds units back. An outcome
 // is refused at totalLimit only.
 func (s *Snapshot) offerLimit(name storage.Name, at storage.UnixMsec) int64 {
-	i, ok := s.Plan.CapByName(name)
+	i, ok := s.Plan.CapByCounter(name)
 	if !ok {
 		return 0
 	}
@@ -44,7 +44,7 @@ func (s *Snapshot) offerRule(
 	name storage.Name, at storage.UnixMsec,
 ) (limit int64, since uint32) {
 	limit, since = s.Plan.TotalRule(name, at)
-	if i, ok := s.Plan.CapByName(name); ok && s.Plan.Paced(i) {
+	if i, ok := s.Plan.CapByCounter(name); ok && s.Plan.Paced(i) {
 		limit = min(limit, s.offerLimit(name, at))
 	}
 	return limit, since
@@ -53,7 +53,7 @@ func (s *Snapshot) offerRule(
 // paced notes until when pacing holds back a total that was refused; nothing
 // when its limit is reached.
 func (w *decideWork) paced(k *storage.HeldKey, totals *storage.Totals) {
-	i, ok := w.snap.Plan.CapByName(k.Key.Cap)
+	i, ok := w.snap.Plan.CapByCounter(k.Key.Cap)
 	if !ok || !w.snap.Plan.Paced(i) {
 		return
 	}
@@ -69,7 +69,7 @@ func (w *decideWork) paced(k *storage.HeldKey, totals *storage.Totals) {
 
 // totalLimit is the limit of a total cap of this snapshot.
 func (s *Snapshot) totalLimit(name storage.Name) int64 {
-	i, ok := s.Plan.CapByName(name)
+	i, ok := s.Plan.CapByCounter(name)
 	if !ok {
 		return 0
 	}

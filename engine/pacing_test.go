@@ -78,6 +78,43 @@ func TestPacedStock(t *testing.T) {
 	}
 }
 
+// While holds reach over midnight, pacing says when the plan gives the next unit by
+// the same count that it refused by.
+func TestPacedOverMidnight(t *testing.T) {
+	hours := strings.Repeat("0, ", 23) + "1" // all of the day's traffic is in its last hour
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: impression\n"+
+		"applies_to: {channels: [web]}\nwindow: {calendar: day, zone: UTC}\nlimit: 20\nhold: 10m\n"+
+		"pacing: {by: even, hours: ["+hours+"]}\n")
+	const day = 86_400_000
+	next := (b.e.Now()/day + 1) * day
+	until := func(before time.Duration) {
+		b.m.pass(time.Duration(next-b.e.Now())*time.Millisecond - before)
+	}
+	fill := func(round string) (n int) {
+		for n = 0; b.ask(b.decideReq(fmt.Sprint(round, n), "spot")) == "a"; n++ {
+			token := slices.Clone(b.out.Items[0].Token)
+			if round == "day" {
+				if r := b.outcome(token, "impression", fmt.Sprint("e", n)); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+			}
+		}
+		return n
+	}
+	until(30 * time.Minute)
+	if n := fill("day"); n != 11 { // half of 20, and the next one
+		t.Fatalf("%d", n)
+	}
+	until(6 * time.Minute) // nine tenths: holds end on the next day
+	if n := fill("night"); n != 8 {
+		t.Fatalf("%d", n)
+	}
+	want := int64(next)/1000 - 180 // 19 of 20
+	if got := int64(b.out.Capped[0].Until); got != want {
+		t.Fatalf("until %d, want %d", got, want)
+	}
+}
+
 // A refusal gives back the unit that the decision held for it, once and at once;
 // an accept behind it takes a unit again while there is one.
 func TestRefusalGivesTheUnitBack(t *testing.T) {
@@ -88,7 +125,7 @@ func TestRefusalGivesTheUnitBack(t *testing.T) {
 		o, _ := p.OfferByID([]byte("coupon"))
 		for i := range p.Caps {
 			if p.Caps[i].ID == "held_stock" {
-				return b.e.store.Totals().Used(counterKey(p.Caps[i].Name, p.Offers[o].Name), 0)
+				return b.e.store.Totals().Used(counterKey(p.Caps[i].Counter, p.Offers[o].Name), 0)
 			}
 		}
 		return -1
@@ -138,10 +175,10 @@ func TestOfferLimitAllocatesNothing(t *testing.T) {
 	b := newBed(t, strings.Replace(testDefinitions, "window: lifetime\nlimit: 2",
 		"window: {calendar: day}\nlimit: 240\npacing: even", 1))
 	snap, now := b.e.snap.Load(), b.e.Now()
-	name := snap.Plan.Caps[len(snap.Plan.Caps)-1].Name
+	name := snap.Plan.Caps[len(snap.Plan.Caps)-1].Counter
 	for _, c := range snap.Plan.Caps {
 		if c.ID == "stock" {
-			name = c.Name
+			name = c.Counter
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() { now += 500; snap.offerLimit(name, now) }); n != 0 {
@@ -163,6 +200,6 @@ func BenchmarkOfferLimit(b *testing.B) {
 	snap, now := e.snap.Load(), e.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		snap.offerLimit(snap.Plan.Caps[0].Name, now)
+		snap.offerLimit(snap.Plan.Caps[0].Counter, now)
 	}
 }

@@ -26,7 +26,7 @@ func (e *Engine) Totals() []TotalView {
 	var out []TotalView
 	at := make(map[storage.CounterKey]int) // a counter is the sum of its windows
 	for _, c := range e.store.TotalCounts() {
-		i, ok := snap.Plan.CapByName(c.Key.Cap)
+		i, ok := snap.Plan.CapByCounter(c.Key.Cap)
 		if _, since := snap.Plan.TotalRule(c.Key.Cap, now); !ok || c.Key.Window < since ||
 			snap.Plan.Caps[i].Scope != definition.ScopeTotal {
 			continue

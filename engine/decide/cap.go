@@ -13,6 +13,7 @@ import (
 type Cap struct {
 	ID      string
 	Name    storage.Name // DictCap
+	Counter storage.Name // DictCap: what its counters are kept under; of a total see counterName
 	Def     *definition.Cap
 	Scope   definition.CapScope
 	Per     definition.CapPer
@@ -115,7 +116,7 @@ func (p *Plan) heldKey(
 	c *Cap, dim uint32, at storage.UnixMsec, zones []*time.Location,
 ) storage.HeldKey {
 	k := storage.HeldKey{
-		Key:     storage.CounterKey{Cap: c.Name, Dim: dim},
+		Key:     storage.CounterKey{Cap: c.Counter, Dim: dim},
 		CountOn: uint16(c.CountOn),
 		Limit:   uint8(min(max(c.most, 1), 255)),
 		Total:   c.Scope == definition.ScopeTotal,
@@ -572,7 +573,7 @@ func (b *slabBuilder) capUses(offer int32) span {
 					continue
 				}
 				use := capUse{
-					key:   storage.CounterKey{Cap: c.Name, Dim: dim},
+					key:   storage.CounterKey{Cap: c.Counter, Dim: dim},
 					cap:   int32(i),
 					kind:  c.kind,
 					scope: c.Scope,

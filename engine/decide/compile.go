@@ -225,6 +225,7 @@ func (c *compiler) index() {
 	p.placementIDs, p.placementNames = map[string]int32{}, map[storage.Name]int32{}
 	p.policyIDs, p.experimentIDs = map[string]int32{}, map[string]int32{}
 	p.capNames, p.treatmentNames = map[storage.Name]int32{}, map[storage.Name]int32{}
+	p.counterNames = map[storage.Name]int32{}
 	p.gapNames = map[storage.Name]int32{}
 	for _, o := range sorted(c.set.Offers, metaOfOffer) {
 		p.offerIDs[o.ID] = int32(len(p.Offers))

@@ -30,6 +30,7 @@ func (c *compiler) caps() {
 		}
 		out.kind, out.reason, out.pace = kindOf(d), capReason(d), newPace(d)
 		c.totalCells(d, &out)
+		out.Counter = c.intern(&d.Meta, storage.DictCap, counterName(&out))
 		if d.CountsHistory {
 			out.history = c.intern(&d.Meta, storage.DictCap, d.ID+"#history")
 			c.plan.history = append(c.plan.history, int32(len(c.plan.Caps)))
@@ -44,6 +45,7 @@ func (c *compiler) caps() {
 		c.paceDates(&out)
 		c.checkCap(d)
 		c.plan.capNames[out.Name] = int32(len(c.plan.Caps))
+		c.plan.counterNames[out.Counter] = int32(len(c.plan.Caps))
 		if out.gapName != 0 {
 			c.plan.gapNames[out.gapName] = int32(len(c.plan.Caps))
 		}

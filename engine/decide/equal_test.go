@@ -321,7 +321,7 @@ func (s *session) fill(over *Overlay, ask *modelRequest) {
 		for k := range s.plan.dimensions(c, o) {
 			dim, ok := s.plan.dimension(c, o, definition.ChannelWeb, 0, k)
 			if ok {
-				key := storage.CounterKey{Cap: c.Name, Dim: dim}
+				key := storage.CounterKey{Cap: c.Counter, Dim: dim}
 				over.FullTotals = append(over.FullTotals, key)
 				ask.full[c.ID+" "+s.dimText(c, dim)] = true
 			}
@@ -374,7 +374,7 @@ func (s *session) describe(req *Request, out *Result) string {
 		}
 		keys := func(first, n int32) (out2 []string) {
 			for _, k := range out.Keys[first : first+n] {
-				at, _ := s.plan.CapByName(k.Key.Cap)
+				at, _ := s.plan.CapByCounter(k.Key.Cap)
 				c := &s.plan.Caps[at]
 				out2 = append(out2, c.ID+" "+s.dimText(c, k.Key.Dim))
 			}

@@ -155,5 +155,5 @@ func (p *Plan) History() []int32 { return p.history }
 // Owns tells whether a counter is one of the cap's: of its uses, or of the
 // rejections that close it.
 func (c *Cap) Owns(k storage.CounterKey) bool {
-	return k.Cap == c.Name || c.suppress.name != 0 && k.Cap == c.suppress.name
+	return k.Cap == c.Counter || c.suppress.name != 0 && k.Cap == c.suppress.name
 }

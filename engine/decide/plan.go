@@ -31,6 +31,7 @@ type Plan struct {
 	offerIDs, placementIDs, policyIDs, experimentIDs map[string]int32
 	offerNames, placementNames, capNames             map[storage.Name]int32
 	treatmentNames                                   map[storage.Name]int32
+	counterNames                                     map[storage.Name]int32 // cap by Counter
 	gapNames                                         map[storage.Name]int32 // cap by gapName
 
 	history []int32 // caps that count from history
@@ -220,7 +221,13 @@ func (p *Plan) TreatmentByName(name storage.Name) (int32, bool) {
 	return i, ok
 }
 
-// CapByName finds a cap by its dictionary id (CounterKey.Cap).
+// CapByCounter finds a cap by the name of its counters (CounterKey.Cap).
+func (p *Plan) CapByCounter(name storage.Name) (int32, bool) {
+	i, ok := p.counterNames[name]
+	return i, ok
+}
+
+// CapByName finds a cap by its dictionary id.
 func (p *Plan) CapByName(name storage.Name) (int32, bool) {
 	i, ok := p.capNames[name]
 	return i, ok

@@ -251,6 +251,9 @@ func (s *script) overlay(t *testing.T, c *command) *Overlay {
 	for _, text := range c.all("full") {
 		id, offer, _ := strings.Cut(text, "/")
 		key := storage.CounterKey{Cap: s.name(storage.DictCap, id)}
+		if i, ok := s.plan.CapByName(key.Cap); ok {
+			key.Cap = s.plan.Caps[i].Counter
+		}
 		if offer != "" {
 			key.Dim = uint32(s.name(storage.DictOffer, offer))
 		}
@@ -332,7 +335,11 @@ func (s *script) showKeys(b *strings.Builder, out *Result, it *Item) {
 		}
 		var texts []string
 		for _, k := range keys {
-			text := fmt.Sprintf("%s/%s", s.store.NameOf(storage.DictCap, k.Key.Cap), s.dim(k))
+			id := s.store.NameOf(storage.DictCap, k.Key.Cap)
+			if i, ok := s.plan.CapByCounter(k.Key.Cap); ok {
+				id = s.plan.Caps[i].ID
+			}
+			text := fmt.Sprintf("%s/%s", id, s.dim(k))
 			if k.Total {
 				text += fmt.Sprintf("@%d", k.Window)
 			}
@@ -346,7 +353,7 @@ func (s *script) showKeys(b *strings.Builder, out *Result, it *Item) {
 
 // dim prints a dimension as the cap means it.
 func (s *script) dim(k storage.HeldKey) string {
-	at, _ := s.plan.CapByName(k.Key.Cap)
+	at, _ := s.plan.CapByCounter(k.Key.Cap)
 	id := storage.Name(k.Key.Dim)
 	switch s.plan.Caps[at].Per {
 	case definition.PerOffer:

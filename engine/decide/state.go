@@ -38,7 +38,7 @@ func (p *Plan) CounterState(
 	}
 	r := run{p: p, who: who, at: at, over: over, out: out}
 	uses := []capUse{{
-		key: storage.CounterKey{Cap: c.Name, Dim: dim}, cap: cap, kind: c.kind,
+		key: storage.CounterKey{Cap: c.Counter, Dim: dim}, cap: cap, kind: c.kind,
 		total: c.Scope == definition.ScopeTotal, closes: c.suppress.name != 0,
 	}}
 	if c.gapName != 0 {

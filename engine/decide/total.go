@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -40,8 +41,30 @@ func (c *compiler) totalCells(d *definition.Cap, out *Cap) {
 		out.cell = cell(d.Window.Rolling)
 	}
 	if d.MinGap > 0 {
-		out.gapName, out.gapCell = c.intern(&d.Meta, storage.DictCap, d.ID+"#gap"), cell(d.MinGap)
+		out.gapCell = cell(d.MinGap)
+		name := fmt.Sprintf("%s#gap/%d/%d", d.ID, d.MinGap, out.gapCell)
+		out.gapName = c.intern(&d.Meta, storage.DictCap, name)
 	}
+}
+
+// counterName names the counters of a cap. Those of a total have numbered windows,
+// which mean nothing under another window, so its shape is in their name, and one
+// whose window changes begins anew. A window of two times has one number: it is
+// told by its start, and goes on when its end moves.
+func counterName(c *Cap) string {
+	w := &c.Window
+	switch {
+	case c.Scope != definition.ScopeTotal:
+	case c.cell > 0:
+		return fmt.Sprintf("%s#rolling/%d/%d", c.ID, w.Rolling, c.cell)
+	case w.Unit == definition.UnitWeek:
+		return fmt.Sprintf("%s#calendar/%d/%d/%s/%d", c.ID, w.Unit, w.Every, w.Zone, w.WeekStart)
+	case w.Unit != definition.UnitNone:
+		return fmt.Sprintf("%s#calendar/%d/%d/%s", c.ID, w.Unit, w.Every, w.Zone)
+	case w.Until > 0:
+		return fmt.Sprintf("%s#between/%d", c.ID, w.From)
+	}
+	return c.ID
 }
 
 // gapKey is the counter of a total's minimum gap, used at a time.
@@ -73,7 +96,7 @@ func (p *Plan) TotalWindow(name storage.Name, at storage.UnixMsec) (window uint3
 	if i, ok := p.gapNames[name]; ok {
 		return uint32(secondUp(at) / p.Caps[i].gapCell), true
 	}
-	i, ok := p.capNames[name]
+	i, ok := p.counterNames[name]
 	if !ok || p.Caps[i].Scope != definition.ScopeTotal {
 		return 0, false
 	}
@@ -96,7 +119,7 @@ func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, 
 		}
 		return 1, cellSince(sec, c.MinGap, c.gapCell)
 	}
-	i, ok := p.capNames[name]
+	i, ok := p.counterNames[name]
 	if !ok {
 		return 0, 0
 	}
@@ -123,7 +146,7 @@ func (p *Plan) TotalFree(name storage.Name, now storage.UnixMsec, frees uint32) 
 		c := &p.Caps[i]
 		return cellFree(frees, c.MinGap, c.gapCell)
 	}
-	i, ok := p.capNames[name]
+	i, ok := p.counterNames[name]
 	if !ok {
 		return Never
 	}
