@@ -7,17 +7,31 @@ import (
 	"tact/storage"
 )
 
+// staticSegment is the name of a published segment that is filled by hand: a
+// ProblemMissing says that there is none of that id, a ProblemConflict that it
+// has a rule.
+func (s *Snapshot) staticSegment(segment string) (storage.Name, error) {
+	if err := s.publishedSegment(segment); err != nil {
+		return 0, err
+	}
+	id, static := s.segments[segment]
+	if !static {
+		return 0, &Problem{
+			Class: ProblemConflict, Code: "dynamic_segment", Field: "segment",
+			Detail: fmt.Sprintf("segment %q has a rule: its members are those for whom it holds", segment),
+		}
+	}
+	return id, nil
+}
+
 // SegmentMembers adds people to a static segment and takes people out. Ids that
 // nobody has, or a visitor, are refused with the whole call, so that nothing is
 // half applied.
 // Memberships of one call become durable together.
 func (b *Batch) SegmentMembers(segment []byte, add, remove [][]byte) LineResult {
-	id, ok := b.snap.segments[string(segment)]
-	if !ok {
-		return rejected(&Problem{
-			Class: ProblemMissing, Code: "unknown_segment", Field: "segment",
-			Detail: fmt.Sprintf("no segment %q is published", segment),
-		})
+	id, err := b.snap.staticSegment(string(segment))
+	if err != nil {
+		return rejected(err)
 	}
 	lists := [...]struct {
 		name string

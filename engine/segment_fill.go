@@ -61,16 +61,9 @@ type fills struct {
 
 // BeginFill starts to gather people for a static segment.
 func (e *Engine) BeginFill(segment string) (*Fill, error) {
-	snap := e.snap.Load()
-	if err := snap.publishedSegment(segment); err != nil {
+	id, err := e.snap.Load().staticSegment(segment)
+	if err != nil {
 		return nil, err
-	}
-	id, static := snap.segments[segment]
-	if !static {
-		return nil, &Problem{
-			Class: ProblemConflict, Code: "dynamic_segment", Field: "segment",
-			Detail: fmt.Sprintf("segment %q has a rule: its members are those for whom it holds", segment),
-		}
 	}
 	f := &Fill{e: e, segment: id, sets: make([]*roaring.Bitmap, e.store.Groups())}
 	for i := range f.sets {

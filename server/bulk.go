@@ -296,8 +296,11 @@ func (l *lines) take(text []byte) {
 	}
 	if l.upload != nil {
 		l.bytes += len(text)
-		if fault := l.upload.take(l.r, text); fault != nil {
+		switch fault, malformed := l.upload.take(l.r, l.line, text); {
+		case malformed:
 			l.reject(*fault)
+		case fault != nil:
+			l.answer(*fault)
 		}
 		return
 	}
@@ -330,8 +333,16 @@ func (l *lines) stop() {
 	l.r.work.body, l.start = l.r.work.body[:0], 0
 }
 
-// reject answers the current line without applying anything.
+// reject refuses the current line, which cannot be read. Nothing is applied.
 func (l *lines) reject(err wire.LineError) {
+	if l.upload != nil {
+		l.upload.refuse(l.line, err)
+	}
+	l.answer(err)
+}
+
+// answer says that nothing was applied of the current line.
+func (l *lines) answer(err wire.LineError) {
 	l.group = append(l.group, lineReply{
 		line: l.line, res: engine.LineResult{Status: engine.LineRejected}, err: err,
 	})

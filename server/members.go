@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 
 	"tact/engine"
@@ -17,12 +18,45 @@ type upload struct {
 	end   wire.MembersEnd
 	first bool // no line was taken yet
 	ended bool // the last line of the reply was made
+
+	malformed *wire.LineError // the first line that says nobody's id
+	unknown   *wire.LineError // the first line whose id nobody has
+}
+
+// refuse counts a line whose id cannot be read and keeps the first.
+func (u *upload) refuse(line int, fault wire.LineError) {
+	u.end.Lines++
+	u.end.Rejected++
+	if u.malformed == nil {
+		u.malformed = atLine(line, fault)
+	}
+}
+
+// atLine names the line in a fault that is told of the whole list.
+func atLine(line int, fault wire.LineError) *wire.LineError {
+	fault.Detail = fmt.Sprintf("nobody was moved: line %d: %s", line, fault.Detail)
+	return &fault
+}
+
+// fault says why a list must not replace the members: a line of it cannot be
+// read, so that somebody would be taken out who is perhaps meant by it; or it
+// names people and none of them is known. nil: it may.
+func (u *upload) fault() *wire.LineError {
+	switch {
+	case u.mode != engine.FillReplace:
+		return nil
+	case u.malformed != nil:
+		return u.malformed
+	case u.end.Lines > 0 && u.end.Lines == u.end.Unknown:
+		return u.unknown
+	}
+	return nil
 }
 
 // uploadMembers answers a list of ids with a line for each that
 // was refused and one that says what has changed. The people are gathered while
 // the body is read, and moved when it has come to its end: all of those that are
-// known, or, when the body is cut, nobody.
+// known, or, when the body is cut or must not replace the members, nobody.
 func (s *Server) uploadMembers(r *request, mode engine.FillMode) {
 	kind := r.ctx.Request.Header.ContentType()
 	if !isBulk(kind) && !isCSV(kind) {
@@ -47,43 +81,44 @@ func (s *Server) uploadMembers(r *request, mode engine.FillMode) {
 	})
 }
 
-// take gathers the person of one line; a fault is the line's.
-func (u *upload) take(r *request, text []byte) *wire.LineError {
+// take gathers the person of one line; a fault is the line's. malformed: it is
+// not that nobody has the id.
+func (u *upload) take(r *request, line int, text []byte) (fault *wire.LineError, malformed bool) {
 	first := u.first
 	u.first = false
 	id := text
 	if u.csv {
-		var fault *wire.LineError
 		if id, fault = csvField(text, first); fault != nil {
-			u.end.Rejected++
-			return fault
+			return fault, true
 		}
 		if first && string(id) == "user_id" {
-			return nil // the header
+			return nil, false // the header
 		}
 	} else {
 		var fault *wire.Fault
 		if id, fault = r.work.decoder.Member(text); fault != nil {
-			u.end.Lines++
-			u.end.Rejected++
-			return &wire.LineError{Code: fault.Code, Field: fault.Field, Detail: fault.Detail}
+			return &wire.LineError{Code: fault.Code, Field: fault.Field, Detail: fault.Detail}, true
 		}
 	}
-	u.end.Lines++
 	err := u.fill.Add(id)
 	if err == nil {
-		return nil
+		u.end.Lines++
+		return nil, false
 	}
 	var p *engine.Problem
 	if !errors.As(err, &p) {
 		p = &engine.Problem{Code: "internal", Detail: "see the server's log"}
 	}
-	if p.Class == engine.ProblemMissing {
-		u.end.Unknown++
-	} else {
-		u.end.Rejected++
+	fault = &wire.LineError{Code: p.Code, Field: p.Field, Detail: p.Detail}
+	if p.Class != engine.ProblemMissing {
+		return fault, true
 	}
-	return &wire.LineError{Code: p.Code, Field: p.Field, Detail: p.Detail}
+	u.end.Lines++
+	u.end.Unknown++
+	if u.unknown == nil {
+		u.unknown = atLine(line, *fault)
+	}
+	return fault, false
 }
 
 // csvField gives the first field of a line; first: the line may begin with a mark
@@ -113,6 +148,8 @@ func (l *lines) endUpload() {
 		u.end.Err = &wire.LineError{
 			Code: wire.CodeTruncated, Detail: "the list did not come to its end: nobody was moved",
 		}
+	} else if fault := u.fault(); fault != nil {
+		u.end.Err = fault
 	} else if out, err := u.fill.Commit(u.mode, l.server.opts.CommitTimeout); err != nil {
 		e := l.server.lineError(err)
 		u.end.Err = &e

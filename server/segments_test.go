@@ -103,10 +103,52 @@ func TestSegmentMembers(t *testing.T) {
 	f("GET", "/v1/segments/vip", "", "", 200, `"users":3`)
 	f("PUT", members, js, `{}`, 415)
 	f("POST", "/v1/segments/adults/members", "text/csv", "u1\n", 409, `"dynamic_segment"`)
+	f("POST", "/v1/segments/adults/members", js, `{"add":["u1"]}`, 409, `"dynamic_segment"`)
+	f("POST", "/v1/segments/nope/members", js, `{"add":["u1"]}`, 404, `"unknown_segment"`)
 	f("PUT", "/v1/segments/nope/members", "text/csv", "u1\n", 404, `"unknown_segment"`)
 	f("POST", members+"?mode=replace", "text/csv", "u1\n", 400, `"mode"`)
 	f("DELETE", members, "", "", 200, `"removed":3,"users":0`)
 	f("GET", "/v1/segments/nope", "", "", 404)
+}
+
+// A list that replaces the members and has a line that cannot be read, or of
+// which nobody is known, changes nothing and says which line; to add, it may.
+func TestReplaceRefusesMalformedLists(t *testing.T) {
+	r := segmentServer(t)
+	const path = "/v1/segments/list/members"
+	if status, reply := r.segmentDo("PUT", path, "text/csv", "u1\nu2\n"); status != 200 {
+		t.Fatal(reply)
+	}
+	long := strings.Repeat("x", 2<<20)
+	f := func(method, kind, body string, users int, parts ...string) {
+		t.Helper()
+		_, reply := r.segmentDo(method, path, kind, body)
+		for _, part := range parts {
+			if !strings.Contains(reply, part) {
+				t.Fatalf("%.300s lacks %s", reply, part)
+			}
+		}
+		want := fmt.Sprintf(`"users":%d`, users)
+		if _, text := r.segmentDo("GET", "/v1/segments/list", "", ""); !strings.Contains(text, want) {
+			t.Fatalf("%s lacks %s", text, want)
+		}
+	}
+	const refused = "nobody was moved: line "
+	f("PUT", "text/csv", long, 2, `{"status":"rejected","error":{"code":"too_large"`, refused+"1: ",
+		`"lines":1,"unknown":0,"rejected":1}`)
+	f("PUT", "text/csv", "u1\n"+long+"\nu3\n", 2, refused+"2: ", `"lines":3,"unknown":0,"rejected":1}`)
+	f("PUT", ndjson, "{\"user\":1}\n{\"user\":2}\n7\n", 2, refused+"1: ",
+		`"lines":3,"unknown":0,"rejected":3}`)
+	f("PUT", ndjson, "\"u1\"\n\"u2\"\n{\"user_id\":\"u3\"\n", 2, refused+"3: ", `"rejected":1}`)
+	f("PUT", "text/csv", "u1\n\"u2\n", 2, refused+"2: ", `"lines":2,"unknown":0,"rejected":1}`)
+	f("PUT", "text/csv", "user_id;name\nu1;Ann\nu2;Bo\n", 2,
+		`{"status":"rejected","error":{"code":"user_not_found"`, refused+"1: ", `"unknown":3`)
+	f("PUT", "text/csv", "user_id\nghost\n", 2, refused+"2: ")
+	f("POST", ndjson, "{\"user\":1}\n\"u3\"\n\"ghost\"\n", 3, `"status":"applied","added":1`,
+		`"lines":3,"unknown":1,"rejected":1}`)
+	f("POST", "text/csv", long+"\nu4\n", 4, `"status":"applied","added":1`, `"lines":2`, `"rejected":1}`)
+	f("PUT", "text/csv", "ghost\nu5\n", 1, `"status":"applied","added":1,"removed":4`, `"unknown":1`)
+	f("PUT", "text/csv", "user_id\n", 0, `"status":"applied","added":0,"removed":1`)
 }
 
 // A list that is cut moves nobody.
