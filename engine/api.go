@@ -284,6 +284,8 @@ type Problem struct {
 	Code   string // e.g. unknown_placement, identity_conflict, wrong_type
 	Field  string // e.g. placements[0].placement_id
 	Detail string
+
+	RetryAfter int64 // seconds after which it may be otherwise; 0 = not known
 }
 
 // ProblemClass sorts problems for the server's status table.

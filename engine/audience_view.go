@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,10 +16,15 @@ import (
 // last made or used.
 const ViewLife = 15 * time.Minute
 
+// viewIdle is for how long an answer that was read on must not have been, before
+// it may make room for another.
+const viewIdle = time.Minute
+
 // Bounds of the views that are kept, unless Options say otherwise.
 const (
-	defaultMaxViews  = 16
+	defaultMaxViews  = 1024
 	defaultViewBytes = 256 << 20
+	viewGroupBytes   = 192 // about what is kept for a group beside its ordinals
 )
 
 // Audience is the answer of a query, kept so that it can be read on with a
@@ -31,9 +37,10 @@ type Audience struct {
 	e     *Engine
 	id    uint64
 	bytes int64
-	// used and done belong to views.mu.
-	used storage.UnixMsec
-	done bool
+	// used, paged and done belong to views.mu.
+	used  storage.UnixMsec
+	paged bool // a cursor of it was used
+	done  bool
 }
 
 // views are the audiences that are kept.
@@ -47,8 +54,9 @@ type views struct {
 }
 
 // Audience answers a query and keeps the answer for ViewLife after its cursor
-// was last made or used. A *Problem of class ProblemTooMany says that as many
-// answers are kept as may be: those that were read to their end make room first.
+// was last made or used. When as many are kept as may be, those that were read to
+// their end make room first, then those that were read on and not for a minute;
+// else a *Problem of class ProblemTooMany says when the next one ends.
 func (e *Engine) Audience(ctx context.Context, q *AudienceQuery) (*Audience, error) {
 	p, reason, err := e.FindPeople(ctx, q)
 	if err != nil {
@@ -56,7 +64,7 @@ func (e *Engine) Audience(ctx context.Context, q *AudienceQuery) (*Audience, err
 	}
 	a := &Audience{People: p, Reason: reason, e: e}
 	for i := range p.Groups {
-		a.bytes += int64(p.Groups[i].Ords.GetSizeInBytes()) + 64
+		a.bytes += int64(p.Groups[i].Ords.GetSizeInBytes()) + viewGroupBytes
 	}
 	return a, e.keep(a)
 }
@@ -72,12 +80,8 @@ func (e *Engine) keep(a *Audience) error {
 	}
 	v.dropOld(now)
 	for len(v.mu.byID) >= e.opts.MaxViews || v.mu.bytes+a.bytes > e.opts.ViewBytes {
-		if !v.dropDone() {
-			return &Problem{
-				Class: ProblemTooMany, Code: "too_many_views",
-				Detail: "as many answers are kept for their cursors as may be; read one to its " +
-					"end, or wait until one is 15 minutes old",
-			}
+		if !v.makeRoom(now) {
+			return v.tooMany(now)
 		}
 	}
 	v.mu.last++
@@ -96,18 +100,37 @@ func (v *views) dropOld(now storage.UnixMsec) {
 	}
 }
 
-// dropDone forgets the oldest of the views that were read to their end.
-func (v *views) dropDone() bool {
-	var oldest *Audience
+// makeRoom forgets the view that was not used for longest among those that were
+// read to their end; when there is none, among those that were read on before
+// and have been idle since.
+func (v *views) makeRoom(now storage.UnixMsec) bool {
+	var out *Audience
 	for _, a := range v.mu.byID {
-		if a.done && (oldest == nil || a.used < oldest.used) {
-			oldest = a
+		idle := a.paged && int64(now-a.used) >= viewIdle.Milliseconds()
+		switch {
+		case !a.done && !idle, out != nil && out.done && !a.done:
+		case out == nil, a.done && !out.done, a.used < out.used:
+			out = a
 		}
 	}
-	if oldest != nil {
-		v.drop(oldest)
+	if out != nil {
+		v.drop(out)
 	}
-	return oldest != nil
+	return out != nil
+}
+
+// tooMany says when the next view ends by itself. The lock is held.
+func (v *views) tooMany(now storage.UnixMsec) *Problem {
+	wait := ViewLife.Milliseconds()
+	for _, a := range v.mu.byID {
+		wait = min(wait, int64(a.used-now)+ViewLife.Milliseconds())
+	}
+	seconds := max(1, (wait+999)/1000)
+	return &Problem{
+		Class: ProblemTooMany, Code: "too_many_views", RetryAfter: seconds,
+		Detail: fmt.Sprintf("as many answers are kept for their cursors as may be; read one to "+
+			"its end, or wait %d s until one has not been used for 15 minutes", seconds),
+	}
 }
 
 func (v *views) drop(a *Audience) {
@@ -193,7 +216,7 @@ func (e *Engine) AudienceAt(cursor []byte) (*Audience, PeoplePos, error) {
 	if a == nil {
 		return nil, from, goneCursor("the answer was kept for 15 minutes after its last use")
 	}
-	a.used, a.done = now, false
+	a.used, a.paged, a.done = now, true, false
 	return a, from, nil
 }
 

@@ -296,18 +296,32 @@ func TestCursor(t *testing.T) {
 	f(cursor, ProblemGone)
 }
 
-// As many views are kept as may be; those read to their end make room.
+// Answers that nobody reads on do not stand in the way of 200 more.
+func TestManySmallViews(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.fill(300)
+	for range 200 {
+		b.audience(AudienceQuery{Rule: ruleNode(t, "{}")})
+	}
+}
+
+// As many views are kept as may be; those read to their end make room, then those
+// that were read on and are idle.
 func TestViewsAreBounded(t *testing.T) {
 	b := newBed(t, testDefinitions)
+	b.e.opts.MaxViews = 16
 	vip := AudienceQuery{Segment: "vip"}
 	var kept []*Audience
-	for range defaultMaxViews {
+	for range b.e.opts.MaxViews {
 		kept = append(kept, b.audience(vip))
 	}
 	_, err := b.e.Audience(context.Background(), &vip)
 	var p *Problem
 	if !errors.As(err, &p) || p.Class != ProblemTooMany {
 		t.Fatalf("one more: %v", err)
+	}
+	if p.RetryAfter != int64(ViewLife.Seconds()) {
+		t.Errorf("the next one ends in %d s", p.RetryAfter)
 	}
 	kept[3].Done()
 	b.audience(vip)
@@ -316,6 +330,17 @@ func TestViewsAreBounded(t *testing.T) {
 	}
 	if _, _, err := b.e.AudienceAt(kept[4].AppendCursor(nil, PeoplePos{})); err != nil {
 		t.Errorf("a view in use is gone: %v", err)
+	}
+	b.m.pass(viewIdle - time.Second)
+	_, err = b.e.Audience(context.Background(), &vip)
+	left := int64((ViewLife - viewIdle).Seconds()) + 1
+	if !errors.As(err, &p) || p.RetryAfter != left {
+		t.Errorf("one was read on a moment ago: %v, %d s", err, p.RetryAfter)
+	}
+	b.m.pass(time.Second)
+	b.audience(vip)
+	if n := b.e.views.mu.byID[kept[4].id]; n != nil || len(b.e.views.mu.byID) != 16 {
+		t.Error("the idle view did not make room")
 	}
 	b.m.pass(ViewLife)
 	b.e.tick()

@@ -19,7 +19,7 @@ type Options struct {
 	Read        Reading         // the machine's clocks; nil = the real ones
 	AcceptClock bool            // adopt a wall clock that is more than 30 days ahead of the store
 	MaxVisitors int             // rows of unknown people kept at a time; default 10 % of capacity
-	MaxViews    int             // answers kept for cursors; default 16
+	MaxViews    int             // answers kept for cursors; default 1,024
 	ViewBytes   int64           // of them together; default 256 MiB
 	Logger      *slog.Logger
 }

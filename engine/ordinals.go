@@ -76,8 +76,9 @@ type OrdinalList struct {
 // ReadOrdinals checks a bitmap from outside and gives its ordinals: whether at one
 // of them is a visitor, or nobody any more, is for its reader to ask. It copies:
 // data is not kept. A *Problem names what is wrong, as a member of field: another
-// map, a CRC that does not fit, a container that is broken, an ordinal that nobody
-// ever had. Memory is bounded by len(Data).
+// map, a CRC that does not fit, a container that is broken or has not as many
+// ordinals as it says, an ordinal that nobody ever had. Memory is bounded by
+// len(Data).
 func (e *Engine) ReadOrdinals(l *OrdinalList, field string) (*People, error) {
 	if string(l.Map) != e.OrdinalMap() {
 		return nil, &Problem{
@@ -116,6 +117,7 @@ func (e *Engine) fillOrdinals(p *People, data []byte) string {
 			return fmt.Sprintf("group %d is not there, or out of order", group)
 		}
 		next = group + 1
+		text := data[len(data)-in.Len():]
 		ords, detail := readBitmap(in)
 		if detail != "" {
 			return detail
@@ -126,6 +128,9 @@ func (e *Engine) fillOrdinals(p *People, data []byte) string {
 		g.Unlock()
 		if !ords.IsEmpty() && int(ords.Maximum()) >= people {
 			return fmt.Sprintf("group %d has no ordinal %d", group, ords.Maximum())
+		}
+		if !countsFit(text, ords) {
+			return fmt.Sprintf("a container of group %d has not as many ordinals as it says", group)
 		}
 		p.Groups[group].Ords = ords
 	}
@@ -151,4 +156,44 @@ func readBitmap(in *bytes.Reader) (b *roaring.Bitmap, detail string) {
 		return nil, "the bitmap is broken: " + err.Error()
 	}
 	return b, ""
+}
+
+// countsFit says whether each container of a bitmap has as many ordinals as the
+// header of its text says: of a run container the library does not ask.
+// Source: RoaringFormatSpec, "Cookie header" and "Descriptive header".
+func countsFit(text []byte, b *roaring.Bitmap) bool {
+	const withRuns = 12347
+	if len(text) < 8 {
+		return b.IsEmpty()
+	}
+	cookie := binary.LittleEndian.Uint32(text)
+	n, at := int(binary.LittleEndian.Uint32(text[4:])), 8
+	if cookie&0xffff == withRuns {
+		n = int(cookie>>16) + 1
+		at = 4 + (n+7)/8
+	}
+	if n > 1<<16 || len(text) < at+4*n {
+		return false
+	}
+	it := b.ManyIterator()
+	var block [4096]uint32
+	found := make([]int, n)
+	i := 0
+	for k := it.NextMany(block[:]); k > 0; k = it.NextMany(block[:]) {
+		for _, o := range block[:k] {
+			for i < n && binary.LittleEndian.Uint16(text[at+4*i:]) != uint16(o>>16) {
+				i++
+			}
+			if i == n {
+				return false
+			}
+			found[i]++
+		}
+	}
+	for i := range found {
+		if found[i] != int(binary.LittleEndian.Uint16(text[at+4*i+2:]))+1 {
+			return false
+		}
+	}
+	return true
 }

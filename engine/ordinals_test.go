@@ -72,6 +72,38 @@ func TestOrdinals(t *testing.T) {
 	f("members.roaring", resum(data))
 }
 
+// A container that says it has more ordinals than its runs have is refused.
+func TestRunContainerCount(t *testing.T) {
+	b := newBed(t, testDefinitions)
+	b.fill(2000)
+	p := b.people(PeopleQuery{})
+	for i := range p.Groups {
+		p.Groups[i].Ords = p.Groups[i].Ords.Clone()
+		p.Groups[i].Ords.RunOptimize()
+	}
+	data, crc, err := p.AppendRoaring(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := OrdinalList{Map: []byte(b.e.OrdinalMap()), CRC32: crc, Data: data}
+	if back, err := b.e.ReadOrdinals(&list, "members"); err != nil || back.Count() != p.Count() {
+		t.Fatalf("as it came: %v", err)
+	}
+	// n u64 | group u32 | cookie u32 | flags u8 | key u16 | count - 1 u16
+	if data[12] != 0x3b || data[16]&1 == 0 {
+		t.Fatal("the first container is none of runs")
+	}
+	for _, by := range []byte{1, 0xff} {
+		wrong := slices.Clone(data)
+		wrong[19] += by
+		list.Data, list.CRC32 = wrong, castagnoli(wrong)
+		var p *Problem
+		if _, err := b.e.ReadOrdinals(&list, "members"); !errors.As(err, &p) || p.Code != "bad_bitmap" {
+			t.Errorf("a count off by %d: %v", int8(by), err)
+		}
+	}
+}
+
 func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // Any bytes as a bitmap, with the right sum: refused or read, never a panic, and

@@ -237,8 +237,11 @@ func TestPeopleAtOnce(t *testing.T) {
 	for range 500 {
 		w.create()
 	}
+	for i := range 50 { // visitors, who are in no answer
+		b.ask(b.decideReq(fmt.Sprint("stranger", i), "hero"))
+	}
 	q := PeopleQuery{Rule: ruleNode(t, `{"any":[{"event":"order_completed","within":"20d"},
-		{"attribute":"age","gte":30}]}`)}
+		{"attribute":"age","gte":30},{"not":{"event":"order_completed"}}]}`)}
 	ask, err := b.e.snap.Load().peopleQuery(&q)
 	if err != nil {
 		t.Fatal(err)

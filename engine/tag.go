@@ -154,16 +154,16 @@ func (r *resolver) tagEnd(t *TagDoc, ttl int64, field string) (storage.UnixSec, 
 	now := r.names.now()
 	switch {
 	case len(t.TTL) > 0 && t.ExpiresAt != 0:
-		return 0, invalid("wrong_type", field+".ttl", "ttl and expires_at exclude each other")
+		return 0, invalid("wrong_type", memberOf(field, "ttl"), "ttl and expires_at exclude each other")
 	case t.ExpiresAt != 0:
 		if t.ExpiresAt/1000 <= now/1000 || t.ExpiresAt/1000 > math.MaxUint32 {
-			return 0, invalid("out_of_range", field+".expires_at", "must lie ahead, before 2106")
+			return 0, invalid("out_of_range", memberOf(field, "expires_at"), "must lie ahead, before 2106")
 		}
 		return toSec(t.ExpiresAt), nil
 	case len(t.TTL) > 0:
 		seconds, ok := definition.ParseDuration(string(t.TTL))
 		if !ok {
-			return 0, invalid("wrong_type", field+".ttl",
+			return 0, invalid("wrong_type", memberOf(field, "ttl"),
 				"want a whole number and s, m, h, d or w, up to ten years, such as 30d")
 		}
 		ttl = seconds
@@ -172,6 +172,14 @@ func (r *resolver) tagEnd(t *TagDoc, ttl int64, field string) (storage.UnixSec, 
 		return 0, nil
 	}
 	return storage.UnixSec(int64(now)/1000 + ttl), nil
+}
+
+// memberOf names a member of a field; of none, a column.
+func memberOf(field, member string) string {
+	if field == "" {
+		return member
+	}
+	return field + "." + member
 }
 
 // dropTags removes every tag that the person holds but the levels of models: what

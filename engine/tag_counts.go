@@ -22,13 +22,16 @@ type TagCount struct {
 	TTL         int64 // seconds; 0 = for ever
 	Formerly    []string
 	Holders     uint64
-	Values      []TagValueCount // of an enum tag or tier, in the order of its document
+	// Values of an enum tag or tier: in the order of its document, behind them by
+	// name those that are held and not in it (any more).
+	Values []TagValueCount
 }
 
 // TagValueCount is the holders of one value.
 type TagValueCount struct {
-	Value   string
-	Holders uint64
+	Value    string
+	Holders  uint64
+	Declared bool // the document of the tag or tier has it
 }
 
 // TagCounts returns every tag and tier that is declared or held, by name, tags
@@ -70,24 +73,22 @@ func (e *Engine) TagCounts() []TagCount {
 		if t.Description.Any != "" {
 			c.Description = map[string]string{"": t.Description.Any}
 		}
-		out = append(out, c.fill(t.Values, &schema, byTag[schema.id]))
+		out = append(out, e.fillCount(c, t.Values, &schema, byTag[schema.id]))
 		delete(byTag, schema.id)
 	}
 	for _, t := range snap.Set.Tiers {
 		schema := snap.tiers[t.ID]
 		c := TagCount{Tier: t.ID, Owner: t.Owner, Declared: true}
-		out = append(out, c.fill(t.Levels, &schema, byTag[schema.id]))
+		out = append(out, e.fillCount(c, t.Levels, &schema, byTag[schema.id]))
 		delete(byTag, schema.id)
 	}
 	for id, values := range byTag {
 		var c TagCount
 		c.Tag, c.Tier = e.tagNamed(id)
-		for v, n := range values {
-			if c.Holders += n; v != 0 {
-				c.Values = append(c.Values, TagValueCount{e.store.NameOf(storage.DictTagValue, v), n})
-			}
+		for _, n := range values {
+			c.Holders += n
 		}
-		slices.SortFunc(c.Values, func(a, b TagValueCount) int { return cmp.Compare(a.Value, b.Value) })
+		c.Values = e.undeclared(nil, values)
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b TagCount) int {
@@ -122,21 +123,38 @@ func countOnce(
 	}
 }
 
-// fill adds the holders of a declared tag or tier.
-func (c TagCount) fill(
-	values []string, schema *tagSchema, held map[storage.Name]uint64,
+// fillCount adds the holders of a declared tag or tier: all of them, also those
+// of a value that a later document of the tag no longer has.
+func (e *Engine) fillCount(
+	c TagCount, values []string, schema *tagSchema, held map[storage.Name]uint64,
 ) TagCount {
-	for _, v := range values {
-		n := held[schema.values[v]]
-		c.Values = append(c.Values, TagValueCount{v, n})
+	rest := maps.Clone(held)
+	for _, n := range held {
 		c.Holders += n
 	}
-	if len(values) == 0 {
-		for _, n := range held {
-			c.Holders += n
-		}
+	for _, v := range values {
+		id := schema.values[v]
+		c.Values = append(c.Values, TagValueCount{Value: v, Holders: held[id], Declared: true})
+		delete(rest, id)
+	}
+	if len(values) > 0 {
+		c.Values = e.undeclared(c.Values, rest)
 	}
 	return c
+}
+
+// undeclared appends the values that are held, by name.
+func (e *Engine) undeclared(
+	dst []TagValueCount, held map[storage.Name]uint64,
+) []TagValueCount {
+	from := len(dst)
+	for v, n := range held {
+		if v != 0 && n > 0 {
+			dst = append(dst, TagValueCount{Value: e.store.NameOf(storage.DictTagValue, v), Holders: n})
+		}
+	}
+	slices.SortFunc(dst[from:], func(a, b TagValueCount) int { return cmp.Compare(a.Value, b.Value) })
+	return dst
 }
 
 // TagCount returns one tag of TagCounts by its name, also one that it had. It

@@ -288,3 +288,65 @@ func TestMergeKeepsValues(t *testing.T) {
 		t.Errorf("%v", faults)
 	}
 }
+
+// A value that a later document of a tag has no more is still held, counted among
+// the holders, and shown as undeclared.
+func TestCountsOfADroppedValue(t *testing.T) {
+	const one = "kind: tag\nid: city\nvalues: [north, south, west]\n"
+	b := newBed(t, one)
+	for i := range 8 {
+		b.tag(fmt.Sprint("u", i), TagDoc{
+			Name: []byte("city"), Is: []byte([]string{"north", "south", "west", "west"}[i%4]),
+		})
+	}
+	b.publish("kind: tag\nid: city\nvalues: [north, south]\n")
+	c, err := b.e.TagCount([]byte("city"))
+	want := []TagValueCount{{"north", 2, true}, {"south", 2, true}, {"west", 4, false}}
+	if err != nil || c.Holders != 8 || !slices.Equal(c.Values, want) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if n := b.people(PeopleQuery{Rule: ruleNode(t, `{"tag":"city"}`)}).Count(); n != c.Holders {
+		t.Errorf("%d have it, %d are counted", n, c.Holders)
+	}
+}
+
+// In the second of its end a tag is not held: not in an export, and it is not
+// moved to the tag that it became.
+func TestTagEndsInItsSecond(t *testing.T) {
+	b := newBed(t, "kind: tag\nid: old\n")
+	b.tag("u", TagDoc{Name: []byte("old"), TTL: []byte("10s")})
+	held := func(name string) bool {
+		x, err := b.e.Export(nil, [][]byte{[]byte(name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bool
+		x.Each(b.people(PeopleQuery{}), PeoplePos{}, func(_ PeoplePos, _ []byte, c []Cell) bool {
+			got = c[0].Value.Num == 1
+			return true
+		})
+		return got
+	}
+	v, err := b.e.User([]byte("u"))
+	if err != nil || !held("old") {
+		t.Fatalf("not held: %v", err)
+	}
+	end := storage.UnixMsec(v.Tags[0].Expires) * 1000
+	b.m.pass(time.Duration(end-b.e.clock.Now()) * time.Millisecond)
+	if held("old") {
+		t.Error("exported in the second of its end")
+	}
+	b.publish("kind: tag\nid: new\nformerly: [old]\n")
+	for i := range b.e.store.Groups() {
+		g := b.e.store.Group(storage.GroupID(i))
+		g.Lock()
+		_, err := b.e.moveTags(g, b.e.snap.Load(), 9)
+		g.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, err = b.e.User([]byte("u")); err != nil || strings.Contains(b.tags("u"), "new=") {
+		t.Errorf("moved in the second of its end: %s, %v", b.tags("u"), err)
+	}
+}

@@ -151,6 +151,12 @@ func (s *Server) query(r *request, known ...string) (*fasthttp.Args, bool) {
 			})
 			return nil, false
 		}
+		if len(args.PeekMultiBytes(name)) > 1 {
+			s.problem(r.ctx, wire.Problem{
+				Status: 400, Code: wire.CodeInvalidValue, Field: string(name), Detail: "is given twice",
+			})
+			return nil, false
+		}
 	}
 	return args, true
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -9,7 +10,8 @@ import (
 	"tact/server/wire"
 )
 
-// retryAfter is the Retry-After of 429 and 503, in seconds.
+// retryAfter is the Retry-After of 429 and 503, in seconds, where the engine does
+// not know better.
 const retryAfter = "1"
 
 // statusOf is the table from the engine's problem classes to status codes.
@@ -60,6 +62,9 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 		s.problem(ctx, wire.Problem{
 			Status: statusOf(p.Class), Code: p.Code, Field: p.Field, Detail: p.Detail,
 		})
+		if p.RetryAfter > 0 {
+			ctx.Response.Header.Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
+		}
 		return
 	}
 	s.log.Error("request failed", "path", string(ctx.Path()), "error", err)

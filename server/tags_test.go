@@ -98,6 +98,7 @@ func TestTagList(t *testing.T) {
 	f(400, "city/members?action=put", "text/csv", `x`, `"field":"action"`)
 	f(400, "city/members?action=remove&is=north", "text/csv", `x`, `"field":"action"`)
 	f(400, "city/members?expires_at=soon", "text/csv", `x`, `"field":"expires_at"`)
+	f(400, "city/members?ttl=5s&ttl=6s", "text/csv", `x`, `"field":"ttl"`)
 	f(422, "city/members?is=west", "text/csv", `x`, `not a value of this tag`)
 	f(422, "city/members?is=north&ttl=1y", "text/csv", `x`, `"field":"tag.ttl"`)
 	f(422, "city/members?source=rumour&is=north", "text/csv", `x`, `none of manual`)

@@ -320,7 +320,7 @@ func (c *Client) fetch(ctx context.Context, o ExportOptions, q *Query) (ExportRe
 		*q = q.on(cursor)
 	}
 	part := o.Path + ".part"
-	file, err := os.Create(part)
+	file, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return r, err
 	}

@@ -208,6 +208,9 @@ func TestExportRoaring(t *testing.T) {
 	if err != nil || len(got) != 6000 || done.Users != 7 || a.replies != 3 || a.from[2] != "c" {
 		t.Fatalf("%v, %d bytes after %d replies from %q", err, len(got), a.replies, a.from)
 	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read it: %v, %v", info.Mode(), err)
+	}
 }
 
 // What the caller cannot take ends the reading.

@@ -129,6 +129,9 @@ func (w *writer) tagCount(c *engine.TagCount) {
 			w.open('{')
 			w.text("value", v.Value)
 			w.int("holders", int64(v.Holders))
+			if !v.Declared {
+				w.bool("declared", false)
+			}
 			w.close('}')
 		}
 		w.close(']')
