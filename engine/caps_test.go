@@ -3,9 +3,13 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // capWorld is one offer `a` on one web placement `spot`, under the caps given.
@@ -504,6 +508,86 @@ func TestCountsFromHistory(t *testing.T) {
 	b.want(ann, "none: capped_user")
 	b.m.pass(2 * time.Hour)
 	b.shows(eve, "a")
+}
+
+// smallDisk is a file system whose free space is set.
+type smallDisk struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (d *smallDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	free := d.free.Load()
+	return vfs.DiskUsage{AvailBytes: free, TotalBytes: 1 << 41, UsedBytes: 1<<41 - free}, nil
+}
+
+// While nothing can be written, a person whose history was not counted yet gets no
+// offer that has caps, and an answer.
+func TestCountsFromHistoryDiskFull(t *testing.T) {
+	b := &bed{t: t, dir: "store", m: &machine{wall: 1_790_000_000_000, mono: 1}}
+	disk := &smallDisk{FS: vfs.NewMem()}
+	disk.free.Store(1 << 40)
+	b.fs = disk
+	b.open()
+	t.Cleanup(func() { _ = b.e.Close() })
+	b.publish(capWorld + "scope: person\nper: offer\ncount_on: impression\n" +
+		"window: {rolling: 1d}\nlimit: 3\ncounts_from: history\n")
+	b.user(UserDoc{UserID: []byte("ann")})
+	full := func(full bool, free uint64) {
+		t.Helper()
+		disk.free.Store(free)
+		for end := time.Now().Add(10 * time.Second); b.e.store.DiskFull() != full; {
+			if time.Now().After(end) {
+				t.Fatalf("disk full is not %v", full)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	ann := b.decideReq("ann", "spot")
+	full(true, 1<<20)
+	b.want(ann, "none: deadline")
+	if !slices.Equal(b.out.Degraded, []string{"not_recorded"}) {
+		t.Fatalf("degraded %v", b.out.Degraded)
+	}
+	full(false, 1<<40)
+	b.want(ann, "a")
+	if len(b.out.Degraded) > 0 {
+		t.Fatalf("degraded %v", b.out.Degraded)
+	}
+}
+
+// An event that is refused counts nothing, however often it is sent, and leaves
+// nobody behind.
+func TestEventRefusedWhole(t *testing.T) {
+	world := strings.Replace(capWorld, "id: order\n",
+		"id: order\nproperties: {note: {type: string, indexed: true}}\n", 1)
+	b := newBed(t, world+"scope: person\nper: offer\ncount_on: order\n"+
+		"window: lifetime\nlimit: 2\n")
+	long := text(strings.Repeat("x", 9<<10))
+	b.user(UserDoc{UserID: []byte("ann")})
+	for i := range 3 {
+		for _, user := range []string{"ann", "eve"} {
+			doc := EventDoc{
+				EventID: []byte("x"), UserID: []byte(user), Event: []byte("order"),
+				Properties: []NamedValue{{[]byte("offer_id"), text("a")}, {[]byte("note"), long}},
+				Raw:        []byte("{}"),
+			}
+			if r := b.apply(func(x *Batch) LineResult { return x.Event(&doc) }); r.Err == nil {
+				t.Fatalf("%s, %d: it was taken", user, i)
+			}
+		}
+	}
+	if _, err := b.e.ContactState([]byte("eve"), nil); err == nil {
+		t.Error("a refused event left a person")
+	}
+	v, err := b.e.ContactState([]byte("ann"), []byte("a"))
+	if err != nil || v.Caps[0].Used != 0 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	b.event("ann", "order", "y", NamedValue{[]byte("offer_id"), text("a")})
+	if v, _ := b.e.ContactState([]byte("ann"), []byte("a")); v.Caps[0].Used != 1 {
+		t.Fatalf("%+v", v)
+	}
 }
 
 // What contact-state says is what the next decision does.

@@ -400,7 +400,11 @@ func (e *Engine) pickLocked(
 	w.pages = w.snap.Plan.Pages(w.slots)
 	if w.known && req.Mode == ModeLive && len(w.snap.Plan.History()) > 0 {
 		if err := e.seedHistory(w.snap, g, w.ord, w.appendEffect); err != nil {
-			return storage.DecisionID{}, storeProblem(err)
+			if !unwritten(err) {
+				return storage.DecisionID{}, storeProblem(err)
+			}
+			// What the person's history holds is not known: no cap is counted on.
+			return storage.DecisionID{}, e.decideUncounted(req, w, out)
 		}
 	}
 	if err := e.readPerson(req, w); err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"slices"
 
 	"tact/engine/decide"
 	"tact/engine/definition"
@@ -53,6 +54,40 @@ func (e *Engine) commitPick(
 	if w.known {
 		w.person.Contact = w.group.Contact(w.ord)
 	}
+	e.pickUncounted(w, out)
+	return nil
+}
+
+// unwritten says that a store error is one of room or of the disk, which lets a
+// decision go on without being recorded.
+func unwritten(err error) bool {
+	for _, class := range [...]error{
+		storage.ErrDiskFull, storage.ErrFenced, storage.ErrUnknown, storage.ErrMemoryCap,
+		storage.ErrTooLarge, storage.ErrStateFull, storage.ErrLimit,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// decideUncounted decides for a person whose history could not be counted: as when
+// nothing can be written, without any offer that has caps.
+func (e *Engine) decideUncounted(req *DecideRequest, w *decideWork, out *Decision) error {
+	if err := e.readPerson(req, w); err != nil {
+		return err
+	}
+	if !slices.Contains(out.Degraded, "not_recorded") {
+		out.Degraded = append(out.Degraded, "not_recorded")
+	}
+	w.takes = w.takes[:0]
+	e.pickUncounted(w, out)
+	return nil
+}
+
+// pickUncounted picks without offers that have caps, and records nothing.
+func (e *Engine) pickUncounted(w *decideWork, out *Decision) {
 	w.over.NoReserve = true
 	w.ticket, w.frame, out.HasID = storage.Ticket{}, 0, false
 	w.held = w.held[:0]
@@ -62,7 +97,6 @@ func (e *Engine) commitPick(
 		w.held = append(w.held, storage.ReservationID{})
 	}
 	e.collect(w)
-	return nil
 }
 
 func (e *Engine) appendPick(

@@ -244,6 +244,11 @@ func (b *Batch) finish(p *found) LineResult {
 		}
 		return LineResult{}
 	}
+	return b.undo(p, err)
+}
+
+// undo refuses a line; a person that it made is taken out again.
+func (b *Batch) undo(p *found, err error) LineResult {
 	if p.made && p.group.Contact(p.ord).Empty() {
 		b.stamp(storage.EffectForget, p.ord)
 		if err := b.append(p.group); err != nil {
@@ -343,8 +348,8 @@ func (b *Batch) event(doc *EventDoc) LineResult {
 	if p.seen != nil {
 		return *p.seen
 	}
-	if err := b.countEvent(&p, event, doc); err != nil {
-		return rejected(err)
+	if err := b.seed(p.group, p.ord); err != nil {
+		return b.undo(&p, err)
 	}
 	b.stamp(storage.EffectEvent, p.ord)
 	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash
@@ -353,6 +358,14 @@ func (b *Batch) event(doc *EventDoc) LineResult {
 		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
 		Indexed: indexed, Raw: doc.Raw, Shift: b.snap.shift(at),
 	}
+	if err := p.group.FitsEvent(&b.effect); err != nil {
+		return b.undo(&p, storeProblem(err))
+	}
+	own := b.effect
+	if err := b.countEvent(&p, event, doc); err != nil {
+		return b.undo(&p, err)
+	}
+	b.effect = own
 	r := b.finish(&p)
 	if r.Err == nil && clamped {
 		r.Flags |= FlagClockClamped

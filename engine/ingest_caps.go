@@ -8,13 +8,10 @@ import (
 
 // countEvent counts an event in the caps that count it, or are closed by it. Its
 // properties offer_id and placement_id, where they name published ones, say to
-// which item it belongs. The uses come before the event: a line that stops
-// between the two is counted again by its retry, which errs to less contact. The
-// group is locked.
+// which item it belongs. The uses come before the event, which the caller has found
+// to fit, in one lock section and so in one frame: both are there or none. The group
+// is locked.
 func (b *Batch) countEvent(p *found, event storage.Name, doc *EventDoc) error {
-	if err := b.seed(p.group, p.ord); err != nil {
-		return err
-	}
 	if _, ok := b.snap.counted[string(doc.Event)]; !ok {
 		return nil
 	}

@@ -290,18 +290,47 @@ func (s *state) rebit(o Ord) {
 	}
 }
 
-func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
+// eventEdit checks an event and says how it changes a person's tail and activity.
+func (s *state) eventEdit(e *Effect) (tailEdit, activityEdit, error) {
 	for i := range e.Event.Indexed {
 		if a := &e.Event.Indexed[i]; a.ID == 0 || !checkValue(a.Value) {
-			return fmt.Errorf("%w: event property %d", ErrInvalid, a.ID)
+			return tailEdit{}, activityEdit{}, fmt.Errorf("%w: event property %d", ErrInvalid, a.ID)
 		}
 	}
 	s.body = appendEventBody(s.body[:0], &e.Event)
-	err := s.addEvent(r, tailEdit{e.Event.Occurred, e.Time, s.body}, &activityEdit{
+	return tailEdit{e.Event.Occurred, e.Time, s.body}, activityEdit{
 		key: activityKey{event: e.Event.Event}, occurred: e.Event.Occurred, now: e.Time,
 		shift: e.Event.Shift, props: e.Event.Indexed,
-	})
+	}, nil
+}
+
+// fitsEvent says what applyEvent would, and changes nothing but that sealed parts
+// are opened. It asks for a chunk more, which another part of the person may take
+// before the event.
+func (s *state) fitsEvent(e *Effect) error {
+	r := s.rows.at(e.Ord)
+	if r == nil || r.Flags&RowGone != 0 {
+		return nil
+	}
+	in, sum, err := s.eventEdit(e)
 	if err != nil {
+		return err
+	}
+	if err := s.drawEvent(r, in, &sum); err != nil {
+		return err
+	}
+	if len(s.slab.chunks) >= slabChunks-2 {
+		return ErrStateFull
+	}
+	return nil
+}
+
+func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
+	in, sum, err := s.eventEdit(e)
+	if err != nil {
+		return err
+	}
+	if err := s.addEvent(r, in, &sum); err != nil {
 		return err
 	}
 	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
@@ -332,6 +361,24 @@ func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 
 // addEvent adds an event to the tail and to the activity, to both or to none.
 func (s *state) addEvent(r *Row, in tailEdit, sum *activityEdit) error {
+	if err := s.drawEvent(r, in, sum); err != nil {
+		return err
+	}
+	s.tailMoved = Tail{s.scratch}.Floor() != Tail{s.slab.get(r.tail)}.Floor()
+	var err error
+	if r.tail, err = s.slab.put(r.tail, s.scratch); err != nil {
+		return err
+	}
+	if r.activity, err = s.slab.put(r.activity, s.sums); err != nil {
+		return err // room has looked: this does not happen
+	}
+	r.Stirred = everyPage
+	return nil
+}
+
+// drawEvent makes the tail and the activity with one more event, in scratch and
+// sums, and looks for room for both.
+func (s *state) drawEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if in.occurred > in.now+eventAhead {
 		return fmt.Errorf("%w: event %d ms after its frame", ErrInvalid, in.occurred-in.now)
 	}
@@ -353,19 +400,8 @@ func (s *state) addEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if s.scratch, err = appendTail(s.scratch[:0], tail, in); err != nil {
 		return err
 	}
-	s.tailMoved = Tail{s.scratch}.Floor() != tail.Floor()
 	s.sums = s.sumUp(s.sums[:0], r, sum)
-	if err := s.slab.room(len(s.scratch), len(s.sums)); err != nil {
-		return err
-	}
-	if r.tail, err = s.slab.put(r.tail, s.scratch); err != nil {
-		return err
-	}
-	if r.activity, err = s.slab.put(r.activity, s.sums); err != nil {
-		return err // room has looked: this does not happen
-	}
-	r.Stirred = everyPage
-	return nil
+	return s.slab.room(len(s.scratch), len(s.sums))
 }
 
 // sumUp appends the person's activity with one more event to dst. A person of

@@ -143,5 +143,3 @@ func (s *Store) readLog(g GroupID, from uint64, max int, dst []Change) ([]Change
 	}
 	return dst, nil
 }
-
-func keyAfter(prefix []byte) []byte { return after(prefix) }

@@ -241,6 +241,20 @@ func (g *Group) Append(e *Effect) (frame uint64, err error) {
 	return f.number, nil
 }
 
+// FitsEvent says whether Append would take an EffectEvent: nil, or its error. After
+// nil it does so in the same lock section, when uses of the same person are appended
+// before it. The group must be locked. Cost: as that of Append without the frame.
+func (g *Group) FitsEvent(e *Effect) error {
+	if err := g.admit(e); err != nil {
+		return err
+	}
+	e.Time = max(e.Time, UnixMsec(g.high.Load()))
+	if _, err := g.sealKey(e); err != nil {
+		return err
+	}
+	return g.mu.state.fitsEvent(e)
+}
+
 // admit says whether the group takes e now.
 func (g *Group) admit(e *Effect) error {
 	switch {

@@ -44,7 +44,8 @@ const (
 // into being when a rule over the whole population first names its subject,
 // block by block while changes go on, and is kept up by apply from then on; a
 // start begins without any. Together they take at most popBytes a person: beyond
-// it the one that was asked for least recently goes.
+// it the one that was asked for least recently goes, unless a question is building
+// it: a question for whose indexes there is no room goes without them.
 //
 // Bytes a person, at most: values 2.5 (one bit where a value is common), numbers
 // 4.5 (one bit for every bit the values use), events and everyone 0.25.
@@ -65,6 +66,7 @@ type popIndex struct {
 	complete bool
 	next     Ord // the person to be read next
 	asked    uint64
+	pins     int // questions that are building it
 
 	has    *roaring.Bitmap // a value of the kind is there; of events: the answer
 	odd    *roaring.Bitmap // the value has no bitmap, or is no value of the type
@@ -159,7 +161,7 @@ func (p *population) open(k IndexKey, people int, keep []IndexKey) *popIndex {
 }
 
 // drop gives up the index that was asked for least recently; false when all are
-// in keep.
+// in keep or being built.
 func (p *population) drop(keep []IndexKey) bool {
 	var last *popIndex
 next:
@@ -168,6 +170,9 @@ next:
 			if k == kept {
 				continue next
 			}
+		}
+		if x.pins > 0 {
+			continue
 		}
 		if last == nil || x.asked < last.asked {
 			last = x

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -26,18 +27,38 @@ const (
 // the person's sealed parts (about 1 µs each).
 func (g *Group) BuildIndexes(ctx context.Context, ask *ViewAsk) error {
 	keys := ask.keys()
+	var held []*popIndex
+	defer func() {
+		g.Lock()
+		defer g.Unlock()
+		for _, x := range held {
+			x.pins--
+		}
+	}()
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		g.Lock()
 		more := g.mu.state.buildIndexes(keys)
+		held = g.mu.state.indexes.pin(keys, held)
 		g.Unlock()
 		if !more {
 			return nil
 		}
 		runtime.Gosched()
 	}
+}
+
+// pin keeps the indexes of keys from being given up: those that held has not yet.
+func (p *population) pin(keys []IndexKey, held []*popIndex) []*popIndex {
+	for _, k := range keys {
+		if x := p.all[k]; x != nil && !slices.Contains(held, x) {
+			x.pins++
+			held = append(held, x)
+		}
+	}
+	return held
 }
 
 // buildIndexes reads one block; it says whether there is more to read.

@@ -55,6 +55,47 @@ func TestPopulationIsKeptUp(t *testing.T) {
 	}
 }
 
+// Two questions that together need more than there is room for do not take each
+// other's indexes: the second goes without, until the first has ended.
+func TestPopulationPins(t *testing.T) {
+	const people = 1_000_000
+	p := newPopulation()
+	keys := func(from int) (list []IndexKey) {
+		for id := range 20 {
+			list = append(list, IndexKey{Kind: IndexAttr, Type: KindFloat, ID: Name(from + id)})
+		}
+		return list
+	}
+	first, second := keys(1), keys(100)
+	open := func(list []IndexKey) (n int) {
+		for _, k := range list {
+			if p.open(k, people, list) != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := open(first); n != 20 {
+		t.Fatalf("%d of the first", n)
+	}
+	held := p.pin(first, nil)
+	if held = p.pin(first, held); len(held) != 20 || held[0].pins != 1 {
+		t.Fatalf("%d are held, the first %d times", len(held), held[0].pins)
+	}
+	if n := open(second); n != 8 {
+		t.Fatalf("%d of the second", n)
+	}
+	for _, x := range held {
+		if p.all[x.key] != x {
+			t.Fatalf("index %d was given up while it was built", x.key.ID)
+		}
+		x.pins--
+	}
+	if n := open(second); n != 20 {
+		t.Fatalf("%d of the second, after the first", n)
+	}
+}
+
 // A check finds an index that is not what the people have.
 func TestPopulationCheckSees(t *testing.T) {
 	for _, spoil := range []func(*popIndex, Ord){

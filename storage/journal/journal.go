@@ -181,8 +181,11 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 	if !j.takes(r) {
 		j.stats.refused.Add(1)
 		if a.Carries {
-			// Its id would be credited with the syncs of others.
-			j.open.Store(false)
+			// Its id would be credited with the syncs of others, until the epoch ends.
+			if j.open.Swap(false) {
+				j.o.Logger.Error("journal: a lease was not taken; grants wait until the next start",
+					"backlog", j.mu.tail-j.mu.water, "slots", j.o.Slots)
+			}
 		}
 		return 0, false
 	}
