@@ -353,20 +353,29 @@ const (
 // attempt makes one try: everything but the wait for what it used.
 func (e *Engine) attempt(req *DecideRequest, out *Decision, first bool) (attempt, error) {
 	w := &out.work
-	replay, err := e.pickLocked(req, out, first)
-	if err != nil {
-		return attemptAgain, err
-	}
-	if replay != (storage.DecisionID{}) {
-		err := e.replay(req, replay, out)
-		if err != errReleased {
+	var released storage.DecisionID
+	for {
+		replay, err := e.pickLocked(req, out, first, released)
+		if err != nil {
+			return attemptAgain, err
+		}
+		if replay == (storage.DecisionID{}) {
+			break
+		}
+		if err = e.replay(req, replay, out); err != errReleased {
 			return attemptAnswered, err
 		}
+		// The replay went back to the revision and the time of the first answer.
+		// Whoever decides the request anew meanwhile is repeated in turn.
+		released = replay
+		w.snap, w.now = e.snap.Load(), w.start
 		out.reset(w.snap)
-		if err = e.prepare(req, w, out); err == nil {
-			err = e.identify(req, out)
+		if err = e.prepare(req, w, out); err != nil {
+			return attemptAgain, err
 		}
-		return attemptAgain, err
+		if err = e.identify(req, out); err != nil {
+			return attemptAgain, err
+		}
 	}
 	if !e.renderItems(w) {
 		return attemptAgain, nil
@@ -376,9 +385,10 @@ func (e *Engine) attempt(req *DecideRequest, out *Decision, first bool) (attempt
 
 // pickLocked decides under the lock of the person's group, and appends what was
 // decided. It returns the decision to replay when the request was answered
-// before, which only the first try asks: later ones would find their own.
+// before, which only the first try asks: later ones would find their own. A
+// decision that was released is not replayed.
 func (e *Engine) pickLocked(
-	req *DecideRequest, out *Decision, first bool,
+	req *DecideRequest, out *Decision, first bool, released storage.DecisionID,
 ) (storage.DecisionID, error) {
 	w := &out.work
 	hash := e.store.IndexHash(workspaceID, w.id)
@@ -393,7 +403,7 @@ func (e *Engine) pickLocked(
 	}
 	if first && req.Mode == ModeLive && len(req.RequestID) > 0 && w.known {
 		id, err := e.answered(req, w)
-		if err != nil || id != (storage.DecisionID{}) {
+		if err != nil || id != (storage.DecisionID{}) && id != released {
 			return id, err
 		}
 	}

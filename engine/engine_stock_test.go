@@ -166,3 +166,28 @@ func TestGrownLimitErrsToLess(t *testing.T) {
 	b.m.pass(59*time.Minute + 30*time.Second)
 	b.want(b.decideReq("u1", "hero"), "coupon")
 }
+
+// A request whose reservation ran out and was given back is decided anew, as of now:
+// what the retry holds counts, and a second retry repeats it.
+func TestRetryAfterExpiryIsDecidedNow(t *testing.T) {
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: impression\n"+
+		"window: lifetime\nlimit: 1\nhold: 10s\nconfirm_grace: 5s\n")
+	b.user(UserDoc{UserID: []byte("ann")})
+	req := b.decideReq("ann", "spot")
+	req.RequestID, req.BodyHash = []byte("q"), 7
+	b.want(req, "a")
+	first := b.out.ID
+	b.m.pass(20 * time.Second)
+	b.e.tick()
+	b.want(req, "a")
+	second := b.out.ID
+	if b.out.Replayed || second == first || b.out.DecidedAt != b.e.Now() ||
+		b.out.Items[0].ExpiresAt != b.e.Now()+10_000 {
+		t.Fatalf("decided at %d, now %d: %+v", b.out.DecidedAt, b.e.Now(), b.out.Items[0])
+	}
+	b.want(b.decideReq("ann", "spot"), "none: capped_total")
+	b.want(req, "a")
+	if !b.out.Replayed || b.out.ID != second {
+		t.Fatalf("replayed %v", b.out.Replayed)
+	}
+}
