@@ -200,7 +200,7 @@ func TestSegmentFaults(t *testing.T) {
 	r := b.apply(func(x *Batch) LineResult {
 		return x.SegmentMembers([]byte("fresh"), [][]byte{[]byte("u1")}, nil)
 	})
-	if p, ok := r.Err.(*Problem); !ok || p.Code != "unknown_segment" {
+	if p, ok := r.Err.(*Problem); !ok || p.Code != "dynamic_segment" {
 		t.Fatalf("%+v", r)
 	}
 }
