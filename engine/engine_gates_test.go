@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"tact/storage"
 )
 
@@ -33,9 +35,44 @@ func TestLateDiskGivesNoCappedOffer(t *testing.T) {
 	}
 }
 
-// lateDisk runs f while nothing becomes durable: the committer takes no frames
+// lateDisk runs f while nothing becomes durable: the committer takes no frames,
+// the journal's file no records
 // beside a Together.
-func (b *bed) lateDisk(f func()) { b.e.store.Together(f) }
+func (b *bed) lateDisk(f func()) {
+	b.late.Lock()
+	defer b.late.Unlock()
+	b.e.store.Together(f)
+}
+
+// heldFS holds up writes into files that exist, such as the journal's, while late
+// is held.
+type heldFS struct {
+	vfs.FS
+	late *sync.RWMutex
+}
+
+func (s heldFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := s.FS.Create(name, c)
+	return heldFile{f, s.late}, err
+}
+
+func (s heldFS) OpenReadWrite(
+	name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption,
+) (vfs.File, error) {
+	f, err := s.FS.OpenReadWrite(name, c, opts...)
+	return heldFile{f, s.late}, err
+}
+
+type heldFile struct {
+	vfs.File
+	late *sync.RWMutex
+}
+
+func (f heldFile) WriteAt(p []byte, off int64) (int, error) {
+	f.late.RLock()
+	defer f.late.RUnlock()
+	return f.File.WriteAt(p, off)
+}
 
 // A message that does not render gives way to the next candidate, and its use
 // is given back.

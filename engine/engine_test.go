@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,12 +134,13 @@ func testFiles(yaml string) []definition.File {
 
 // bed is an engine under test with a clock that the test moves.
 type bed struct {
-	t   *testing.T
-	dir string
-	fs  vfs.FS // in memory: no disk that stalls decides a test
-	m   *machine
-	e   *Engine
-	out Decision
+	late sync.RWMutex // held: nothing that is written over becomes durable
+	t    *testing.T
+	dir  string
+	fs   vfs.FS // in memory: no disk that stalls decides a test
+	m    *machine
+	e    *Engine
+	out  Decision
 }
 
 func newBed(t *testing.T, yaml string) *bed {
@@ -159,7 +161,7 @@ func newBed(t *testing.T, yaml string) *bed {
 func (b *bed) open() {
 	b.t.Helper()
 	e, err := Open(b.dir, Options{
-		Read: b.m.read, Storage: storage.Options{Groups: 4, FS: b.fs},
+		Read: b.m.read, Storage: storage.Options{Groups: 4, FS: heldFS{b.fs, &b.late}},
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -346,7 +346,7 @@ func TestTagEndsInItsSecond(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if v, err = b.e.User([]byte("u")); err != nil || strings.Contains(b.tags("u"), "new=") {
+	if _, err = b.e.User([]byte("u")); err != nil || strings.Contains(b.tags("u"), "new=") {
 		t.Errorf("moved in the second of its end: %s, %v", b.tags("u"), err)
 	}
 }

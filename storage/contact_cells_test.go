@@ -8,13 +8,11 @@ import (
 
 // cellModel keeps every use with the last second at which it may count.
 type cellModel struct {
-	rolling  UnixSec // width of a cell, 0 = calendar days of UTC
-	last     []UnixSec
-	at       []UnixSec
-	pending  []UnixSec
-	ringKey  CounterKey
-	contact  contactDraft
-	reserved uint64
+	rolling UnixSec // width of a cell, 0 = calendar days of UTC
+	last    []UnixSec
+	at      []UnixSec
+	ringKey CounterKey
+	contact contactDraft
 }
 
 func (m *cellModel) key(at UnixSec) HeldKey {

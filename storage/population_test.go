@@ -191,7 +191,6 @@ func TestView(t *testing.T) {
 	v, later := g.OpenView(ask, 0), g.OpenView(ask, testDay)
 	defer later.Close()
 	all := v.Everyone.ToArray()
-	before := map[Ord]portrait{}
 	collect := func(v *View) map[Ord]portrait {
 		seen := map[Ord]portrait{}
 		if err := v.Read(all, func(o Ord, p *PersonView) { seen[o] = portraitOf(p) }); err != nil {
@@ -199,7 +198,7 @@ func TestView(t *testing.T) {
 		}
 		return seen
 	}
-	before = collect(v)
+	before := collect(v)
 	v.Close()
 	tag := later.Tag(1)
 	sets := [][]uint32{all, tag.Held.ToArray(), tag.Ended.ToArray(), later.Index(0).Has.ToArray()}

@@ -116,19 +116,6 @@ func (o *object) need(name string) (field, bool) {
 	return f, ok
 }
 
-// unsupported refuses keys that are known but not supported yet.
-func (o *object) unsupported(names ...string) {
-	for _, name := range names {
-		for i := range o.node.Keys {
-			if o.node.Keys[i].Name == name {
-				f := field{o.r, o.node, o.doc, join(o.path, name)}
-				f.faultAt(o.node.Keys[i].Pos, "%s is not supported yet", name)
-			}
-		}
-	}
-	o.asked = append(o.asked, names...)
-}
-
 func (o *object) close() {
 	for i := range o.node.Keys {
 		k := &o.node.Keys[i]

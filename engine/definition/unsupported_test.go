@@ -9,7 +9,6 @@ import (
 // unsupported holds a document for everything that is known but not supported
 // yet, with the fault that names it. The schema refuses each of them too.
 func unsupported() []struct{ text, want string } {
-	const person = "kind: cap\nid: c\nscope: person\nper: offer\nlimit: 1\n"
 	const policy = "kind: decision_policy\nid: p\n"
 	const placement = "kind: placement\nid: p\nchannel: web\npolicy: q\n"
 	const experiment = "kind: experiment\nid: e\nlayer: l\nrange: [0%, 1%]\n" +

@@ -48,10 +48,9 @@ type client struct {
 	showAt           int64
 	shownAt          Msec // on the server's line
 	mode             int  // when it confirms
-	shown, late      bool
+	shown            bool
 	sendAt           int64
 	frame            uint64 // the confirm waits for; 0 = not sent
-	sentEpoch        uint32
 	acked            bool
 	counted          bool // as lost
 }
@@ -114,7 +113,6 @@ type simFlush struct {
 	chosen [simGroups]bool
 	rows   [simGroups]simGroup
 	st     State
-	frames [simGroups]uint64
 }
 
 type simCounts struct {
