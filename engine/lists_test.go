@@ -149,6 +149,9 @@ func TestListDigest(t *testing.T) {
 // A decision about a person whom lists may hold allocates nothing, and after an
 // edit looks the person up once.
 func TestListedAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	e := listBed(t)
 	b := e.Begin()
 	doc := UserDoc{UserID: []byte("ann"), Addresses: []AddressDoc{

@@ -1,0 +1,6 @@
+//go:build race
+
+package engine
+
+// raceEnabled: the race detector makes pools forget, so allocations say nothing.
+const raceEnabled = true
