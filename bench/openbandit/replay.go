@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -45,9 +46,13 @@ func replay(rows []impression, s shape) (sum summary, err error) {
 		return sum, errors.New("no impressions")
 	}
 	start := rows[0].at - 1
-	now := start
+	var clock atomic.Int64 // the store's own loops read it too
+	clock.Store(start)
 	e, err := engine.Open("store", engine.Options{
-		Read:    func() (wall, mono int64) { return now, now - start + 1 },
+		Read: func() (wall, mono int64) {
+			at := clock.Load()
+			return at, at - start + 1
+		},
 		Storage: storage.Options{FS: vfs.NewMem(), Groups: 1, MinFree: 1},
 	})
 	if err != nil {
@@ -62,7 +67,8 @@ func replay(rows []impression, s shape) (sum summary, err error) {
 	var out engine.Decision
 	for i := range rows {
 		r := &rows[i]
-		now = r.at
+		now := r.at
+		clock.Store(now)
 		want := !s.full(uses[s.key(r)], now)
 		got, err := decide(e, r, &out)
 		if err != nil {
