@@ -13,10 +13,6 @@ import (
 	"tact/engine/definition"
 )
 
-// defaultRingDir is where Linux keeps shared memory. Where there is none every
-// grant waits for the disk.
-const defaultRingDir = "/dev/shm"
-
 // serveFlags are what `tact serve` is told.
 type serveFlags struct {
 	data, config, listen string
@@ -51,9 +47,9 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to listen on; port 0 takes a free one")
 	f.Int64Var(&o.memoryCap, "memory-cap", 0,
 		"MiB of resident data from which new users are refused (default three quarters of the memory)")
-	f.StringVar(&o.ringDir, "ring-dir", defaultRingDir,
-		"folder in memory for the ring that lets grants be answered before they are on disk;\n"+
-			"keep it over restarts; \"\" lets every grant wait")
+	f.StringVar(&o.ringDir, "ring-dir", "",
+		"folder in memory, such as /dev/shm, for the ring that lets grants be answered before\n"+
+			"they are on disk; keep it over restarts (default none: every grant waits)")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
