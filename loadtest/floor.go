@@ -15,8 +15,16 @@ import (
 // FloorServer is a bare server that runs in a process of its own.
 type FloorServer struct {
 	Address string
-	PID     int
+	PID     int // 0: not known
 	Stop    func() error
+}
+
+// pids is none where the process is not known.
+func (f FloorServer) pids() []int {
+	if f.PID == 0 {
+		return nil
+	}
+	return []int{f.PID}
 }
 
 // FloorStarter starts a bare server whose replies have so many bytes.
@@ -85,7 +93,7 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 		return err
 	}
 	// The bare server gets the warm-up that the other had.
-	if _, err := r.run(ctx, r.side(pool, rate, warmUpWindow, bare.PID)); err != nil {
+	if _, err := r.run(ctx, r.side(pool, rate, warmUpWindow, bare.pids())); err != nil {
 		return err
 	}
 	own, floor := newTally(), newTally()
@@ -96,9 +104,9 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 		for turn := range 2 {
 			r.next = first // both are asked the same
 			which := (i + turn) % 2
-			ph := r.side(r.pool, rate, length, r.o.ServerPID)
+			ph := r.side(r.pool, rate, length, r.o.ServerPIDs)
 			if which == 1 {
-				ph = r.side(pool, rate, length, bare.PID)
+				ph = r.side(pool, rate, length, bare.pids())
 			}
 			if pairs[i][which], err = r.run(ctx, ph); err != nil {
 				return err
@@ -119,9 +127,9 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 	return nil
 }
 
-func (r *runner) side(p *pool, rate float64, length time.Duration, pid int) *phase {
+func (r *runner) side(p *pool, rate float64, length time.Duration, pids []int) *phase {
 	ph := r.phase(p, rate, length)
-	ph.closed, ph.pid = r.o.Mode == Saturate, pid
+	ph.closed, ph.pids = r.o.Mode == Saturate, pids
 	if p != r.pool {
 		ph.expect = nil
 	}

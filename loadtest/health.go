@@ -124,8 +124,12 @@ func (ph *phase) sample() (reading, error) {
 	if r.own, err = selfCPU(); err != nil {
 		return r, err
 	}
-	if ph.pid > 0 {
-		r.server, err = processCPU(ph.pid)
+	for _, pid := range ph.pids {
+		used, err := processCPU(pid)
+		if err != nil {
+			return r, err
+		}
+		r.server += used
 	}
-	return r, err
+	return r, nil
 }

@@ -90,7 +90,7 @@ type Options struct {
 	MaxDuration time.Duration // hard bound on the measured and searched time; default 10 min
 	MaxRequests int64         // hard bound on arrivals; default 20M
 	Scenario    Scenario
-	ServerPID   int          // of a server on this machine, for its CPU a request; 0: unknown
+	ServerPIDs  []int        // of the server on this machine, for its CPU a request; none: unknown
 	Floor       FloorStarter // interleave with a bare server; nil: no
 	Rounds      int          // pairs of the interleaving; default 5
 

@@ -26,7 +26,7 @@ type phase struct {
 	bound    time.Duration
 	expect   []byte
 	windows  int
-	pid      int // of the server, for its CPU; 0: not known
+	pids     []int // of the server, for its CPU; none: not known
 	progress func(elapsed, whole time.Duration)
 
 	began       time.Time
@@ -94,7 +94,7 @@ func (ph *phase) run(ctx context.Context) (*tally, error) {
 	}
 	t.stolen = stolenShare(before.machine, after.machine)
 	t.ownCPU = after.own - before.own
-	if ph.pid > 0 {
+	if len(ph.pids) > 0 {
 		t.serverCPU = after.server - before.server
 	}
 	return t, nil

@@ -124,7 +124,7 @@ func (r *runner) phase(p *pool, rate float64, length time.Duration) *phase {
 	}
 	ph := &phase{
 		pool: p, schedule: s, share: r.o.Share, pacers: r.o.pacers(rate), first: r.next,
-		bound: r.o.bound(), windows: 5, pid: r.o.ServerPID, limit: r.o.MaxRequests - r.asked,
+		bound: r.o.bound(), windows: 5, pids: r.o.ServerPIDs, limit: r.o.MaxRequests - r.asked,
 		expect: []byte(r.o.Scenario.Expect),
 	}
 	// A phase asks other users than the ones before it. All shares leave the same

@@ -35,8 +35,8 @@ func (l *loadFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&l.when, "start-at", "", "time (RFC 3339) at which all shares begin to measure")
 	f.DurationVar(&o.MaxDuration, "max-duration", 10*time.Minute, "hard bound on the measured time")
 	f.Int64Var(&o.MaxRequests, "max-requests", 20_000_000, "hard bound on arrivals")
-	f.IntVar(&o.ServerPID, "server-pid", 0,
-		"process of a server on this machine, for its CPU a request")
+	f.IntSliceVar(&o.ServerPIDs, "server-pid", nil,
+		"processes of the server on this machine, for its CPU a request")
 	f.BoolVar(&l.floor, "floor", false, "measure in turns with a bare server of the same reply size")
 	f.IntVar(&o.Rounds, "rounds", 5, "turns of --floor")
 	f.StringVar(&s.Name, "scenario", "page", "page, multi, events, ryw, batch or mixed")
