@@ -58,6 +58,7 @@ func mayImport() map[string][]string {
 		"bench/synth":      {"engine", "engine/definition", "storage"},
 		"bench/hillstrom":  {"server/client"},
 		"bench/figures":    {"bench/synth", "engine", "server"},
+		"bench/gate":       {},
 		"bench/peers":      {"loadtest", "server/client"},
 		"bench/scale":      {"engine", "engine/definition", "storage"},
 		"loadtest":         {},

@@ -95,3 +95,38 @@ func BenchmarkDecide(b *testing.B) {
 	f("hot", 64)
 	f("cold", 200_000)
 }
+
+// BenchmarkGate is what bench/gate compares between two commits: decisions without
+// what is written behind them, in many short windows, of which the least counts.
+func BenchmarkGate(b *testing.B) {
+	e := benchBed(b, 20_000, 1000)
+	var out Decision
+	var id []byte
+	req := &DecideRequest{
+		Mode:       ModeDryRun,
+		Placements: []PlacementAsk{{Key: []byte("k"), PlacementID: []byte("p3")}},
+	}
+	ask := func(i int) {
+		id = fmt.Appendf(id[:0], "user-%d", i)
+		req.UserID = id
+		if err := e.Decide(req, &out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		spread int
+	}{{"hot", 64}, {"spread", 20_000}} {
+		for i := range c.spread {
+			ask(i)
+		}
+		for window := range 20 {
+			b.Run(fmt.Sprintf("%s/%d", c.name, window), func(b *testing.B) {
+				rng := rand.New(rand.NewPCG(1, uint64(window)))
+				for b.Loop() {
+					ask(rng.IntN(c.spread))
+				}
+			})
+		}
+	}
+}
