@@ -127,7 +127,8 @@ func (g *gate) instructions(ctx context.Context, before, after string) {
 }
 
 func countInstructions(ctx context.Context, perf, program string, n int) (float64, error) {
-	text, err := output(ctx, filepath.Dir(program), perf, "stat", "-x", ",", "-e", "instructions:u", program,
+	text, err := output(ctx, filepath.Dir(program),
+		perf, "stat", "-x", ",", "-e", "instructions:u", program,
 		"-test.run", "^$", "-test.bench", "^BenchmarkGate$/^hot$/^0$", "-test.cpu", "1",
 		"-test.benchtime", fmt.Sprintf("%dx", n))
 	if err != nil {
