@@ -33,10 +33,10 @@ const (
 func mayImport() map[string][]string {
 	return map[string][]string{
 		".":                 {},
-		"storage":           {"storage/invariant", "storage/journal", "storage/suppress"},
+		"storage":           {"storage/eventlog", "storage/invariant", "storage/journal", "storage/suppress"},
 		"storage/suppress":  {},
 		"storage/docs":      {"storage", "storage/invariant"},
-		"storage/eventlog":  {"storage", "storage/invariant"},
+		"storage/eventlog":  {},
 		"storage/invariant": {},
 		"storage/journal":   {},
 		"engine/definition": {},
