@@ -26,6 +26,7 @@ type ContactView struct {
 // use would be granted; else Until says when, 0 = never.
 type CounterView struct {
 	CapID, Scope, Per, Dimension string
+	Currency                     string // of a budget in money: Limit and Used are minor units
 	Limit, Used                  int64
 	Uses                         []UseView // newest first, at most 100
 	Reserved                     []ReservedView
@@ -59,11 +60,10 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 	if err := checkUserID(user, "user_id"); err != nil {
 		return nil, err
 	}
-	s := stateReader{e: e, snap: e.snap.Load(), seen: map[storage.CounterKey]bool{}}
-	index := int32(-1)
+	s := stateReader{e: e, snap: e.snap.Load(), offer: -1, seen: map[storage.CounterKey]bool{}}
 	if len(offer) > 0 {
 		var ok bool
-		if index, ok = s.snap.Plan.OfferByID(offer); !ok {
+		if s.offer, ok = s.snap.Plan.OfferByID(offer); !ok {
 			return nil, &Problem{
 				Class: ProblemMissing, Code: "unknown_offer", Field: "offer",
 				Detail: fmt.Sprintf("no offer %q is published", offer),
@@ -81,8 +81,8 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 		}
 	}
 	s.read(g, ord)
-	if index >= 0 {
-		s.ofOffer(user, index)
+	if s.offer >= 0 {
+		s.ofOffer(s.offer)
 	} else {
 		s.everything()
 	}
@@ -99,6 +99,7 @@ type stateReader struct {
 	at     decide.Moment
 	person decide.Person
 	result decide.Result
+	offer  int32 // -1 = none is named
 	seen   map[storage.CounterKey]bool
 	view   []CounterView
 }
@@ -137,7 +138,7 @@ func (s *stateReader) everything() {
 
 // ofOffer adds every counter that a decision for the offer looks at. Those of an
 // identity or device are there when the person has used them.
-func (s *stateReader) ofOffer(user []byte, offer int32) {
+func (s *stateReader) ofOffer(offer int32) {
 	plan := s.snap.Plan
 	var dims []uint32
 	for i := range plan.Caps {
@@ -185,12 +186,13 @@ func (s *stateReader) add(cap int32, dim uint32) {
 	var over decide.Overlay
 	used := int64(0)
 	if c.Scope == definition.ScopeTotal {
-		used = s.total(c, dim, &over)
+		used = s.total(cap, dim, &over)
 	}
 	state := plan.CounterState(decide.Counter{Cap: cap, Dim: dim}, &s.person, s.at, &over, &s.result)
 	v := CounterView{
 		CapID: c.ID, Scope: c.Scope.String(), Per: c.Per.String(), Dimension: s.dimension(c, dim),
 		Limit: int64(state.Limit), Used: used, Reason: state.Reason.String(),
+		Currency: c.Def.Currency,
 	}
 	if state.Until != decide.Never {
 		v.Until = state.Until
@@ -207,20 +209,19 @@ func (s *stateReader) add(cap int32, dim uint32) {
 }
 
 // total looks a total up in the ledger; full ones go into the overlay.
-func (s *stateReader) total(c *decide.Cap, dim uint32, over *decide.Overlay) int64 {
+func (s *stateReader) total(cap int32, dim uint32, over *decide.Overlay) int64 {
 	totals, plan := s.e.store.Totals(), s.snap.Plan
+	c := &plan.Caps[cap]
 	for _, name := range []storage.Name{c.Counter, c.GapName()} {
-		key := storage.CounterKey{Cap: name, Dim: dim}
+		k := storage.HeldKey{Key: storage.CounterKey{Cap: name, Dim: dim}}
+		if name == c.Counter && s.offer >= 0 {
+			k.Cost = plan.CapCost(cap, s.offer)
+		}
 		limit, since := plan.TotalRule(name, s.at.Ms)
-		if name == 0 || totals.UsedSince(key, since) < limit {
+		if name == 0 || totals.UsedSince(k.Key, since) <= limit-k.Units() {
 			continue
 		}
-		until := storage.UnixSec(0)
-		if frees, ok := totals.Frees(key, limit); ok && frees >= since {
-			until = plan.TotalFree(name, s.at.Ms, frees)
-		}
-		over.FullTotals = append(over.FullTotals, key)
-		over.FullUntil = append(over.FullUntil, until)
+		over.AddFull(k.Key, 0, s.snap.freeAt(totals, &k, s.at.Ms))
 	}
 	_, since := plan.TotalRule(c.Counter, s.at.Ms)
 	return totals.UsedSince(storage.CounterKey{Cap: c.Counter, Dim: dim}, since)

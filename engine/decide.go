@@ -64,12 +64,11 @@ type decideWork struct {
 	token       tokenScratch
 }
 
-// take is one unit taken from the ledger of totals by key index of the result,
+// take is one use taken from the ledger of totals by key index of the result,
 // to be given back when the effect that carries it is not appended.
 type take struct {
-	key    storage.CounterKey
-	window uint32
-	index  int32 // into Result.Keys
+	key   storage.HeldKey
+	index int32 // into Result.Keys
 }
 
 // usedValue is a value copied under the lock: its bytes are text[lo:hi].
@@ -130,7 +129,7 @@ func (d *Decision) reset(snap *Snapshot) {
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
 	w.over = decide.Overlay{
 		FullTotals: w.over.FullTotals[:0], FullUntil: w.over.FullUntil[:0],
-		Scarce:   w.over.Scarce[:0],
+		FullCost: w.over.FullCost[:0], Scarce: w.over.Scarce[:0],
 		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0], Paced: w.over.Paced[:0],
 	}
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
@@ -476,24 +475,24 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 		if !k.Total {
 			continue
 		}
-		limit, since := w.snap.offerRule(k.Key.Cap, w.now)
+		limit, since := w.snap.offerRule(k, w.now)
 		ok := false
 		if live {
-			ok = totals.TakeSince(k.Key, k.Window, since, limit)
+			ok = totals.Take(k, since, limit)
 		} else {
-			ok = totals.UsedSince(k.Key, since) < limit
+			ok = totals.UsedSince(k.Key, since) <= limit-k.Units()
 		}
 		if !ok {
-			w.scarce(totals, k.Key)
+			w.scarce(totals, k)
 			w.giveBack(totals)
-			w.paced(k, totals)
+			w.snap.paced(&w.over, k, totals, w.now)
 			return false
 		}
 		if live {
-			w.takes = append(w.takes, take{k.Key, k.Window, int32(i)})
+			w.takes = append(w.takes, take{*k, int32(i)})
 		}
 	}
-	if full, ok := e.soldOut(w); ok {
+	if full := e.soldOut(w); full != nil {
 		w.giveBack(totals)
 		w.full(totals, full)
 		return false
@@ -503,7 +502,7 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 
 // soldOut looks for a pick whose stock is used up: a total cap on a reaction
 // takes nothing at the decision, but a full one is not offered.
-func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
+func (e *Engine) soldOut(w *decideWork) *storage.HeldKey {
 	for i := range w.result.Items {
 		it := &w.result.Items[i]
 		if !w.snap.stocked[it.Offer] || it.Fallback {
@@ -513,55 +512,50 @@ func (e *Engine) soldOut(w *decideWork) (storage.CounterKey, bool) {
 			Offer: it.Offer, Placement: w.slots[it.Slot].Placement,
 			Channel: definition.Channel(it.Channel), CountOn: definition.CountReactions, At: w.now,
 		})
-		for _, k := range w.stock {
+		for j := range w.stock {
+			k := &w.stock[j]
 			if !k.Total {
 				continue
 			}
-			limit, since := w.snap.offerRule(k.Key.Cap, w.now)
-			if e.store.Totals().UsedSince(k.Key, since) >= limit {
-				w.paced(&k, e.store.Totals())
-				return k.Key, true
+			limit, since := w.snap.offerRule(k, w.now)
+			if e.store.Totals().UsedSince(k.Key, since) > limit-k.Units() {
+				w.snap.paced(&w.over, k, e.store.Totals(), w.now)
+				return k
 			}
 		}
 	}
-	return storage.CounterKey{}, false
+	return nil
 }
 
 // scarce notes that a total has no more units than this try has taken.
-func (w *decideWork) scarce(totals *storage.Totals, key storage.CounterKey) {
-	left := 0
-	for _, t := range w.takes {
-		if t.key == key {
-			left++
+func (w *decideWork) scarce(totals *storage.Totals, k *storage.HeldKey) {
+	left := int64(0)
+	for i := range w.takes {
+		if t := &w.takes[i].key; t.Key == k.Key {
+			left += t.Units()
 		}
 	}
 	if left == 0 {
-		w.full(totals, key)
+		w.full(totals, k)
 		return
 	}
 	for i := range w.over.Scarce {
-		if s := &w.over.Scarce[i]; s.Key == key {
+		if s := &w.over.Scarce[i]; s.Key == k.Key {
 			s.Left = left
 			return
 		}
 	}
-	w.over.Scarce = append(w.over.Scarce, decide.ScarceTotal{Key: key, Left: left})
+	w.over.Scarce = append(w.over.Scarce, decide.ScarceTotal{Key: k.Key, Left: left})
 }
 
 // full notes that a total has no unit left, and when it has one again.
-func (w *decideWork) full(totals *storage.Totals, key storage.CounterKey) {
-	limit, since := w.snap.Plan.TotalRule(key.Cap, w.now)
-	until := storage.UnixSec(0)
-	if frees, ok := totals.Frees(key, limit); ok && frees >= since {
-		until = w.snap.Plan.TotalFree(key.Cap, w.now, frees)
-	}
-	w.over.FullTotals = append(w.over.FullTotals, key)
-	w.over.FullUntil = append(w.over.FullUntil, until)
+func (w *decideWork) full(totals *storage.Totals, k *storage.HeldKey) {
+	w.over.AddFull(k.Key, k.Cost, w.snap.freeAt(totals, k, w.now))
 }
 
 func (w *decideWork) giveBack(totals *storage.Totals) {
-	for _, t := range w.takes {
-		totals.Give(t.key, t.window)
+	for i := range w.takes {
+		totals.Give(&w.takes[i].key)
 	}
 	w.takes = w.takes[:0]
 }

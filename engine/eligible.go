@@ -154,7 +154,7 @@ func (x *Eligibility) judgeLocked(g *storage.Group, ord storage.Ord) error {
 	}
 	for i := range x.verdicts {
 		v := &x.verdicts[i]
-		x.full.FullTotals, x.full.FullUntil = x.full.FullTotals[:0], x.full.FullUntil[:0]
+		x.full.ResetTotals()
 		// Of several placements the next may be sold out too: each turn finds the
 		// totals of one.
 		for range plan.Placements {
@@ -175,15 +175,12 @@ func (x *Eligibility) soldOut(v *decide.Verdict) bool {
 	before := len(x.full.FullTotals)
 	snap, totals := x.work.snap, x.e.store.Totals()
 	x.totals = snap.Plan.AppendTotalKeys(x.totals[:0], v, x.At)
-	for _, k := range x.totals {
-		limit, since := snap.offerRule(k.Key.Cap, x.At)
-		if totals.UsedSince(k.Key, since) >= limit {
-			until := storage.UnixSec(0)
-			if frees, ok := totals.Frees(k.Key, limit); ok && frees >= since {
-				until = snap.Plan.TotalFree(k.Key.Cap, x.At, frees)
-			}
-			x.full.FullTotals = append(x.full.FullTotals, k.Key)
-			x.full.FullUntil = append(x.full.FullUntil, until)
+	for i := range x.totals {
+		k := &x.totals[i]
+		limit, since := snap.offerRule(k, x.At)
+		if totals.UsedSince(k.Key, since) > limit-k.Units() {
+			x.full.AddFull(k.Key, k.Cost, snap.freeAt(totals, k, x.At))
+			snap.paced(&x.full, k, totals, x.At)
 		}
 	}
 	return len(x.full.FullTotals) > before

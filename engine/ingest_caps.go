@@ -49,7 +49,7 @@ func (b *Batch) countEvent(p *found, event storage.Name, doc *EventDoc) error {
 		// An event is a fact: it is counted whatever the limit.
 		for i := range b.keys {
 			if k := &b.keys[i]; k.Total {
-				b.e.store.Totals().Force(k.Key, k.Window)
+				b.e.store.Totals().Force(k)
 			}
 		}
 	}

@@ -252,7 +252,7 @@ func (b *Batch) applyOutcome(
 	}
 	if err == nil && t.Offer != 0 && !t.Fallback {
 		now := b.e.clock.Now()
-		f := fact{group: g, ord: ord, token: t, on: countOn, custom: custom}
+		f := fact{group: g, ord: ord, token: t, on: countOn, custom: custom, doc: doc}
 		f.at, _ = clampEventTime(doc.OccurredAt, now)
 		f.at = min(max(f.at, decidedAt(&t.Decision)), now)
 		switch {
@@ -296,6 +296,7 @@ type fact struct {
 	on    definition.CountOn
 	at    storage.UnixMsec // between the decision and now
 	lost  bool             // its reservation was answered and lost with a machine
+	doc   *OutcomeDoc
 
 	custom storage.Name // DictEvent, with CountCustom
 }
@@ -319,6 +320,7 @@ func (b *Batch) decideFact(f *fact) (decide.Fact, bool) {
 		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
 		CountOn: f.on, Custom: f.custom, At: f.at,
 		IdentityKey: f.token.Identity, DeviceKey: f.token.Device,
+		Value: f.doc.Value, HasValue: f.doc.HasValue,
 	}
 	if f.ord != storage.NoOrd {
 		out.Zone = b.e.zone(f.group.Row(f.ord).Zone)
@@ -422,7 +424,7 @@ func (b *Batch) ungranted(f *fact, once uint64) error {
 	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
 	for i := range b.keys {
 		if k := &b.keys[i]; k.Total {
-			b.e.store.Totals().Force(k.Key, k.Window)
+			b.e.store.Totals().Force(k)
 		}
 	}
 	return b.use(f, once)
@@ -447,6 +449,9 @@ func (b *Batch) reaction(f *fact) error {
 	of, ok := b.decideFact(f)
 	if !ok {
 		return nil
+	}
+	if of.Value < 0 && b.snap.Plan.SpendsValue(of) {
+		return invalid("out_of_range", "value", "a budget in money spends it: want at least 0")
 	}
 	var held storage.Held
 	state := storage.ReservationUnknown
@@ -508,7 +513,7 @@ func (b *Batch) takeStock() error {
 			continue
 		}
 		limit, since := b.snap.Plan.TotalRule(k.Key.Cap, b.e.clock.Now())
-		if b.e.store.Totals().TakeSince(k.Key, k.Window, since, limit) {
+		if b.e.store.Totals().Take(k, since, limit) {
 			continue
 		}
 		b.giveStock(i)
@@ -523,9 +528,9 @@ func (b *Batch) takeStock() error {
 
 // giveStock gives the totals among the first n keys back.
 func (b *Batch) giveStock(n int) {
-	for _, k := range b.keys[:n] {
-		if k.Total {
-			b.e.store.Totals().Give(k.Key, k.Window)
+	for i := range b.keys[:n] {
+		if k := &b.keys[i]; k.Total {
+			b.e.store.Totals().Give(k)
 		}
 	}
 }

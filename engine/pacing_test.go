@@ -23,7 +23,7 @@ func TestPacedStock(t *testing.T) {
 				cap = int32(i)
 			}
 		}
-		return cap, p.PacedLimit(cap, b.e.Now())
+		return cap, p.PacedUnits(cap, b.e.Now()) + 1
 	}
 	var tokens [][]byte
 	for i := range 241 {
@@ -171,7 +171,7 @@ func TestRefusalGivesTheUnitBack(t *testing.T) {
 }
 
 // A paced cap costs a decision one atomic read; the first of a second computes.
-func TestOfferLimitAllocatesNothing(t *testing.T) {
+func TestPlannedAllocatesNothing(t *testing.T) {
 	b := newBed(t, strings.Replace(testDefinitions, "window: lifetime\nlimit: 2",
 		"window: {calendar: day}\nlimit: 240\npacing: even", 1))
 	snap, now := b.e.snap.Load(), b.e.Now()
@@ -181,12 +181,12 @@ func TestOfferLimitAllocatesNothing(t *testing.T) {
 			name = c.Counter
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { now += 500; snap.offerLimit(name, now) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { now += 500; snap.planned(name, now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
-func BenchmarkOfferLimit(b *testing.B) {
+func BenchmarkPlanned(b *testing.B) {
 	set := "kind: workspace\nid: w\ntimezone: Asia/Shanghai\n---\nkind: cap\nid: c\nscope: total\n" +
 		"per: all\ncount_on: accept\nwindow: {calendar: day}\nlimit: 240\npacing: even\n"
 	e, err := Open(b.TempDir(), Options{})
@@ -200,6 +200,6 @@ func BenchmarkOfferLimit(b *testing.B) {
 	snap, now := e.snap.Load(), e.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		snap.offerLimit(snap.Plan.Caps[0].Counter, now)
+		snap.planned(snap.Plan.Caps[0].Counter, now)
 	}
 }

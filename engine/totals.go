@@ -11,12 +11,15 @@ import (
 // TotalView is one counter of a total cap in its present window, or in its
 // lifetime.
 type TotalView struct {
-	CapID   string
-	Of      string // the offer, group, campaign, channel or placement; "" for all
-	Spent   int64  // uses that happened
-	Held    int64  // uses that open reservations hold
-	Limit   int64
-	Planned int64 // what pacing lets decisions give by now; the limit without it
+	CapID string
+	Of    string // the offer, group, campaign, channel or placement; "" for all
+	// Currency is that of a budget in money, whose figures are in its minor units;
+	// "": they are uses.
+	Currency string
+	Spent    int64 // what happened
+	Held     int64 // what open reservations hold
+	Limit    int64
+	Planned  int64 // what the plan of the pacing gives by now; the limit without it
 }
 
 // Totals returns the counters of the total caps that are in force, by cap and
@@ -39,7 +42,7 @@ func (e *Engine) Totals() []TotalView {
 		out = append(out, TotalView{
 			CapID: snap.Plan.Caps[i].ID, Of: e.dimensionOf(snap.Plan.Caps[i].Per, c.Key.Dim),
 			Spent: c.Confirmed, Held: c.Held, Limit: snap.totalLimit(c.Key.Cap),
-			Planned: snap.offerLimit(c.Key.Cap, now),
+			Planned: snap.planned(c.Key.Cap, now), Currency: snap.Plan.Caps[i].Def.Currency,
 		})
 	}
 	slices.SortFunc(out, func(a, b TotalView) int {

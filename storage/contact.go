@@ -31,7 +31,7 @@ const (
 //	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
 //	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
 //	           flags u8 | 0 u8 | keys × (cap u32 | dim u32 | window u32 |
-//	           count_on u16 | limit u8 | flags u8)
+//	           count_on u16 | limit u8 | flags u8) | cost u64 when flags say so
 //	resolved × epoch u32 | number u64 | state u8 | 0 ×3            oldest first
 //	requests × hash u64 | body u32 | until u32 | decision id 16    oldest first
 //	rings ×    cap u32 | dim u32 | room u8 | n u8 | kind u8 | 0 u8, then by kind
@@ -58,8 +58,11 @@ const (
 	ringHeader    = 16
 
 	heldSomeConfirmed = 1 // flag of an open reservation
+	heldHasCost       = 2 // flag of an open reservation: a cost follows its keys
+	heldCostSize      = 8
 	heldKeyTotal      = 1 // flag of a key; the next two bits are its Coarse
-	heldKeyFlags      = 5 // the greatest set of flags
+	heldKeyFlags      = 5 // the greatest set of these flags
+	heldKeyCost       = 8 // flag of a total key: a use costs what the reservation does
 
 	ringTimes   = 0 // kinds of rings
 	ringCells   = 1
@@ -141,7 +144,19 @@ func (h Held) Len() int { return int(h.b[37]) }
 
 // Key returns the i-th key still held, 0 ≤ i < Len.
 func (h Held) Key(i int) HeldKey {
-	return heldKeyAt(h.b[heldHeader+i*heldKeySize:])
+	k := heldKeyAt(h.b[heldHeader+i*heldKeySize:])
+	if h.b[heldHeader+i*heldKeySize+15]&heldKeyCost != 0 {
+		k.Cost = h.cost()
+	}
+	return k
+}
+
+// cost is what a use of the reservation costs, 0 when no budget counts it.
+func (h Held) cost() uint64 {
+	if h.b[38]&heldHasCost == 0 {
+		return 0
+	}
+	return le64(h.b[heldHeader+h.Len()*heldKeySize:])
 }
 
 // Live reports whether the reservation still holds its uses at t: until its
@@ -165,7 +180,13 @@ func releaseAt(granted, expires UnixSec, grace uint32, floor UnixSec) uint64 {
 	return at
 }
 
-func (h Held) size() int { return heldHeader + h.Len()*heldKeySize }
+func (h Held) size() int {
+	n := heldHeader + h.Len()*heldKeySize
+	if h.b[38]&heldHasCost != 0 {
+		n += heldCostSize
+	}
+	return n
+}
 
 func heldKeyAt(k []byte) HeldKey {
 	return HeldKey{
@@ -183,6 +204,9 @@ func (k *HeldKey) flags() byte {
 	flags := byte(k.Coarse) << 1
 	if k.Total {
 		flags |= heldKeyTotal
+	}
+	if k.Cost != 0 {
+		flags |= heldKeyCost
 	}
 	return flags
 }

@@ -33,6 +33,7 @@ type contactDraft struct {
 type move struct {
 	key      CounterKey
 	from, to uint32
+	units    int64
 }
 
 func (d *contactDraft) load(c Contact) {
@@ -111,7 +112,11 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 	b = le.AppendUint32(b, uint32(e.Granted))
 	b = le.AppendUint32(b, uint32(e.Expires))
 	b = le.AppendUint32(b, e.Grace)
-	b = append(b, e.Channel, byte(len(e.Keys)), 0, 0)
+	cost, flags := costOf(e.Keys), byte(0)
+	if cost != 0 {
+		flags = heldHasCost
+	}
+	b = append(b, e.Channel, byte(len(e.Keys)), flags, 0)
 	for _, k := range e.Keys {
 		b = le.AppendUint32(b, uint32(k.Key.Cap))
 		b = le.AppendUint32(b, k.Key.Dim)
@@ -119,9 +124,22 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 		b = le.AppendUint16(b, k.CountOn)
 		b = append(b, k.Limit, k.flags())
 	}
+	if cost != 0 {
+		b = le.AppendUint64(b, cost)
+	}
 	d.open = b
 	d.opens++
 	return nil
+}
+
+// costOf is the one cost of the keys that have any.
+func costOf(keys []HeldKey) uint64 {
+	for i := range keys {
+		if keys[i].Cost != 0 {
+			return keys[i].Cost
+		}
+	}
+	return 0
 }
 
 // confirm moves the keys of a reservation whose CountOn meets e's into the
@@ -149,7 +167,8 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 		from := at + heldHeader + i*heldKeySize
 		d.open = slices.Delete(d.open, from, from+heldKeySize)
 		left--
-		d.open[at+37], d.open[at+38] = byte(left), heldSomeConfirmed
+		d.open[at+37] = byte(left)
+		d.open[at+38] |= heldSomeConfirmed
 		h = d.heldAt(at)
 	}
 	if left == 0 && h.someConfirmed() {
@@ -162,7 +181,7 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 func (d *contactDraft) confirmTotal(k HeldKey, windows []TotalKey) {
 	for _, w := range windows {
 		if w.CounterKey == k.Key && w.Window < k.Window {
-			d.moved = append(d.moved, move{k.Key, k.Window, w.Window})
+			d.moved = append(d.moved, move{k.Key, k.Window, w.Window, k.Units()})
 			k.Window = w.Window
 			break
 		}

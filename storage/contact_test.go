@@ -297,7 +297,7 @@ func TestExpiredHolds(t *testing.T) {
 	c.s.attachTotals(ledger)
 	total := HeldKey{Key: CounterKey{8, 0}, CountOn: 1, Total: true}
 	for id := range uint64(3) {
-		ledger.Take(total.Key, 0, 5)
+		ledger.Take(&total, 0, 5)
 		c.apply(0, &Effect{Kind: EffectReserve, Reserve: ReserveEffect{
 			ID: ReservationID{1, id + 1}, Granted: c.at(0), Expires: c.at(10 * (int(id) + 1)),
 			Keys: []HeldKey{total},

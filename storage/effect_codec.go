@@ -276,6 +276,9 @@ func appendKeys(b []byte, keys []HeldKey) []byte {
 		if k.Total || k.Coarse != CoarseNone {
 			b = binary.AppendUvarint(b, uint64(k.Window))
 		}
+		if k.Cost != 0 {
+			b = binary.AppendUvarint(b, k.Cost)
+		}
 	}
 	return b
 }
@@ -589,10 +592,14 @@ func (d *effectDecoder) heldKeys() []HeldKey {
 			CountOn: d.in.u16(), Limit: d.in.u8(),
 		}
 		flags := d.in.u8()
-		d.in.check(flags <= heldKeyFlags)
+		d.in.check(flags&^heldKeyCost <= heldKeyFlags)
 		k.Total, k.Coarse = flags&heldKeyTotal != 0, Coarse(flags>>1&3)
 		if flags != 0 {
 			k.Window = d.in.uvarint32()
+		}
+		if flags&heldKeyCost != 0 {
+			k.Cost = d.in.uvarint()
+			d.in.check(k.Total && k.Cost != 0)
 		}
 		d.keys = append(d.keys, k)
 	}

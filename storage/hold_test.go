@@ -13,7 +13,7 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 	defer mustClose(t, s)
 	g, o, _ := addPerson(t, s, "ann")
 	key := HeldKey{Key: CounterKey{Cap: 4}, CountOn: 1, Total: true, Window: 6}
-	if !s.Totals().Take(key.Key, key.Window, 1) || s.Totals().Take(key.Key, key.Window, 1) {
+	if !s.Totals().Take(&key, key.Window, 1) || s.Totals().Take(&key, key.Window, 1) {
 		t.Fatal("the limit is not 1")
 	}
 	g.Lock()

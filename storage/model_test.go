@@ -311,7 +311,7 @@ func (p *modelPerson) confirm(m *model, e *ResolveEffect) {
 
 func (p *modelPerson) use(m *model, k HeldKey, at UnixSec) {
 	if k.Total {
-		m.totals[TotalKey{k.Key, k.Window}]++
+		m.totals[TotalKey{k.Key, k.Window}] += k.Units()
 		return
 	}
 	p.uses[k.Key] = append(p.uses[k.Key], at)
@@ -732,6 +732,7 @@ func (g *generator) event() EventEffect {
 
 func (g *generator) keys() []HeldKey {
 	var keys []HeldKey
+	cost := uint64(g.r.IntN(3)) * 250
 	for range 1 + g.r.IntN(3) {
 		k := HeldKey{
 			Key:     CounterKey{Name(1 + g.r.IntN(5)), uint32(g.r.IntN(3))},
@@ -739,6 +740,9 @@ func (g *generator) keys() []HeldKey {
 		}
 		if g.r.IntN(4) == 0 {
 			k.Total, k.Window = true, uint32(g.r.IntN(2))
+			if g.r.IntN(2) == 0 {
+				k.Cost = cost
+			}
 		}
 		keys = append(keys, k)
 	}

@@ -279,7 +279,7 @@ func (s *state) eachTotal(f func(TotalKey, int64)) {
 		for h := range (Contact{s.slab.get(r.contact)}).held {
 			for i := range h.Len() {
 				if k := h.Key(i); k.Total {
-					f(TotalKey{k.Key, k.Window}, 1)
+					f(TotalKey{k.Key, k.Window}, k.Units())
 				}
 			}
 		}

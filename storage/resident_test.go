@@ -240,9 +240,9 @@ func takeTotals(ledger *Totals, e *Effect, s *state) {
 	if e.Kind == EffectUse {
 		keys = e.Use.Keys
 	}
-	for _, k := range keys {
-		if k.Total {
-			ledger.Force(k.Key, k.Window)
+	for i := range keys {
+		if k := &keys[i]; k.Total {
+			ledger.Force(k)
 		}
 	}
 }

@@ -56,8 +56,9 @@ const totalCells = 128
 // confirm counts a use. Of a rolling total the cells that have left go.
 func (t *totalsShare) confirm(k *HeldKey) {
 	key := TotalKey{k.Key, k.Window}
-	t.confirmed[key]++
-	if k.Coarse != CoarseRolling || t.confirmed[key] > 1 || k.Window < totalCells {
+	before := t.confirmed[key]
+	t.confirmed[key] = before + k.Units()
+	if k.Coarse != CoarseRolling || before > 0 || k.Window < totalCells {
 		return
 	}
 	last := k.Window - totalCells
@@ -96,7 +97,7 @@ func (t *totalsShare) forget(k TotalKey) {
 
 func (t *totalsShare) give(k HeldKey) {
 	if t.ledger != nil {
-		t.ledger.Give(k.Key, k.Window)
+		t.ledger.Give(&k)
 	}
 }
 

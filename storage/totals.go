@@ -14,7 +14,8 @@ type TotalKey struct {
 }
 
 // Totals is the node's ledger of caps of scope total: per key and window the
-// uses of all people, confirmed and held. It is exact under concurrency: what
+// units of all people's uses, confirmed and held. A unit is a use, or of a budget
+// in money a minor unit of its currency: see HeldKey.Units. It is exact under concurrency: what
 // Take granted and Give did not take back never passes the limit.
 //
 // A held use is dated at the latest moment it can happen, so a counter is the sum
@@ -49,38 +50,33 @@ func NewTotals() *Totals {
 	return t
 }
 
-// Take takes one use of a window when fewer than limit are used in it and in
-// later ones, and reports whether it did. The caller gives it back with Give when
-// the effect that carries the use is not applied.
-func (t *Totals) Take(key CounterKey, window uint32, limit int64) bool {
-	return t.TakeSince(key, window, window, limit)
-}
-
-// TakeSince takes one use of a window when fewer than limit are used in the
-// windows from since on. Cost: the counter's windows from since on.
-func (t *Totals) TakeSince(key CounterKey, window, since uint32, limit int64) bool {
-	s := t.shard(key)
+// Take takes the units of a use of a window when they and what the windows from
+// since on hold already are at most limit, and reports whether it did. The caller
+// gives them back with Give when the effect that carries the use is not applied.
+// Cost: the counter's windows from since on.
+func (t *Totals) Take(k *HeldKey, since uint32, limit int64) bool {
+	s := t.shard(k.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sum(key, since) >= limit {
+	if s.sum(k.Key, since) > limit-k.Units() {
 		return false
 	}
-	s.add(key, window, 1)
+	s.add(k.Key, k.Window, k.Units())
 	return true
 }
 
-// Force takes one use whatever the limit: a fact that was not granted, such as
-// a late confirm.
-func (t *Totals) Force(key CounterKey, window uint32) {
-	t.add(TotalKey{key, window}, 1)
+// Force takes a use whatever the limit: a fact that was not granted, such as a
+// late confirm.
+func (t *Totals) Force(k *HeldKey) {
+	t.add(TotalKey{k.Key, k.Window}, k.Units())
 }
 
-// Give gives one use back. More gives than takes leave the counter at 0.
-func (t *Totals) Give(key CounterKey, window uint32) {
-	t.add(TotalKey{key, window}, -1)
+// Give gives a use back. More gives than takes leave the counter at 0.
+func (t *Totals) Give(k *HeldKey) {
+	t.add(TotalKey{k.Key, k.Window}, -k.Units())
 }
 
-// Used returns the uses of a key in one window, confirmed and held.
+// Used returns the units of a key in one window, confirmed and held.
 func (t *Totals) Used(key CounterKey, window uint32) int64 {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -92,7 +88,7 @@ func (t *Totals) Used(key CounterKey, window uint32) int64 {
 	return n
 }
 
-// UsedSince returns the uses of a key in the windows from since on.
+// UsedSince returns the units of a key in the windows from since on.
 func (t *Totals) UsedSince(key CounterKey, since uint32) int64 {
 	s := t.shard(key)
 	s.mu.Lock()
@@ -100,14 +96,15 @@ func (t *Totals) UsedSince(key CounterKey, since uint32) int64 {
 	return s.sum(key, since)
 }
 
-// Frees returns the window with which the limit-th latest use leaves: when it is
-// before since, the counter has room. ok is false when fewer uses are known.
+// Frees returns the window with which the limit-th latest unit leaves: when it is
+// before since, the counter has room for one more. ok is false when fewer units
+// are known, and for a limit below 1, which never has room.
 func (t *Totals) Frees(key CounterKey, limit int64) (window uint32, ok bool) {
 	s := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cells := s.used[key]
-	for i := len(cells) - 1; i >= 0; i-- {
+	for i := len(cells) - 1; i >= 0 && limit > 0; i-- {
 		if limit -= cells[i].n; limit <= 0 {
 			return cells[i].window, true
 		}
@@ -143,8 +140,8 @@ func (t *Totals) move(m *move) {
 	s := t.shard(m.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(m.key, m.to, 1)
-	s.add(m.key, m.from, -1)
+	s.add(m.key, m.to, m.units)
+	s.add(m.key, m.from, -m.units)
 }
 
 func (s *totalsShard) sum(key CounterKey, since uint32) int64 {

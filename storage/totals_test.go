@@ -11,6 +11,7 @@ func TestTotalsAreExact(t *testing.T) {
 	const limit = 37
 	totals := NewTotals()
 	key := CounterKey{5, 9}
+	use := &HeldKey{Key: key, Total: true, Window: 3}
 	var taken, over atomic.Int64
 	var done sync.WaitGroup
 	for range 8 {
@@ -18,7 +19,7 @@ func TestTotalsAreExact(t *testing.T) {
 		go func() {
 			defer done.Done()
 			for i := range 4000 {
-				if !totals.Take(key, 3, limit) {
+				if !totals.Take(use, 3, limit) {
 					continue
 				}
 				if taken.Add(1) > limit {
@@ -26,7 +27,7 @@ func TestTotalsAreExact(t *testing.T) {
 				}
 				if i%4 != 0 || i > 3000 {
 					taken.Add(-1)
-					totals.Give(key, 3)
+					totals.Give(use)
 				}
 			}
 		}()
@@ -35,7 +36,7 @@ func TestTotalsAreExact(t *testing.T) {
 	if over.Load() != 0 || totals.Used(key, 3) != taken.Load() {
 		t.Fatalf("%d over, %d used, want %d", over.Load(), totals.Used(key, 3), taken.Load())
 	}
-	for totals.Take(key, 3, limit) {
+	for totals.Take(use, 3, limit) {
 		taken.Add(1)
 	}
 	if taken.Load() != limit {
@@ -44,13 +45,43 @@ func TestTotalsAreExact(t *testing.T) {
 	if totals.Used(key, 4) != 0 || totals.Used(CounterKey{5, 8}, 3) != 0 {
 		t.Fatal("another counter moved")
 	}
-	totals.Force(key, 3)
+	totals.Force(use)
 	if totals.Used(key, 3) != limit+1 {
 		t.Fatal("a fact was not counted")
 	}
-	totals.Give(key, 4)
+	totals.Give(&HeldKey{Key: key, Total: true, Window: 4})
 	if totals.Used(key, 4) != 0 {
 		t.Fatal("below nothing")
+	}
+}
+
+// A use of a budget in money takes its cost, or nothing when its cost does not fit.
+func TestTotalsInMoney(t *testing.T) {
+	totals := NewTotals()
+	use := func(cost uint64) *HeldKey {
+		return &HeldKey{Key: CounterKey{5, 9}, Total: true, Window: 3, Cost: cost}
+	}
+	f := func(cost uint64, want bool, used int64) {
+		t.Helper()
+		if got := totals.Take(use(cost), 2, 1000); got != want {
+			t.Fatalf("a use that costs %d: %v", cost, got)
+		}
+		if got := totals.UsedSince(CounterKey{5, 9}, 2); got != used {
+			t.Fatalf("%d used, want %d", got, used)
+		}
+	}
+	f(600, true, 600)
+	f(401, false, 600)
+	f(400, true, 1000)
+	f(1, false, 1000)
+	totals.Give(use(400))
+	f(399, true, 999)
+	f(1<<62, false, 999)
+	if w, ok := totals.Frees(CounterKey{5, 9}, 1000-400+1); !ok || w != 3 {
+		t.Fatalf("frees with window %d, %v", w, ok)
+	}
+	if _, ok := totals.Frees(CounterKey{5, 9}, 0); ok {
+		t.Fatal("a limit of 0 frees")
 	}
 }
 

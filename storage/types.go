@@ -168,6 +168,18 @@ type HeldKey struct {
 	Total   bool   // the use belongs to a cap of scope total: counted in Totals, not in a ring
 	Window  uint32 // of a Total key: the window's number, 0 for lifetime; else see Coarse
 	Coarse  Coarse // how the uses of a limit above RingMax are kept
+	// Cost, of a Total key of a budget in money: what the use costs, in minor units
+	// of the budget's currency. 0 = the counter counts uses. The keys of one
+	// reservation that have a cost all have the same.
+	Cost uint64
+}
+
+// Units returns what a use of a total takes out of its limit: its cost, or 1.
+func (k *HeldKey) Units() int64 {
+	if k.Cost != 0 {
+		return int64(k.Cost)
+	}
+	return 1
 }
 
 // Coarse says how a counter is kept whose limit is above RingMax: as counts of

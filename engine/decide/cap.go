@@ -39,6 +39,7 @@ type Cap struct {
 	channels   uint16 // bit per channel
 	classes    uint8  // bit per message class, exempt ones taken out
 	pace       *pace  // nil: as fast as possible
+	money      bool   // a budget: its units are minor units of Def.Currency
 }
 
 // suppression closes a cap's counter for life seconds after every rejection from
@@ -360,8 +361,9 @@ func (r *run) complete(c *Cap) storage.UnixSec {
 // fullTotal tells when a total without room has some again, as the conductor found
 // it: 0 when that is not known, -1 when it has room.
 func (r *run) fullTotal(u *capUse, in []inUse) int64 {
+	cost := r.p.costs[u.cost]
 	for i, k := range r.over.FullTotals {
-		if k == u.key {
+		if k == u.key && (i >= len(r.over.FullCost) || cost >= r.over.FullCost[i]) {
 			if i < len(r.over.FullUntil) {
 				return int64(r.over.FullUntil[i])
 			}
@@ -369,12 +371,26 @@ func (r *run) fullTotal(u *capUse, in []inUse) int64 {
 		}
 	}
 	for i := range r.over.Scarce {
-		if s := &r.over.Scarce[i]; s.Key == u.key && count(in, u.key, 0) >= s.Left {
+		if s := &r.over.Scarce[i]; s.Key == u.key && taken(in, u.key)+units(cost) > s.Left {
 			return 0
 		}
 	}
 	return -1
 }
+
+// taken is what the picks of a request take of a total.
+func taken(in []inUse, key storage.CounterKey) int64 {
+	n := int64(0)
+	for i := range in {
+		if in[i].key == key {
+			n += in[i].units
+		}
+	}
+	return n
+}
+
+// units are what a use takes out of a total: its cost, or 1.
+func units(cost uint64) int64 { return int64(max(cost, 1)) }
 
 // count counts the uses of a counter after an instant.
 func count(in []inUse, key storage.CounterKey, since storage.UnixSec) int {
@@ -448,17 +464,19 @@ func after(at storage.UnixSec, seconds int64) storage.UnixSec {
 func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
 	c, now := &r.p.Caps[u.cap], r.at.Instant.Now
 	limit := r.limit(c)
+	if u.total {
+		for i := range r.over.Paced {
+			if r.over.Paced[i].Key == u.key {
+				return r.over.Paced[i].Until
+			}
+		}
+	}
 	switch {
 	case c.Window.Until > 0:
 		return clampSec(c.Window.Until)
 	case limit == 0 || c.Window.Rolling == 0 && c.Window.Unit == definition.UnitNone:
 		return Never
 	case u.total:
-		for i := range r.over.Paced {
-			if r.over.Paced[i].Key == u.key {
-				return r.over.Paced[i].Until
-			}
-		}
 		if until := r.fullTotal(u, in); until > 0 {
 			return storage.UnixSec(until)
 		}
@@ -526,13 +544,15 @@ func (r *run) keyHeld(u *capUse, hold int64) storage.HeldKey {
 		if u.gap {
 			return r.p.gapKey(c, u.key.Dim, at)
 		}
-		return r.p.heldKey(c, u.key.Dim, at, nil)
+		k := r.p.heldKey(c, u.key.Dim, at, nil)
+		k.Cost = r.p.costs[u.cost]
+		return k
 	}
 	return r.p.heldKey(c, r.keyOf(u).Dim, r.at.Ms, r.capZones(c))
 }
 
 func (r *run) use(u *capUse, at storage.UnixSec) {
-	r.out.work.uses = append(r.out.work.uses, inUse{r.keyOf(u), at})
+	r.out.work.uses = append(r.out.work.uses, inUse{r.keyOf(u), at, units(r.p.costs[u.cost])})
 }
 
 // life sets the life of the item's one reservation: the shortest `hold` and the
@@ -582,9 +602,13 @@ func (b *slabBuilder) capUses(offer int32) span {
 					closes: c.suppress.name != 0 &&
 						c.suppress.classes&(1<<p.Offers[offer].Class) != 0,
 				}
-				s.uses = append(s.uses, use)
+				if !c.money {
+					s.uses = append(s.uses, use)
+				} else if use.cost = b.c.costIndex(p.Offers[offer].cost(c)); use.cost != 0 {
+					s.uses = append(s.uses, use)
+				}
 				if c.gapName != 0 {
-					use.key.Cap, use.gap = c.gapName, true
+					use.key.Cap, use.gap, use.cost = c.gapName, true, 0
 					s.uses = append(s.uses, use)
 				}
 			}

@@ -100,10 +100,14 @@ type compiler struct {
 	builder         *rule.Builder
 	personalisation storage.Name
 	faults          []definition.Fault
+	costs           map[uint64]uint16 // where a cost stands in Plan.costs
 }
 
 func newCompiler(set *definition.Set, env Env, b *rule.Builder) *compiler {
-	return &compiler{set: set, env: env, builder: b, plan: &Plan{Revision: env.Revision}}
+	return &compiler{
+		set: set, env: env, builder: b, costs: map[uint64]uint16{0: 0},
+		plan: &Plan{Revision: env.Revision, costs: []uint64{0}},
+	}
 }
 
 func (c *compiler) compile() {

@@ -42,6 +42,7 @@ func (c *compiler) caps() {
 				out.offers.add(int32(i))
 			}
 		}
+		c.budgets(&out)
 		c.paceDates(&out)
 		c.checkCap(d)
 		c.plan.capNames[out.Name] = int32(len(c.plan.Caps))

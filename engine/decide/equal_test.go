@@ -322,7 +322,7 @@ func (s *session) fill(over *Overlay, ask *modelRequest) {
 			dim, ok := s.plan.dimension(c, o, definition.ChannelWeb, 0, k)
 			if ok {
 				key := storage.CounterKey{Cap: c.Counter, Dim: dim}
-				over.FullTotals = append(over.FullTotals, key)
+				over.AddFull(key, 0, 0)
 				ask.full[c.ID+" "+s.dimText(c, dim)] = true
 			}
 		}

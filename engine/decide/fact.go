@@ -21,6 +21,10 @@ type Fact struct {
 	// Late: no open reservation holds the uses that a decision would have held
 	// for it, so they are counted now too.
 	Late bool
+	// Value is what the outcome reported, in the workspace's currency, for budgets
+	// that spend it; those spend the offer's cost when it reported none.
+	Value    float64
+	HasValue bool
 	// Zone is the person's; nil = unknown.
 	Zone *time.Location
 	// IdentityKey and DeviceKey as in Person: 0 counts for no identity or device.
@@ -122,7 +126,13 @@ func (p *Plan) appendFact(dst []storage.HeldKey, c *Cap, f *Fact, dim uint32) []
 	if f.counts(c.CountOn, c.events) && (f.Late || !c.held(f.Channel)) &&
 		!c.over(clampSec(floorDiv(int64(f.At), 1000))) {
 		var one [1]*time.Location
-		dst = append(dst, p.heldKey(c, dim, f.At, p.zonesOf(c, f.Zone, &one)))
+		k := p.heldKey(c, dim, f.At, p.zonesOf(c, f.Zone, &one))
+		if c.money {
+			k.Cost = p.spent(c, f)
+		}
+		if !c.money || k.Cost != 0 {
+			dst = append(dst, k)
+		}
 		if c.gapName != 0 {
 			dst = append(dst, p.gapKey(c, dim, f.At))
 		}
@@ -134,6 +144,29 @@ func (p *Plan) appendFact(dst []storage.HeldKey, c *Cap, f *Fact, dim uint32) []
 		})
 	}
 	return dst
+}
+
+// spent is what a fact costs a budget in money.
+func (p *Plan) spent(c *Cap, f *Fact) uint64 {
+	switch {
+	case c.Def.SpendsValue && f.HasValue:
+		return uint64(definition.MinorUnits(f.Value, c.Def.Currency))
+	case f.Offer < 0:
+		return 0
+	}
+	return p.Offers[f.Offer].cost(c)
+}
+
+// SpendsValue tells whether a budget in money takes what an outcome of the offer
+// reports as its value.
+func (p *Plan) SpendsValue(f Fact) bool {
+	for i := range p.Caps {
+		if c := &p.Caps[i]; c.money && c.Def.SpendsValue && c.offers.has(f.Offer) &&
+			f.counts(c.CountOn, nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // counts tells whether a set of outcomes and events holds what happened.

@@ -96,7 +96,8 @@ func (p *Plan) Judge(
 	w.judged = Overlay{NoExperiments: q.Gates&GateExperiments == 0}
 	if over := q.Overlay; over != nil {
 		w.judged.FullTotals, w.judged.Scarce = over.FullTotals, over.Scarce
-		w.judged.FullUntil = over.FullUntil
+		w.judged.FullUntil, w.judged.FullCost = over.FullUntil, over.FullCost
+		w.judged.Paced = over.Paced
 		w.judged.Stopped, w.judged.Assign = over.Stopped, over.Assign
 		w.judged.NoExperiments = w.judged.NoExperiments || over.NoExperiments
 	}
@@ -218,7 +219,9 @@ func (p *Plan) AppendTotalKeys(
 				dst = append(dst, p.gapKey(&p.Caps[u.cap], u.key.Dim, now))
 				continue
 			}
-			dst = append(dst, p.heldKey(&p.Caps[u.cap], u.key.Dim, now, nil))
+			k := p.heldKey(&p.Caps[u.cap], u.key.Dim, now, nil)
+			k.Cost = p.costs[u.cost]
+			dst = append(dst, k)
 		}
 	}
 	return dst

@@ -82,14 +82,16 @@ func (c *compiler) paceDates(out *Cap) {
 // Paced tells whether the pacing of a total cap limits what decisions offer.
 func (p *Plan) Paced(cap int32) bool { return p.Caps[cap].pace != nil }
 
-// PacedLimit returns how many units of a total cap decisions may have given by
-// a time, from 1 to the limit: limit × share + 1, where share is the share of
-// the window's traffic that has passed (even), or 1 − (1 − share)² of it
-// (front_loaded). Without pacing it is the limit.
+// PacedUnits returns how many units of a total cap the plan gives by a time: limit
+// × share, where share is the share of the window's traffic that has passed (even),
+// or 1 − (1 − share)² of it (front_loaded). Without pacing it is the limit. A
+// decision may give a use while what was given before it is at most that, so the
+// first use of a window is not held back, and what was given never lies further
+// above the plan than one use.
 //
 // The traffic is that of the hours of the day that the cap declares. Where a
 // clock is set back, the hour that comes twice gives its units once.
-func (p *Plan) PacedLimit(cap int32, at storage.UnixMsec) int64 {
+func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 	c := &p.Caps[cap]
 	limit := int64(c.Limit)
 	if c.pace == nil {
@@ -108,7 +110,7 @@ func (p *Plan) PacedLimit(cap int32, at storage.UnixMsec) int64 {
 	if c.pace.by == definition.PacingFrontLoaded {
 		share = 1 - (1-share)*(1-share)
 	}
-	return min(limit, int64(float64(limit)*share)+1)
+	return min(limit, int64(float64(limit)*share))
 }
 
 // PacedUntil returns the first second after a time at which decisions may give
@@ -119,7 +121,7 @@ func (p *Plan) PacedUntil(cap int32, used int64, at storage.UnixMsec) storage.Un
 	sec := floorDiv(int64(at), 1000)
 	_, end := p.paceWindow(c, sec, p.calendarZone(c))
 	n := sort.Search(int(max(end-sec, 0)), func(i int) bool {
-		return i > 0 && p.PacedLimit(cap, storage.UnixMsec((sec+int64(i))*1000)) > used
+		return i > 0 && p.PacedUnits(cap, storage.UnixMsec((sec+int64(i))*1000)) >= used
 	})
 	return clampSec(sec + int64(n))
 }

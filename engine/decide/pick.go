@@ -38,8 +38,9 @@ const (
 
 // inUse is a use that a pick of this very request takes.
 type inUse struct {
-	key storage.CounterKey
-	at  storage.UnixSec
+	key   storage.CounterKey
+	at    storage.UnixSec
+	units int64 // of a total: see storage.HeldKey.Units
 }
 
 // rankOf is where a capped candidate stood.

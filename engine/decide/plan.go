@@ -27,6 +27,7 @@ type Plan struct {
 	Experiments []Experiment
 	Holdouts    []Holdout // at most MaxHoldouts
 	Quiet       []Quiet   // at most MaxQuiet, the workspace's own first
+	costs       []uint64  // what uses cost budgets in money; the first is 0
 
 	offerIDs, placementIDs, policyIDs, experimentIDs map[string]int32
 	offerNames, placementNames, capNames             map[storage.Name]int32

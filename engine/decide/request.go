@@ -79,6 +79,9 @@ type Overlay struct {
 	// FullUntil says of FullTotals, by the same index, when they have room again; 0
 	// or none: at the end of their window.
 	FullUntil []storage.UnixSec
+	// FullCost says of FullTotals, by the same index, that only uses that cost as
+	// much are refused: there may be room for less. 0 or none: all are.
+	FullCost  []uint64
 	Scarce    []ScarceTotal // counters with fewer units than the picks wanted
 	Paced     []PacedTotal  // of FullTotals: what pacing holds back
 	Excluded  []Exclusion   // picks that could not be rendered
@@ -99,7 +102,26 @@ type PacedTotal struct {
 // ScarceTotal is a counter of a total cap that has Left units for this request.
 type ScarceTotal struct {
 	Key  storage.CounterKey
-	Left int
+	Left int64
+}
+
+// AddFull adds a total that has no room for a use of a cost, and when it has some
+// again; 0: at the end of its window. A cost of 0 stands for any use.
+func (o *Overlay) AddFull(key storage.CounterKey, cost uint64, until storage.UnixSec) {
+	for len(o.FullUntil) < len(o.FullTotals) {
+		o.FullUntil = append(o.FullUntil, 0)
+	}
+	for len(o.FullCost) < len(o.FullTotals) {
+		o.FullCost = append(o.FullCost, 0)
+	}
+	o.FullTotals = append(o.FullTotals, key)
+	o.FullUntil, o.FullCost = append(o.FullUntil, until), append(o.FullCost, cost)
+}
+
+// ResetTotals forgets what is known of totals and keeps the memory.
+func (o *Overlay) ResetTotals() {
+	o.FullTotals, o.FullUntil = o.FullTotals[:0], o.FullUntil[:0]
+	o.FullCost, o.Scarce, o.Paced = o.FullCost[:0], o.Scarce[:0], o.Paced[:0]
 }
 
 // Exclusion takes an offer out of one slot.

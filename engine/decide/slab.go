@@ -414,4 +414,5 @@ type capUse struct {
 	holds bool // a winner holds a use of it
 	// closes: the cap's suppression binds the offer's class.
 	closes bool
+	cost   uint16 // of a budget in money: what a use costs, into Plan.costs; 0 = one use
 }

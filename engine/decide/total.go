@@ -49,22 +49,73 @@ func (c *compiler) totalCells(d *definition.Cap, out *Cap) {
 
 // counterName names the counters of a cap. Those of a total have numbered windows,
 // which mean nothing under another window, so its shape is in their name, and one
-// whose window changes begins anew. A window of two times has one number: it is
+// whose window changes begins anew; so does one whose unit changes, from uses to
+// money or from one currency to another. A window of two times has one number: it is
 // told by its start, and goes on when its end moves.
 func counterName(c *Cap) string {
-	w := &c.Window
+	w, id := &c.Window, c.ID
+	if c.Def.Currency != "" {
+		id += "#" + c.Def.Currency
+	}
 	switch {
 	case c.Scope != definition.ScopeTotal:
 	case c.cell > 0:
-		return fmt.Sprintf("%s#rolling/%d/%d", c.ID, w.Rolling, c.cell)
+		return fmt.Sprintf("%s#rolling/%d/%d", id, w.Rolling, c.cell)
 	case w.Unit == definition.UnitWeek:
-		return fmt.Sprintf("%s#calendar/%d/%d/%s/%d", c.ID, w.Unit, w.Every, w.Zone, w.WeekStart)
+		return fmt.Sprintf("%s#calendar/%d/%d/%s/%d", id, w.Unit, w.Every, w.Zone, w.WeekStart)
 	case w.Unit != definition.UnitNone:
-		return fmt.Sprintf("%s#calendar/%d/%d/%s", c.ID, w.Unit, w.Every, w.Zone)
+		return fmt.Sprintf("%s#calendar/%d/%d/%s", id, w.Unit, w.Every, w.Zone)
 	case w.Until > 0:
-		return fmt.Sprintf("%s#between/%d", c.ID, w.From)
+		return fmt.Sprintf("%s#between/%d", id, w.From)
 	}
-	return c.ID
+	return id
+}
+
+// budgets checks that every offer that a budget in money binds says what it costs
+// in the budget's currency.
+func (c *compiler) budgets(out *Cap) {
+	if out.money = out.Def.Currency != ""; !out.money {
+		return
+	}
+	for i := range c.plan.Offers {
+		o := &c.plan.Offers[i]
+		switch cost := o.Def.Cost; {
+		case !out.offers.has(int32(i)):
+		case cost == nil:
+			c.fault(&out.Def.Meta, "limit", "offer %s has no cost: a budget in money needs to know "+
+				"what a use of it costs", o.ID)
+		case cost.Currency != out.Def.Currency:
+			c.fault(&out.Def.Meta, "limit", "offer %s costs %s, the budget is in %s", o.ID,
+				cost.Currency, out.Def.Currency)
+		}
+	}
+}
+
+// cost is what a use of the offer costs a budget in money, in minor units.
+func (o *Offer) cost(c *Cap) uint64 {
+	if !c.money || o.Def.Cost == nil {
+		return 0
+	}
+	return uint64(o.Def.Cost.Minor)
+}
+
+// CapCost is what a use of an offer costs a cap that is a budget in money; else 0.
+func (p *Plan) CapCost(cap, offer int32) uint64 { return p.Offers[offer].cost(&p.Caps[cap]) }
+
+// costIndex returns where a cost stands in Plan.costs: 0 for a cost of 0.
+func (c *compiler) costIndex(cost uint64) uint16 {
+	i, ok := c.costs[cost]
+	switch n := len(c.plan.costs); {
+	case ok:
+	case n > math.MaxUint16:
+		c.faults = append(c.faults, definition.Fault{
+			Field: "cost", Message: "offers have more than 65,535 different costs",
+		})
+	default:
+		i = uint16(n)
+		c.costs[cost], c.plan.costs = i, append(c.plan.costs, cost)
+	}
+	return i
 }
 
 // gapKey is the counter of a total's minimum gap, used at a time.

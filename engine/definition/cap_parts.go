@@ -56,7 +56,8 @@ func (f field) countOn() (CountOn, []string) {
 	return on, events
 }
 
-// capLimit reads a number, or {attribute: NAME, default: N, max: M}.
+// capLimit reads a number, {attribute: NAME, default: N, max: M}, or the {amount,
+// currency} of a budget in money.
 func (f field) capLimit(c *Cap) {
 	most := int64(mostPerson)
 	if c.Scope == ScopeTotal {
@@ -64,6 +65,10 @@ func (f field) capLimit(c *Cap) {
 	}
 	if f.node.Kind != NodeMap {
 		c.Limit = int(f.integer(0, most))
+		return
+	}
+	if f.node.Get("amount") != nil || f.node.Get("currency") != nil {
+		f.budget(c)
 		return
 	}
 	if c.Scope == ScopeTotal {

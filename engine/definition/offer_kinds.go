@@ -23,6 +23,9 @@ func (o *object) cap(m Meta) *Cap {
 	if f, ok := o.get("confirm_grace"); ok {
 		c.ConfirmGrace = f.duration()
 	}
+	if f, ok := o.get("spends"); ok {
+		f.spends(c)
+	}
 	if f, ok := o.get("pacing"); ok {
 		f.pacing(c)
 		if c.Pacing != PacingASAP && (c.Window.Rolling > 0 || c.Window.Until > 0) {
@@ -129,6 +132,9 @@ func (o *object) offer(m Meta) *Offer {
 	}
 	if f, ok := o.get("value"); ok {
 		v.Value = f.float(0, most)
+	}
+	if f, ok := o.get("cost"); ok {
+		f.cost(v)
 	}
 	if f, ok := o.get("lever"); ok {
 		v.Lever = f.float(0, most)

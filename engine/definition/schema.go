@@ -261,9 +261,10 @@ const schemaFirst = `{
         },
         "window": {"$ref": "#/$defs/cap_window"},
         "limit": {
-          "description": "0 = never.",
+          "description": "0 = never. {amount, currency}: of scope total, a budget in money.",
           "anyOf": [
             {"type": "integer", "minimum": 0},
+            {"$ref": "#/$defs/money"},
             {
               "type": "object",
               "additionalProperties": false,
@@ -275,6 +276,11 @@ const schemaFirst = `{
               }
             }
           ]
+        },
+        "spends": {
+          "description": "Of a budget in money: the offer's cost, or the outcome's value.",
+          "enum": ["cost", "value"],
+          "default": "cost"
         },
         "min_gap": {"$ref": "#/$defs/duration"},
         "exempt": {"$ref": "#/$defs/classes"},
@@ -331,11 +337,18 @@ const schemaFirst = `{
               {"required": ["rolling"]}
             ]
           },
-          "limit": {"type": "integer", "maximum": 1000000000000},
+          "limit": {
+            "anyOf": [{"$ref": "#/$defs/money"}, {"type": "integer", "maximum": 1000000000000}]
+          },
           "counts_from": {"const": "publish"},
           "suppress": false
         }
       },
-      "else": {"properties": {"limit": {"maximum": 1000000}}}
+      "else": {
+        "properties": {
+          "limit": {"maximum": 1000000, "not": {"type": "object", "required": ["currency"]}},
+          "spends": false
+        }
+      }
     },
 `

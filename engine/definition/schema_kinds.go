@@ -21,6 +21,10 @@ const schemaSecond = `    "offer": {
           "default": "marketing"
         },
         "value": {"$ref": "#/$defs/amount", "default": 1},
+        "cost": {
+          "description": "What a use costs a budget in money. Plain: the workspace's currency.",
+          "anyOf": [{"$ref": "#/$defs/decimal"}, {"$ref": "#/$defs/money"}]
+        },
         "lever": {"$ref": "#/$defs/amount", "default": 1},
         "propensity": {
           "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"$ref": "#/$defs/read"}],

@@ -112,6 +112,22 @@ const schemaParts = `    "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-
       "maxItems": 2
     },
     "amount": {"type": "number", "minimum": 0, "maximum": 1000000000000},
+    "decimal": {
+      "description": "An amount, with no more decimals than its currency has.",
+      "anyOf": [
+        {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?$"},
+        {"type": "number", "minimum": 0, "maximum": 1000000000000}
+      ]
+    },
+    "money": {
+      "type": "object",
+      "additionalProperties": false,
+      "required": ["amount", "currency"],
+      "properties": {
+        "amount": {"$ref": "#/$defs/decimal"},
+        "currency": {"description": "ISO 4217.", "type": "string", "pattern": "^[A-Z]{3}$"}
+      }
+    },
     "exponent": {"type": "number", "minimum": 0, "maximum": 4, "default": 1},
     "read": {
       "description": "A user attribute, read at the decision.",

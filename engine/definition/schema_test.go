@@ -133,11 +133,18 @@ func wrongShapes() []string {
 		person + "window: lifetime\nlimit: 1000001\n",
 		person + "window: lifetime\nlimit: 1\nsuppress: {after: 1, of: send, for: 1d}\n",
 		person + "window: lifetime\nlimit: 1\nsuppress: {after: 0, of: click, for: 1d}\n",
+		person + "window: lifetime\nlimit: {amount: 5, currency: CNY}\n",
+		person + "window: lifetime\nlimit: 5\nspends: cost\n",
+		"kind: cap\nid: c\nscope: total\nper: all\ncount_on: send\nwindow: lifetime\n" +
+			"limit: {amount: 5, currency: yuan}\n",
+		"kind: cap\nid: c\nscope: total\nper: all\ncount_on: send\nwindow: lifetime\n" +
+			"limit: {amount: \"5,00\", currency: CNY}\n",
 		mixed + "count_on: [send, order]\n",
 		mixed + "count_on: [send, click]\n", mixed + "count_on: [send, decision]\n",
 		"kind: cap\nid: c\nscope: total\nper: offer\ncount_on: send\nlimit: 1\n" +
 			"window: {calendar: day, zone: user}\n",
 		offer, offer + "treatments: []\n", offer + treatments + "group: a//b\n",
+		offer + treatments + "cost: a\n", offer + treatments + "cost: {amount: 5}\n",
 		offer + treatments + "value: a\n", offer + treatments + "value: -1\n",
 		offer + treatments + "propensity: 2\n", offer + treatments + "holdout: true\n",
 		offer + treatments + "start: tomorrow\n", offer + treatments + "eligibility: yes\n",

@@ -284,7 +284,9 @@ type Cap struct {
 	CountOn       CountOn
 	Events        []string // with CountCustom: the events, each declared
 	Window        Window
-	Limit         int    // 0 = never; of a limit by attribute its default
+	Limit         int    // 0 = never; of a limit by attribute its default; of a budget minor units
+	Currency      string // of a budget in money; "" = the cap counts uses
+	SpendsValue   bool   // a use costs the value of its outcome; else the offer's cost
 	LimitFrom     string // the attribute that gives the limit; "" = none
 	LimitMax      int    // with LimitFrom: no value of it gives more
 	Suppress      *Suppression
@@ -323,6 +325,7 @@ type Offer struct {
 	Class         MessageClass
 	Purpose       string  // default "marketing"
 	Value         float64 // default 1
+	Cost          *Money  // what a use costs a budget in money; nil = it says nothing
 	Lever         float64 // default 1
 	Propensity    Operand // default constant 1
 	Context       Operand // default constant 1

@@ -23,6 +23,7 @@ func (w *writer) counter(c *engine.CounterView) {
 	w.text("scope", c.Scope)
 	w.text("per", c.Per)
 	w.text("dimension", c.Dimension)
+	w.text("currency", c.Currency)
 	w.int("limit", c.Limit)
 	w.int("used", c.Used)
 	w.capUses("uses", c.Uses)

@@ -12,6 +12,7 @@ func AppendTotals(dst []byte, totals []engine.TotalView) []byte {
 		w.open('{')
 		w.text("cap_id", t.CapID)
 		w.text("of", t.Of)
+		w.text("currency", t.Currency)
 		w.int("spent", t.Spent)
 		w.int("held", t.Held)
 		w.int("limit", t.Limit)
