@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tact/engine/definition"
 	"tact/storage"
 	"tact/storage/docs"
 )
@@ -52,6 +53,7 @@ type Engine struct {
 	words  words
 	names  nameSource
 
+	reader   definition.Reader
 	publish  sync.Mutex // one publish at a time
 	old      sync.Map   // revision number → *Snapshot, for previews and replays
 	stripes  stripes

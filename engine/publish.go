@@ -20,7 +20,7 @@ func (e *Engine) restoreSnapshot() error {
 	if err != nil {
 		return fmt.Errorf("read the last revision: %w", err)
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now(), e.shares)
+	snap, faults := compile(e.load(filesOf(rev)), e.store.Intern, nil, e.clock.Now(), e.shares)
 	if len(faults) > 0 {
 		return fmt.Errorf("revision %d does not compile any more: %s", rev.Number, faults[0])
 	}
@@ -29,7 +29,7 @@ func (e *Engine) restoreSnapshot() error {
 }
 
 func (e *Engine) swapEmpty() error {
-	snap, faults := compile(nil, e.store.Intern, nil, e.clock.Now(), nil)
+	snap, faults := compile(load(nil), e.store.Intern, nil, e.clock.Now(), nil)
 	if len(faults) > 0 {
 		return fmt.Errorf("empty definitions do not compile: %s", faults[0])
 	}
@@ -68,12 +68,16 @@ func filesOf(rev docs.Revision) []definition.File {
 // Check compiles files and runs their tests, without publishing anything. Names
 // that only these files use are not kept.
 func (e *Engine) Check(files []definition.File) ([]definition.Fault, []TestOutcome) {
-	return CheckFiles(files)
+	return checkLoaded(e.load(files))
 }
 
 // CheckFiles compiles files and runs their tests without a store.
 func CheckFiles(files []definition.File) ([]definition.Fault, []TestOutcome) {
-	snap, faults := compile(files, throwAway(), nil, 0, nil)
+	return checkLoaded(load(files))
+}
+
+func checkLoaded(from loaded) ([]definition.Fault, []TestOutcome) {
+	snap, faults := compile(from, throwAway(), nil, 0, nil)
 	if len(faults) > 0 {
 		return faults, nil
 	}
@@ -104,7 +108,8 @@ func throwAway() intern {
 func (e *Engine) Publish(files []definition.File, author, note string, ifMatch uint32) (
 	RevisionView, []definition.Fault, []TestOutcome, error,
 ) {
-	faults, tests := CheckFiles(files)
+	from := e.load(files)
+	faults, tests := checkLoaded(from)
 	if len(faults) > 0 {
 		return RevisionView{}, faults, nil, nil
 	}
@@ -119,7 +124,7 @@ func (e *Engine) Publish(files []definition.File, author, note string, ifMatch u
 	for _, f := range files {
 		rev.Files = append(rev.Files, docs.File{Name: f.Name, Content: f.Content})
 	}
-	view, faults, err := e.publishLocked(rev, ifMatch)
+	view, faults, err := e.publishLocked(rev, from, ifMatch)
 	return view, faults, tests, err
 }
 
@@ -133,14 +138,14 @@ func (e *Engine) Rollback(n uint32, author string, ifMatch uint32) (RevisionView
 	}
 	view, faults, err := e.publishLocked(docs.Revision{
 		Author: author, Note: fmt.Sprintf("back to revision %d", n), Content: n, Files: old.Files,
-	}, ifMatch)
+	}, e.load(filesOf(old)), ifMatch)
 	if len(faults) > 0 {
 		return view, invalid("faults", "revision", faults[0].String())
 	}
 	return view, err
 }
 
-func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
+func (e *Engine) publishLocked(rev docs.Revision, from loaded, ifMatch uint32) (
 	RevisionView, []definition.Fault, error,
 ) {
 	current := e.snap.Load()
@@ -150,7 +155,7 @@ func (e *Engine) publishLocked(rev docs.Revision, ifMatch uint32) (
 			Detail: fmt.Sprintf("the current revision is %d", current.Revision),
 		}
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, current, e.clock.Now(), e.shares)
+	snap, faults := compile(from, e.store.Intern, current, e.clock.Now(), e.shares)
 	if len(faults) > 0 {
 		return RevisionView{}, faults, nil
 	}
@@ -247,7 +252,7 @@ func (e *Engine) snapshotAt(n uint32) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap, faults := compile(filesOf(rev), e.store.Intern, nil, e.clock.Now(), nil)
+	snap, faults := compile(load(filesOf(rev)), e.store.Intern, nil, e.clock.Now(), nil)
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("revision %d does not compile any more: %s", n, faults[0])
 	}

@@ -71,16 +71,34 @@ type contextSchema struct {
 // intern mints dictionary ids: the store's, or a throw-away one for checks.
 type intern func(storage.DictKind, string) (storage.Name, error)
 
-// compile turns files into a Snapshot. Every fault of every file is returned;
+// loaded is a set of documents as files gave it, with the faults found so far.
+// It may be compiled more than once: nothing changes it.
+type loaded struct {
+	set    *definition.Set
+	faults []definition.Fault
+}
+
+func load(files []definition.File) (l loaded) {
+	l.set, l.faults = definition.Load(files)
+	return l
+}
+
+// load is that of a folder whose last set without faults it knows.
+func (e *Engine) load(files []definition.File) (l loaded) {
+	l.set, l.faults = e.reader.Load(files)
+	return l
+}
+
+// compile turns documents into a Snapshot. Every fault of every file is returned;
 // with faults the Snapshot is nil. previous may be nil,
 // and shares: see decide.Env.
 func compile(
-	files []definition.File, mint intern, previous *Snapshot, now storage.UnixMsec,
+	from loaded, mint intern, previous *Snapshot, now storage.UnixMsec,
 	shares func(*rule.Program) []float32,
 ) (*Snapshot, []definition.Fault) {
-	set, faults := definition.Load(files)
+	set, faults := from.set, from.faults
 	if len(faults) > 0 {
-		return nil, append(faults, moreFaults(set, faults)...)
+		return nil, append(faults[:len(faults):len(faults)], moreFaults(set, faults)...)
 	}
 	s := &Snapshot{Set: set, mint: mint}
 	env := decide.Env{Intern: mint, NowMs: now, Shares: shares}

@@ -18,6 +18,8 @@ import (
 // yamlReading turns one YAML file into Nodes.
 type yamlReading struct {
 	file   string
+	above  int // lines of the file above the text
+	tokens int // of the text
 	faults []Fault
 }
 
@@ -26,7 +28,11 @@ type yamlReading struct {
 // gives a fault and no document.
 func readYAML(f File) (docs []*Node, faults []Fault, whole bool) {
 	y := &yamlReading{file: f.Name}
-	tokens := y.scan(string(f.Content))
+	return y.read(string(f.Content))
+}
+
+func (y *yamlReading) read(text string) (docs []*Node, faults []Fault, whole bool) {
+	tokens := y.scan(text)
 	if len(y.faults) > 0 {
 		return nil, y.faults, false
 	}
@@ -100,6 +106,7 @@ func (y *yamlReading) scan(text string) token.Tokens {
 			return nil
 		}
 	}
+	y.tokens = len(tokens)
 	levels := nesting{}
 	for i, t := range tokens {
 		if word := outside(t.Type); word != "" {
@@ -198,7 +205,9 @@ func (y *yamlReading) pos(t *token.Token) Pos {
 	if t == nil || t.Position == nil {
 		return Pos{File: y.file, Line: 1, Column: 1}
 	}
-	return Pos{File: y.file, Line: t.Position.Line, Column: max(t.Position.Column, 1)}
+	return Pos{
+		File: y.file, Line: y.above + t.Position.Line, Column: max(t.Position.Column, 1),
+	}
 }
 
 func (y *yamlReading) fault(pos Pos, path, format string, args ...any) {

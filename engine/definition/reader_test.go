@@ -1,0 +1,100 @@
+package definition
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// A Reader gives what Load gives, places and faults too, whatever it loaded before:
+// the set itself, then with a document above it, with another file's name, with a
+// fault, and once more.
+func FuzzReader(f *testing.F) {
+	names, err := filepath.Glob(exampleDir + "/*.yaml")
+	if err != nil || len(names) == 0 {
+		f.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text, uint16(len(text)/2))
+	}
+	for _, text := range append(wrongShapes(),
+		"kind: layer\nid: a\n---\nkind: layer\nid: b\n", "---\n---\nkind: layer\nid: a\n--- \n---x: 1\n",
+		"kind: layer\nid: \"a\n---\nb\"\n", "kind: layer\nid: a\nname: |\n  x\n---\nkind: layer\nid: b\n",
+		"kind: layer\nid: 'a\n--- b'\n", "kind: layer\nid: a\n...\n---\nkind: layer\nid: a\n",
+		"kind: layer\rid: a\r---\rkind: layer\rid: b\r", "{kind: layer, id: a,\n---\nx: 1}\n",
+	) {
+		f.Add([]byte(text), uint16(7))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, cut uint16) {
+		var r Reader
+		same := func(files ...File) {
+			t.Helper()
+			set, faults := r.Load(files)
+			want, wanted := Load(files)
+			if !reflect.DeepEqual(faults, wanted) {
+				t.Fatalf("faults %v, want %v, in %q", faults, wanted, files)
+			}
+			if len(faults) == 0 && !reflect.DeepEqual(set, want) {
+				t.Fatalf("another set of %q", files)
+			}
+		}
+		at := min(int(cut), len(text))
+		file := File{Name: "f.yaml", Content: text}
+		moved := File{Name: "f.yaml", Content: append([]byte("kind: layer\nid: above\n---\n"), text...)}
+		same(file)
+		same(moved)
+		same(File{Name: "g.yaml", Content: text})
+		same(File{Name: "f.yaml", Content: append(text[:at:at], text[at:]...)[:at]})
+		same(File{Name: "f.yaml", Content: append(text[:at:at], "\n---\n: x"...)})
+		same(moved, File{Name: "h.yaml", Content: text[:at]})
+		same(file)
+	})
+}
+
+// What stood in the last set is shared, not read anew, and only what stood there.
+func TestReaderSharesDocuments(t *testing.T) {
+	var r Reader
+	load := func(text string) *Set {
+		t.Helper()
+		set, faults := r.Load([]File{{Name: "f.yaml", Content: []byte(text)}})
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		return set
+	}
+	a, b := "kind: layer\nid: a\n---\n", "kind: layer\nid: b\n"
+	first := load(a + b)
+	second := load(a + b + "---\nkind: layer\nid: c\n")
+	if first.Layers[0].Raw != second.Layers[0].Raw {
+		t.Fatal("a document that did not change was read anew")
+	}
+	if n := len(r.mu.last); n != 3 {
+		t.Fatalf("%d documents are kept of 3", n)
+	}
+	if _, faults := r.Load([]File{{Name: "f.yaml", Content: []byte("kind: layer\n")}}); len(faults) == 0 {
+		t.Fatal("a layer without an id")
+	}
+	if n := len(r.mu.last); n != 3 {
+		t.Fatalf("a set with faults left %d documents", n)
+	}
+	load("kind: layer\nid: a\n")
+	if n := len(r.mu.last); n != 1 {
+		t.Fatalf("%d documents are kept of 1", n)
+	}
+}
+
+// The bound on tokens is of the file, not of a part.
+func TestReaderBoundsTokens(t *testing.T) {
+	text := strings.Repeat("---\nkind: layer\nid: a\n", MaxTokens/6)
+	var r Reader
+	_, faults := r.Load([]File{{Name: "f.yaml", Content: []byte(text)}})
+	if len(faults) != 1 || !strings.Contains(faults[0].Message, "tokens") {
+		t.Fatal(faults)
+	}
+}
