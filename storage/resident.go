@@ -218,8 +218,7 @@ func (s *state) damaged() error { return s.damage }
 // Cost: O(1) but for the bitmaps, which are counted at each patch.
 func (s *state) residentBytes() int64 {
 	b := s.bytes()
-	return b.Rows + b.Pages + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Population + b.Stats +
-		b.Dedup
+	return b.Sum()
 }
 
 // StateBytes is the resident memory of a group by part.
@@ -234,6 +233,12 @@ type StateBytes struct {
 	Population int64 // indexes of the population, estimated from above
 	Stats      int64
 	Dedup      int64
+}
+
+// Sum is all parts together.
+func (b *StateBytes) Sum() int64 {
+	return b.Rows + b.Pages + b.Slab + b.Index + b.Identities + b.Bitmaps + b.Population + b.Stats +
+		b.Dedup
 }
 
 func (s *state) bytes() StateBytes {

@@ -13,7 +13,6 @@ const (
 	attributes = 16
 	values     = 50 // of an attribute: an equality holds for one person in fifty
 	tags       = 200
-	held       = 20 // of a person
 )
 
 // shape says what a catalogue looks like.
@@ -23,7 +22,7 @@ type shape struct {
 	product    bool
 	nothing    bool   // no rule holds for anybody
 	almost     bool   // nor here, but half of every rule holds for everybody
-	events     bool   // some conditions are on events
+	events     int    // offers with a condition on events
 	more       string // documents added
 }
 
@@ -79,8 +78,9 @@ func (s shape) rule(i int) string {
 	if !s.nothing && i%3 == 0 {
 		parts[0] = fmt.Sprintf("{tag: t%d}", mix%tags)
 	}
-	if s.events && i%10 == 0 {
-		parts = append(parts, fmt.Sprintf("{event: visit, count: {gte: %d}, within: %dd}", 1+i%7, 1+i%29))
+	if every := s.offers / max(s.events, 1); s.events > 0 && i%every == 0 {
+		parts = append(parts, fmt.Sprintf("{event: visit, count: {gte: %d}, within: %dd}",
+			1+i/every%10, 1+i/every%28))
 	}
 	for k := range i % 4 {
 		parts = append(parts, fmt.Sprintf("{not: {tag: t%d}}", (mix/11+k*37)%tags))

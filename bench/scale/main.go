@@ -1,23 +1,25 @@
-// Command scale measures how cost grows with the number of live offers, on the
-// machine it runs on:
+// Command scale measures how cost grows with the number of live offers and with
+// the number of people, on the machine it runs on:
 //
 //   - Decide in process at 10, 100, 1,000 and 10,000 live offers, spread over 16
 //     placements and all in one, in a fixed order and by product, hot and cold;
 //   - the worst case: 10,000 offers in one placement of which none holds;
 //   - an event that flips a bit, with the decision after it;
-//   - a publish that adds a segment and an offer for it, and the first decision
-//     of a person after it;
+//   - a publish that adds a segment and an offer for it, the count of its people,
+//     and the first decision of a person after it;
 //   - the count of a rule of five conditions, and ids streamed;
-//   - resident bytes, by part.
+//   - resident bytes of a person, by part, of a tag, and of the process.
 //
-// Times are CPU times of the measuring thread, which neighbours on a shared
-// machine disturb least. Beside every decision stands a reference measured in
-// turns with it: a probe of two dependent cold reads, an index bucket and a row.
-// The figure is the least of the rounds, the spread stands beside it.
+// Times are CPU times, which neighbours on a shared machine disturb least: of the
+// measuring thread, or of the whole process where others work too (publish and
+// count). Wall times stand beside them. Next to each stands a reference of the
+// same run, measured in turns with it. The value is the least of the rounds, the
+// ratio the least of the rounds' ratios, and the greatest stand beside both.
 //
-// Run it from the module root: go run ./bench/scale [-users N] [-quick]. -json
-// and -svg name the files to write. It works in a temporary folder and leaves
-// nothing else behind.
+// Run it from the module root: go run ./bench/scale [-users N[,M…]] [-quick].
+// Of several numbers of people each is measured when the store has grown to it.
+// -json and -svg name the files to write. It works in a temporary folder and
+// leaves nothing else behind.
 package main
 
 import (
@@ -27,6 +29,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"tact/engine"
@@ -35,50 +41,92 @@ import (
 
 // options are the sizes of a run.
 type options struct {
-	users     int
+	users     []int // rising
+	held      int   // tags of a person
 	quick     bool
 	rounds    int
 	decisions int // of a round
-	pool      int // people that cold decisions are about
+	pool      int // people that cold decisions are about, at most
+	gc        int
 	json, svg string
 	drawn     string
 }
 
 func main() {
-	o := options{rounds: 7, decisions: 50_000, pool: 200_000}
-	flag.IntVar(&o.users, "users", 1_000_000, "people in the store")
+	o := options{rounds: 7, decisions: 50_000, pool: 3_000_000}
+	users := flag.String("users", "1000000", "people in the store; several numbers: one run for each")
+	flag.IntVar(&o.held, "held", 20, "tags of a person, of 200")
+	flag.IntVar(&o.gc, "gc", 20, "percent by which the heap may grow between two collections")
 	flag.BoolVar(&o.quick, "quick", false, "50,000 people and up to 1,000 offers: a minute")
 	flag.StringVar(&o.json, "json", "", "file for the figures; empty: standard output")
 	flag.StringVar(&o.svg, "svg", "", "file for the curve; empty: none")
 	flag.StringVar(&o.drawn, "draw", "", "measure nothing: draw the figures of this file into -svg")
 	flag.Parse()
-	if o.quick {
-		o.users, o.rounds, o.decisions = min(o.users, 50_000), 5, 10_000
+	err := o.sizes(*users)
+	if err == nil {
+		err = o.run()
 	}
-	o.pool = min(o.pool, o.users)
-	if err := o.run(); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-// figure is one measured number.
-type figure struct {
-	Name       string  `json:"name"`
-	Value      float64 `json:"value"`
-	Unit       string  `json:"unit"`
-	Most       float64 `json:"most,omitempty"`  // the greatest of the rounds
-	Probe      float64 `json:"probe,omitempty"` // ns of the reference in the same rounds
-	Conditions string  `json:"conditions,omitempty"`
+// sizes reads the numbers of people.
+func (o *options) sizes(text string) error {
+	for _, word := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 1000 {
+			return fmt.Errorf("-users: %q is no number of at least 1000", word)
+		}
+		o.users = append(o.users, n)
+	}
+	if o.held < 1 || o.held > tags || !slices.IsSorted(o.users) {
+		return fmt.Errorf("-users must rise, -held be 1 to %d", tags)
+	}
+	if o.quick {
+		o.users, o.rounds, o.decisions = []int{50_000}, 5, 10_000
+	}
+	return nil
 }
 
-// report is everything a run found.
+// figure is one measured number.
+type figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"` // the least of the rounds
+	Unit  string  `json:"unit"`
+	Most  float64 `json:"most,omitempty"` // the greatest of the rounds
+	// Wall time of the same rounds, where CPU time is not all that is asked for.
+	Wall     float64 `json:"wall,omitempty"`
+	WallMost float64 `json:"wall_most,omitempty"`
+	// The reference, in the same unit, its least; and the least and the greatest
+	// ratio of one round.
+	Reference      string  `json:"reference,omitempty"`
+	ReferenceValue float64 `json:"reference_value,omitempty"`
+	Ratio          float64 `json:"ratio,omitempty"`
+	RatioMost      float64 `json:"ratio_most,omitempty"`
+	Stolen         float64 `json:"stolen"`            // share of the processors, by other machines
+	Missing        string  `json:"missing,omitempty"` // why it does not count
+	Conditions     string  `json:"conditions,omitempty"`
+}
+
+// report is everything a call found.
 type report struct {
-	When    string   `json:"when"`
-	Go      string   `json:"go"`
-	CPUs    int      `json:"cpus"`
-	Load    string   `json:"load_average"` // before and after
+	Command string `json:"command"`
+	Go      string `json:"go"`
+	CPU     string `json:"cpu"`
+	CPUs    int    `json:"cpus"`
+	Runs    []*run `json:"runs"`
+}
+
+// run is what was found with one number of people.
+type run struct {
 	Users   int      `json:"users"`
+	Began   string   `json:"began"`
+	Ended   string   `json:"ended"`
+	Load    []string `json:"load_average"` // of 1, 5 and 15 minutes, before and after
+	Stolen  float64  `json:"stolen"`       // share of the processors, by other machines
+	Idle    float64  `json:"idle"`
 	Figures []figure `json:"figures"`
 	Curves  []curve  `json:"curves"`
 }
@@ -90,8 +138,9 @@ type curve struct {
 }
 
 type point struct {
-	Offers int     `json:"offers"`
-	Ns     float64 `json:"ns"`
+	Offers    int     `json:"offers"`
+	Ns        float64 `json:"ns"`
+	Reference float64 `json:"reference"` // ns of the reference in the same rounds
 }
 
 // redraw draws the figures of an earlier run.
@@ -111,14 +160,15 @@ func (o *options) run() (err error) {
 	if o.drawn != "" {
 		return o.redraw()
 	}
+	debug.SetGCPercent(o.gc)
 	folder, err := os.MkdirTemp("", "scale-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	r := &report{
-		When: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(),
-		CPUs: runtime.NumCPU(), Load: loadAverage(), Users: o.users,
+		Command: "go run ./bench/scale " + strings.Join(os.Args[1:], " "),
+		Go:      runtime.Version(), CPU: cpuModel(), CPUs: runtime.NumCPU(),
 	}
 	e, err := engine.Open(folder, engine.Options{
 		Storage: storage.Options{MinFree: 1, Ballast: 1 << 20},
@@ -130,18 +180,40 @@ func (o *options) run() (err error) {
 	if err := publish(e, shape{offers: 10}.definitions()); err != nil {
 		return err
 	}
-	b := &bed{o: o, e: e, r: r, probe: newProbe(o.users)}
+	b := &bed{o: o, e: e}
+	for _, users := range o.users {
+		if err := b.measure(r, users); err != nil {
+			return err
+		}
+		if err := o.write(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure lets the store grow to a number of people and measures everything.
+func (b *bed) measure(r *report, users int) error {
+	b.users, b.pool = users, min(b.o.pool, users)
+	b.r = &run{
+		Users: users, Began: time.Now().UTC().Format(time.RFC3339), Load: []string{loadAverage()},
+	}
+	r.Runs = append(r.Runs, b.r)
+	before := machineTicks()
 	for _, section := range []func() error{
-		b.load, b.people, b.curves, b.nothing, b.events, b.publishing,
+		b.load, b.memory, b.tag, b.people, b.curves, b.nothing, b.flips, b.publishing, b.process,
 	} {
 		if err := section(); err != nil {
 			return err
 		}
 	}
-	r.Load += " | " + loadAverage()
-	return o.write(r)
+	b.r.Stolen, b.r.Idle = machineTicks().since(before)
+	b.r.Load = append(b.r.Load, loadAverage())
+	b.r.Ended = time.Now().UTC().Format(time.RFC3339)
+	return nil
 }
 
+// write writes what was found so far.
 func (o *options) write(r *report) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -160,18 +232,15 @@ func (o *options) write(r *report) error {
 	return os.WriteFile(o.json, text, 0o644)
 }
 
-// loadAverage is the machine's, of 1, 5 and 15 minutes.
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	return string(text[:min(len(text), 14)])
-}
-
 // add notes a figure and prints it.
-func (r *report) add(f figure) {
-	r.Figures = append(r.Figures, f)
-	fmt.Fprintf(os.Stderr, "%-64s %10.1f %s (to %.1f, probe %.0f) %s\n",
-		f.Name, f.Value, f.Unit, f.Most, f.Probe, f.Conditions)
+func (b *bed) add(f figure) {
+	b.r.Figures = append(b.r.Figures, f)
+	line := fmt.Sprintf("%-72s %9.1f %s", f.Name, f.Value, f.Unit)
+	if f.Most > 0 {
+		line += fmt.Sprintf(" (to %.1f; wall %.1f to %.1f)", f.Most, f.Wall, f.WallMost)
+	}
+	if f.Ratio > 0 {
+		line += fmt.Sprintf(", ×%.2f to %.2f of %s", f.Ratio, f.RatioMost, f.Reference)
+	}
+	fmt.Fprintln(os.Stderr, line, f.Conditions, f.Missing)
 }

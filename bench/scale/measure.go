@@ -2,70 +2,125 @@ package main
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// threadCPU is the CPU time that the calling thread has used.
-func threadCPU() (time.Duration, error) {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
-		return 0, fmt.Errorf("clock_gettime: %w", err)
+// cost is what a turn took, in the unit of its figure.
+type cost struct{ cpu, wall float64 }
+
+// turn does something once and says what it cost.
+type turn func() (cost, error)
+
+// thread is a turn of n operations: ns each, of this thread's CPU.
+func thread(n int, f func() error) turn {
+	return func() (cost, error) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		return clocked(unix.CLOCK_THREAD_CPUTIME_ID, float64(n), f)
 	}
-	return time.Duration(t.Nano()), nil
 }
 
-// timed is the CPU time of f on this thread, a call of n.
-func timed(n int, f func() error) (float64, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	from, err := threadCPU()
-	if err != nil {
-		return 0, err
+// process is a turn of one operation that several threads work on: ms of this
+// process's CPU, its background work included.
+func process(f func() error) turn {
+	return func() (cost, error) { return clocked(unix.CLOCK_PROCESS_CPUTIME_ID, 1e6, f) }
+}
+
+func clocked(clock int32, per float64, f func() error) (c cost, err error) {
+	var from, to unix.Timespec
+	began := time.Now()
+	if err := unix.ClockGettime(clock, &from); err != nil {
+		return c, fmt.Errorf("clock_gettime: %w", err)
 	}
 	if err := f(); err != nil {
-		return 0, err
+		return c, err
 	}
-	to, err := threadCPU()
-	return float64(to-from) / float64(n), err
+	if err := unix.ClockGettime(clock, &to); err != nil {
+		return c, fmt.Errorf("clock_gettime: %w", err)
+	}
+	return cost{float64(to.Nano()-from.Nano()) / per, float64(time.Since(began)) / per}, nil
 }
 
-// inTurns measures f and the probe in turns: the least and the greatest of the
-// rounds of f, and the least of the probe, in ns a call.
-func (b *bed) inTurns(n int, f func() error) (least, most, probe float64, err error) {
-	var own, other []float64
-	for range b.o.rounds {
-		ns, err := timed(n, f)
-		if err != nil {
-			return 0, 0, 0, err
+// mostStolen is the share of the processors from which a figure does not count.
+const mostStolen = 0.10
+
+// rounds runs rounds and says in the figures how the machine was meanwhile.
+func (b *bed) rounds(round func(i int) error, figures ...*figure) error {
+	before := machineTicks()
+	for i := range b.o.rounds {
+		if err := round(i); err != nil {
+			return err
 		}
-		own = append(own, ns)
-		ns, err = timed(n, func() error { b.probe.run(n); return nil })
-		if err != nil {
-			return 0, 0, 0, err
-		}
-		other = append(other, ns)
 	}
-	return slices.Min(own), slices.Max(own), slices.Min(other), nil
+	stolen, _ := machineTicks().since(before)
+	for _, f := range figures {
+		f.Stolen = stolen
+		if stolen > mostStolen {
+			f.Missing = fmt.Sprintf("not measured: %.0f %% of the processors were taken by others",
+				100*stolen)
+		}
+	}
+	return nil
 }
 
-// probe is the reference: two reads that miss every cache, the second at a place
-// that the first names.
+// compare takes own and the reference in turns, the first of a round going second
+// in the next, and notes both in f.
+func (b *bed) compare(f *figure, own, reference turn) error {
+	return b.rounds(func(i int) error {
+		var costs [2]cost
+		turns := [2]turn{own, reference}
+		for k := range turns {
+			at := (k + i) % 2
+			var err error
+			if costs[at], err = turns[at](); err != nil {
+				return err
+			}
+		}
+		f.note(i, costs[0], costs[1])
+		return nil
+	}, f)
+}
+
+// note enters a round; a reference that cost nothing is none.
+func (f *figure) note(round int, own, reference cost) {
+	ratio := 0.0
+	if reference.cpu > 0 {
+		ratio = own.cpu / reference.cpu
+	}
+	if round == 0 {
+		f.Value, f.Wall, f.ReferenceValue, f.Ratio = own.cpu, own.wall, reference.cpu, ratio
+	}
+	f.Value, f.Most = min(f.Value, own.cpu), max(f.Most, own.cpu)
+	f.Wall, f.WallMost = min(f.Wall, own.wall), max(f.WallMost, own.wall)
+	f.ReferenceValue = min(f.ReferenceValue, reference.cpu)
+	f.Ratio, f.RatioMost = min(f.Ratio, ratio), max(f.RatioMost, ratio)
+}
+
+// probe is the reference of decisions: two reads that miss every cache, the second
+// at a place that the first names.
 type probe struct {
 	buckets [][64]byte
 	rows    [][192]byte
 	random  *rand.Rand
 	sum     int
+	copied  []byte
 }
 
+const probeName = "two dependent cold reads"
+
+// probeRows bounds the reference: 0.8 GB, more than any cache.
+const probeRows = 4 << 20
+
 func newProbe(users int) *probe {
+	n := min(users, probeRows)
 	p := &probe{
-		buckets: make([][64]byte, max(users/5, 1)), rows: make([][192]byte, users),
+		buckets: make([][64]byte, max(n/5, 1)), rows: make([][192]byte, n),
 		random: rand.New(rand.NewPCG(3, 3)),
 	}
 	for i := range p.buckets {
@@ -83,6 +138,65 @@ func (p *probe) run(n int) {
 		at := (i*5 + int(p.buckets[i][p.sum&1]&1)) % len(p.rows)
 		p.sum += int(p.rows[at][64])
 	}
+}
+
+// turn is one of n reads.
+func (p *probe) turn(n int) turn {
+	return thread(n, func() error { p.run(n); return nil })
+}
+
+// copies copies 16 bytes of every step-th row, n times, front to back.
+func (p *probe) copies(n, step int) turn {
+	return thread(n, func() error {
+		at := 0
+		for range n {
+			if len(p.copied) > 1<<16 {
+				p.copied = p.copied[:0]
+			}
+			p.copied = append(p.copied, p.rows[at][64:80]...)
+			if at += step; at >= len(p.rows) {
+				at = 0
+			}
+		}
+		return nil
+	})
+}
+
+// bandwidth is the reference of counts: an AND of bitmaps of one bit a person in
+// ordinary memory.
+type bandwidth struct {
+	operands [][]uint64
+	out      []uint64
+	ones     int
+}
+
+// newBandwidth makes operands of size bits each.
+func newBandwidth(operands, size int) *bandwidth {
+	b := &bandwidth{out: make([]uint64, (size+63)/64)}
+	random := rand.New(rand.NewPCG(9, 9))
+	for range operands {
+		words := make([]uint64, len(b.out))
+		for i := range words {
+			words[i] = random.Uint64()
+		}
+		b.operands = append(b.operands, words)
+	}
+	return b
+}
+
+func (b *bandwidth) run() error {
+	copy(b.out, b.operands[0])
+	for _, words := range b.operands[1:] {
+		out := b.out[:len(words)]
+		for i, w := range words {
+			out[i] &= w
+		}
+	}
+	b.ones = 0
+	for _, w := range b.out {
+		b.ones += bits.OnesCount64(w)
+	}
+	return nil
 }
 
 // userID appends the id of person i.
