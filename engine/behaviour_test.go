@@ -46,6 +46,45 @@ func TestExampleRules(t *testing.T) {
 	}
 }
 
+// The person of a test may have levels of tiers and stand in static segments.
+func TestTestUsersHaveTiersAndSegments(t *testing.T) {
+	const documents = `
+{kind: tier, id: rfm, levels: [low, mid, high]}
+---
+{kind: segment, id: list, members: static}
+---
+kind: offer
+id: gift
+group: g
+message_class: marketing
+eligibility: {all: [{tier: rfm, gte: mid}, {segment: list}]}
+treatments: [{id: t, channel: web, placements: [home], content: {type: text, body: a}}]
+---
+{kind: placement, id: home, channel: web, policy: p}
+---
+{kind: decision_policy, id: p, candidates: {offers: {groups: [g]}}, ranking: {by: product}}
+---
+kind: test
+id: x
+at: "2026-11-22T10:00:00+08:00"
+user: %s
+decide: {placement: home}
+expect: {%s}
+`
+	f := func(user, expect string) {
+		t.Helper()
+		faults, tests := CheckFiles(testFiles(fmt.Sprintf(documents, user, expect)))
+		if len(faults) > 0 || len(tests) != 1 || !tests[0].Passed {
+			t.Errorf("%s: %v, %+v", user, faults, tests)
+		}
+	}
+	f("{id: u, tiers: {rfm: high}, segments: [list]}", "offer: gift")
+	f("{id: u, tiers: {rfm: mid}, segments: [list]}", "offer: gift")
+	f("{id: u, tiers: {rfm: low}, segments: [list]}", "no_decision: ineligible")
+	f("{id: u, segments: [list]}", "no_decision: ineligible")
+	f("{id: u, tiers: {rfm: high}}", "no_decision: ineligible")
+}
+
 const behaviourDefinitions = `
 kind: workspace
 id: default

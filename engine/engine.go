@@ -157,6 +157,7 @@ func (e *Engine) start() (err error) {
 	e.fills.pending = true // perhaps: the loop, or the first change by hand, looks
 	e.done.Go(func() { e.fillLoop(ctx) })
 	e.done.Go(func() { e.trackLoop(ctx) })
+	e.done.Go(func() { e.growthLoop(ctx) })
 	return nil
 }
 

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"tact/storage"
@@ -23,15 +25,36 @@ const (
 	hourMs       = 3600 * 1000
 )
 
-// growth is what the loop remembers of the samples. Only the loop uses it.
+// growthEvery is how often the loop looks whether an hour or a day has begun.
+const growthEvery = time.Second
+
+// growth is what the loop remembers of the samples.
 type growth struct {
-	hour, day int64 // the last sampled
+	mu struct {
+		sync.Mutex       // held while a sample is stored
+		hour, day  int64 // the last sampled
+	}
 }
 
 // GrowthPoint is the count of a segment at one time.
 type GrowthPoint struct {
 	At    storage.UnixMsec
 	Count uint64
+}
+
+// growthLoop samples until ctx ends. It is a loop of its own: a disk that is late
+// keeps nobody from leaving a segment on time.
+func (e *Engine) growthLoop(ctx context.Context) {
+	tick := time.NewTicker(growthEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			e.sampleGrowth()
+		}
+	}
 }
 
 // sampleGrowth stores the counts when an hour or a day has begun since the last
@@ -43,7 +66,9 @@ func (e *Engine) sampleGrowth() {
 		return
 	}
 	hour, day := int64(now)/hourMs, localDay(now, snap.Plan.Workspace.Zone)
-	t := &e.track.growth
+	t := &e.track.growth.mu
+	t.Lock()
+	defer t.Unlock()
 	if hour == t.hour && day == t.day {
 		return
 	}
@@ -71,7 +96,9 @@ func localDay(at storage.UnixMsec, zone *time.Location) int64 {
 // sampled again.
 func (e *Engine) resumeGrowth() error {
 	zone := e.snap.Load().Plan.Workspace.Zone
-	t := &e.track.growth
+	t := &e.track.growth.mu
+	t.Lock()
+	defer t.Unlock()
 	for _, per := range [...]string{"h", "d"} {
 		err := e.eachSample(per, func(at storage.UnixMsec, _ []byte) {
 			if per == "h" {
@@ -162,8 +189,8 @@ func countIn(list []byte, name storage.Name) (uint64, bool) {
 // Growth returns how the count of a tracked segment went, oldest first: a point
 // an hour for 31 days, or a point a day (of the workspace's zone) for 400 days.
 // Each is the count at the first look after the hour or the day began; one that
-// began while the server was down has its point late, or none, and so has one that began before the
-// back-fill had ended.
+// began while the server was down has its point late, or none, and so has one
+// that began before the back-fill had ended.
 func (e *Engine) Growth(segment string, daily bool) ([]GrowthPoint, error) {
 	snap := e.snap.Load()
 	if err := snap.publishedSegment(segment); err != nil {

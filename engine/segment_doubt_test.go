@@ -279,3 +279,25 @@ func TestSweepEndsOnABrokenDisk(t *testing.T) {
 		t.Fatal("the pass did not end by itself")
 	}
 }
+
+// A disk that is late with a sample of the counts keeps nobody in a segment: who
+// is due is judged meanwhile.
+func TestLateSampleKeepsNobody(t *testing.T) {
+	b, fs := newLateBed(t, testDefinitions+"---\n"+
+		"{kind: segment, id: fresh, track: true, rule: {event: order_completed, within: 1h}}\n")
+	b.fill(1)
+	b.event("u0", "order_completed", "e1")
+	b.settle()
+	if got := b.members("fresh"); got != "u0" {
+		t.Fatal(got)
+	}
+	fs.held.Store(true)
+	b.m.pass(2 * time.Hour)
+	b.e.track.growth.mu.Lock() // as sampleGrowth does while it waits
+	defer b.e.track.growth.mu.Unlock()
+	b.e.trackPass(context.Background())
+	if got := b.members("fresh"); got != "" {
+		t.Fatalf("%s, after an hour", got)
+	}
+	fs.held.Store(false)
+}

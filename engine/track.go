@@ -437,7 +437,6 @@ func (e *Engine) trackPass(ctx context.Context) {
 	if e.track.behind.Load() {
 		e.retrackAll()
 	}
-	e.sampleGrowth()
 	for busy := true; busy && ctx.Err() == nil; {
 		busy = false
 		for i := range e.track.groups {

@@ -121,6 +121,7 @@ func (b *bed) settle() {
 	b.t.Helper()
 	b.e.resumeFills(context.Background())
 	b.e.trackPass(context.Background())
+	b.e.sampleGrowth()
 	for i := range b.e.track.groups {
 		g := b.e.store.Group(storage.GroupID(i))
 		g.Lock()

@@ -90,6 +90,14 @@ func (o *options) sizes(text string) error {
 	return nil
 }
 
+func (o *options) sizesText() string {
+	var words []string
+	for _, n := range o.users {
+		words = append(words, strconv.Itoa(n))
+	}
+	return strings.Join(words, ",")
+}
+
 // figure is one measured number.
 type figure struct {
 	Name  string  `json:"name"`
@@ -167,7 +175,7 @@ func (o *options) run() (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	r := &report{
-		Command: "go run ./bench/scale " + strings.Join(os.Args[1:], " "),
+		Command: fmt.Sprintf("go run ./bench/scale -users %s -held %d", o.sizesText(), o.held),
 		Go:      runtime.Version(), CPU: cpuModel(), CPUs: runtime.NumCPU(),
 	}
 	e, err := engine.Open(folder, engine.Options{

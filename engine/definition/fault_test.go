@@ -372,6 +372,14 @@ func TestFaultsOfDecisionKinds(t *testing.T) {
 		`6:13: test/x: assign.e: experiment e has no variant "w" (did you mean v?)`,
 		`6:16: test/x: assign.f: there is no experiment "f" (did you mean e?)`,
 		`7:31: test/x: expect.treatment: offer o has no treatment "u" (did you mean t?)`)
+	f("kind: tier\nid: rfm\nlevels: [low, high]\n---\nkind: segment\nid: rich\nrule: {tag: a}\n---\n"+
+		"kind: segment\nid: list\nmembers: static\n---\n"+
+		"kind: test\nid: x\nat: 2026-11-22T10:00:00Z\nuser: {id: u, tiers: {rfm: hihg, rmf: low}, "+
+		"segments: [list, rich, lst]}\ndecide: {placement: home}\nexpect: {fallback: o}\n",
+		`16:28: test/x: user.tiers.rfm: tier rfm has no level "hihg" (did you mean high?)`,
+		`16:34: test/x: user.tiers.rmf: there is no tier "rmf" (did you mean rfm?)`,
+		"16:62: test/x: user.segments[1]: segment rich has a rule, which says who is in it",
+		`16:68: test/x: user.segments[2]: there is no segment "lst" (did you mean list?)`)
 	f("kind: test\nid: x\nat: 2026-11-22T10:00:00Z\nuser: {id: u}\ndecide: {placement: home}\n"+
 		"expect: {no_decision: capped, fallback: o}\n",
 		"6:9: test/x: expect: exactly one of offer, fallback, no_decision is expected",

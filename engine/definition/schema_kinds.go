@@ -286,6 +286,18 @@ const schemaSecond = `    "offer": {
             "id": {"type": "string", "minLength": 1, "maxLength": 128},
             "attributes": {"type": "object", "maxProperties": 512},
             "tags": {"type": "array"},
+            "tiers": {
+              "description": "Model to level.",
+              "type": "object",
+              "maxProperties": 512,
+              "propertyNames": {"$ref": "#/$defs/id"},
+              "additionalProperties": {"$ref": "#/$defs/text"}
+            },
+            "segments": {
+              "description": "The static segments the person is in.",
+              "type": "array",
+              "items": {"$ref": "#/$defs/id"}
+            },
             "events": {
               "description": "What the person did, in the order in which it came.",
               "type": "array",

@@ -1,5 +1,10 @@
 package definition
 
+import (
+	"slices"
+	"strconv"
+)
+
 func reasonCodes() []string {
 	return []string{
 		"inactive", "not_started", "expired", "channel_mismatch", "placement_mismatch",
@@ -73,6 +78,12 @@ func (f field) testUser() *Node {
 			v.expect(NodeList, "a list")
 		}
 	}
+	if v, ok := o.get("tiers"); ok {
+		v.testTiers()
+	}
+	if v, ok := o.get("segments"); ok {
+		v.testSegments()
+	}
 	if v, ok := o.get("timezone"); ok {
 		v.zone()
 	}
@@ -81,6 +92,38 @@ func (f field) testUser() *Node {
 	}
 	o.close()
 	return f.node
+}
+
+// testTiers reads {model: level}.
+func (f field) testTiers() {
+	for _, e := range f.entries() {
+		model, level := e.key.id(), e.value.text()
+		e.key.refers("tier", model)
+		e.value.afterAll(func(r *reading) {
+			for _, t := range r.set.Tiers {
+				if t.ID == model && level != "" && !slices.Contains(t.Levels, level) {
+					e.value.faultNear(level, t.Levels,
+						"tier "+model+" has no level "+strconv.Quote(level))
+				}
+			}
+		})
+	}
+}
+
+// testSegments reads the static segments that a person is in: what dynamic ones
+// hold their rules say.
+func (f field) testSegments() {
+	for _, item := range f.items(MaxKeys) {
+		id := item.id()
+		item.refers("segment", id)
+		item.afterAll(func(r *reading) {
+			for _, s := range r.set.Segments {
+				if s.ID == id && !s.Static {
+					item.fault("segment %s has a rule, which says who is in it", id)
+				}
+			}
+		})
+	}
 }
 
 func (o *object) expectation() TestExpect {
