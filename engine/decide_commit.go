@@ -235,11 +235,18 @@ func (e *Engine) appendDecision(req *DecideRequest, w *decideWork, out *Decision
 		}
 	}
 	w.stamp(storage.EffectDecision).Decision = d
-	if err := w.append(); err != nil {
+	frame, ticket, err := w.group.Decide(&w.effect, w.ticket, w.holds())
+	if err != nil {
 		return err
 	}
+	w.frame, w.ticket = frame, ticket
 	out.ID, out.HasID = d.ID, true
 	return nil
+}
+
+// holds tells whether the decision holds a use.
+func (w *decideWork) holds() bool {
+	return slices.ContainsFunc(w.held, func(id storage.ReservationID) bool { return id.Number != 0 })
 }
 
 // requestLife is the life of the longest reservation, at least two minutes.

@@ -21,12 +21,13 @@ type lossOracle struct {
 	reported  int                // impressions applied, late ones too
 	decisions map[string][]int64 // by identity: items granted, ms
 	stock     map[string]int
+	requests  map[string]int // request ids of a person
 }
 
 func newLossOracle(n int) *lossOracle {
 	return &lossOracle{
 		n: n, attr: map[string]int{}, events: map[string][]int{}, shows: map[string][]int64{},
-		decisions: map[string][]int64{}, stock: map[string]int{},
+		decisions: map[string][]int64{}, stock: map[string]int{}, requests: map[string]int{},
 	}
 }
 
@@ -98,7 +99,7 @@ func (o *lossOracle) person(v *UserView) error {
 
 // contact looks for answered uses in what contact-state says.
 func (o *lossOracle) contact(e *Engine, user string) error {
-	for _, offer := range []string{"a", "b", "c"} {
+	for _, offer := range []string{"a", "b", "c", "d", "e"} {
 		v, err := e.ContactState([]byte(user), []byte(offer))
 		if err != nil {
 			return err
@@ -143,10 +144,12 @@ func (o *lossOracle) exceeded(l *loss) error {
 			return err
 		}
 		var all []int64
-		for _, offer := range []string{"a", "b", "c"} {
+		for _, offer := range []string{"a", "b", "c", "d", "e"} {
 			times := o.shows[u.id+" "+offer]
 			all = append(all, times...)
-			everybody[offer] = append(everybody[offer], times...)
+			if lossTotal(offer) {
+				everybody[offer] = append(everybody[offer], times...)
+			}
 			if err := o.rolling("own", times, hour); err != nil {
 				return err
 			}

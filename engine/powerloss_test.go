@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -16,8 +17,9 @@ import (
 	"tact/storage"
 )
 
-// lossWorld is three offers under caps of every shape. The %d are the limit of
-// the first cap and the value of an offer: what a publish changes.
+// lossWorld is three offers under caps of every shape, and two under those alone
+// that let a grant be answered before it is durable. The %d are the limit of the
+// first cap and the value of an offer: what a publish changes.
 const lossWorld = `
 kind: workspace
 id: default
@@ -48,9 +50,19 @@ properties: {n: {type: int, indexed: true}}
 {kind: offer, id: c, group: g, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: c}}]}
 ---
+{kind: offer, id: d, group: h, message_class: marketing, value: 1, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: d}}]}
+---
+{kind: offer, id: e, group: h, message_class: marketing, value: 1, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: e}}]}
+---
 {kind: placement, id: spot, channel: web, policy: p, count: 2}
 ---
+{kind: placement, id: page, channel: web, policy: q, count: 2}
+---
 {kind: decision_policy, id: p, candidates: {offers: {groups: [g]}}, ranking: {by: product}}
+---
+{kind: decision_policy, id: q, candidates: {offers: {groups: [h]}}, ranking: {by: product}}
 ---
 {kind: cap, id: own, scope: person, per: offer, count_on: impression,
  window: {rolling: 1h}, limit: %[1]d}
@@ -65,13 +77,13 @@ properties: {n: {type: int, indexed: true}}
  limit: 60, min_gap: 12m}
 ---
 {kind: cap, id: ident, scope: identity, per: all, count_on: decision,
- window: {rolling: 30m}, limit: 4}
+ applies_to: {offers: {groups: [g]}}, window: {rolling: 30m}, limit: 4}
 ---
 {kind: cap, id: all_day, scope: total, per: offer, count_on: impression,
- window: {calendar: day, zone: UTC}, limit: 6}
+ applies_to: {offers: {groups: [g]}}, window: {calendar: day, zone: UTC}, limit: 6}
 ---
 {kind: cap, id: all_rolling, scope: total, per: all, count_on: decision,
- window: {rolling: 1h}, limit: 14}
+ applies_to: {offers: {groups: [g]}}, window: {rolling: 1h}, limit: 14}
 ---
 {kind: cap, id: stock, scope: total, per: offer, count_on: accept, window: lifetime, limit: 3}
 `
@@ -94,7 +106,10 @@ type loss struct {
 	revs   int
 	lines  int
 	losses int
-	users  []lossUser
+	// Requests answered again with the first answer, and how many of them right
+	// after a start.
+	repeats, kept int
+	users         []lossUser
 }
 
 type lossUser struct{ id, zone string }
@@ -112,10 +127,12 @@ type impression struct {
 
 // askedBefore is a decision that the client may ask for again.
 type askedBefore struct {
-	req   DecideRequest
-	id    storage.DecisionID
-	at    int64
-	items int
+	req    DecideRequest
+	id     storage.DecisionID
+	at     int64
+	items  []storage.ReservationID
+	strict bool // the answer was durable
+	turn   int  // of the person's requests
 }
 
 func newLoss(seed uint64) *loss {
@@ -159,7 +176,7 @@ func (l *loss) pick() *lossUser { return &l.users[l.rng.IntN(len(l.users))] }
 func (l *loss) decide() error {
 	u := l.pick()
 	req := DecideRequest{UserID: []byte(u.id), Timeout: time.Second, Placements: []PlacementAsk{
-		{Key: []byte("k"), PlacementID: []byte("spot"), Count: 1 + l.rng.IntN(2)},
+		{Key: []byte("k"), PlacementID: l.place(), Count: 1 + l.rng.IntN(2)},
 	}}
 	who := u.id
 	if l.rng.IntN(3) == 0 {
@@ -175,34 +192,68 @@ func (l *loss) decide() error {
 	}
 	at := int64(l.out.DecidedAt)
 	for _, it := range l.out.Items {
-		l.oracle.decided(who, at)
+		if lossTotal(it.OfferID) {
+			l.oracle.decided(who, at)
+		}
 		l.shown = append(l.shown, &impression{
 			user: u.id, offer: it.OfferID, token: bytes.Clone(it.Token),
 			decided: at, expires: int64(it.ExpiresAt),
 		})
 	}
 	if len(req.RequestID) > 0 {
-		l.asked = append(l.asked, askedBefore{req, l.out.ID, at, len(l.out.Items)})
+		l.oracle.requests[u.id]++
+		l.asked = append(l.asked, askedBefore{
+			req, l.out.ID, at, reservations(&l.out), l.out.Durability == durabilityStrict,
+			l.oracle.requests[u.id],
+		})
 	}
 	return nil
 }
 
-// again asks for a decision that was answered since the last power loss.
+// place is one of the two placements.
+func (l *loss) place() []byte {
+	return []byte([]string{"spot", "page"}[l.rng.IntN(2)])
+}
+
+// lossTotal tells whether the offer lies under the caps of everybody.
+func lossTotal(offer string) bool { return offer < "d" }
+
+func reservations(d *Decision) []storage.ReservationID {
+	var list []storage.ReservationID
+	for i := range d.Items {
+		list = append(list, d.Items[i].Reservation)
+	}
+	return list
+}
+
+// again asks for a decision that was answered, and is still known.
 func (l *loss) again() error {
 	if len(l.asked) == 0 {
 		return nil
 	}
-	a := &l.asked[l.rng.IntN(len(l.asked))]
-	if int64(l.e.Now()) > a.at+60_000 {
-		return nil
+	return l.askAgain(&l.asked[l.rng.IntN(len(l.asked))])
+}
+
+func (l *loss) askAgain(a *askedBefore) error {
+	if int64(l.e.Now()) > a.at+60_000 || l.oracle.requests[string(a.req.UserID)]-a.turn >= 4 {
+		return nil // a person's last four are remembered
 	}
 	if err := l.e.Decide(&a.req, &l.out); err != nil {
 		return fmt.Errorf("decide again: %w", err)
 	}
-	if !l.out.Replayed || l.out.ID != a.id || len(l.out.Items) != a.items {
+	if !l.out.Replayed || l.out.ID != a.id || !slices.Equal(reservations(&l.out), a.items) {
 		return fmt.Errorf("request %s was answered anew", a.req.RequestID)
 	}
+	l.repeats++
 	return nil
+}
+
+// forget drops the requests whose answers may be gone: those that held nothing,
+// and after a loss of more than the process those that were not durable.
+func (l *loss) forget(killed bool) {
+	l.asked = slices.DeleteFunc(l.asked, func(a askedBefore) bool {
+		return len(a.items) == 0 || !killed && !a.strict
+	})
 }
 
 // see shows an item that may still be shown, and most times reports it at once.
@@ -386,7 +437,7 @@ func (l *loss) under() func() {
 		}
 	}
 	req := DecideRequest{UserID: []byte(u.id), Timeout: time.Second, Placements: []PlacementAsk{
-		{Key: []byte("k"), PlacementID: []byte("spot"), Count: 2},
+		{Key: []byte("k"), PlacementID: l.place(), Count: 2},
 	}}
 	var out Decision
 	return func() { _ = l.e.Decide(&req, &out) } // nobody sees the answer
@@ -438,7 +489,7 @@ func (l *loss) crash() error {
 		l.fs = cut
 		return l.lose(false)
 	}
-	l.asked = nil
+	l.forget(percent == 100)
 	run := l.under()
 	done := make(chan struct{})
 	go func() { defer close(done); run() }()
@@ -505,7 +556,8 @@ func (l *loss) reopen() (err error) {
 		if err := e.Close(); err != nil {
 			return err
 		}
-		l.losses, l.fs, l.asked = l.losses+1, cut, nil
+		l.losses, l.fs = l.losses+1, cut
+		l.forget(false)
 		if err := l.lose(false); err != nil {
 			return err
 		}
@@ -522,6 +574,13 @@ func (l *loss) reopen() (err error) {
 		}
 	}
 	l.doubt = nil
+	before := l.repeats
+	for i := range l.asked {
+		if err := l.askAgain(&l.asked[i]); err != nil {
+			return fmt.Errorf("after a loss: %w", err)
+		}
+	}
+	l.kept += l.repeats - before
 	return errors.Join(l.oracle.exceeded(l), l.e.CheckStore())
 }
 
@@ -584,7 +643,7 @@ func TestEnginePowerLoss(t *testing.T) {
 	if x, err := strconv.ParseUint(os.Getenv("TACT_SEED"), 10, 64); err == nil {
 		first, n = x, 1
 	}
-	var losses, lines, grants, shows, accepts int
+	var losses, lines, grants, shows, accepts, kept int
 	for seed := first; seed < first+n; seed++ {
 		l := newLoss(seed)
 		var err error
@@ -598,6 +657,7 @@ func TestEnginePowerLoss(t *testing.T) {
 				seed, err, seed)
 		}
 		losses, lines, grants = losses+l.losses, lines+l.lines, grants+len(l.shown)
+		kept += l.kept
 		for _, n := range l.oracle.stock {
 			accepts += n
 		}
@@ -605,9 +665,9 @@ func TestEnginePowerLoss(t *testing.T) {
 			shows += len(list)
 		}
 	}
-	t.Logf("%d seeds from %d: %d calls, %d kills and losses, %d grants, %d shown in time, %d accepts",
-		n, first, lines, losses, grants, shows, accepts)
-	if n >= 50 && (shows < int(n) || accepts == 0) {
+	t.Logf("%d seeds from %d: %d calls, %d kills and losses, %d grants, %d shown in time, %d accepts, "+
+		"%d answers kept over an end", n, first, lines, losses, grants, shows, accepts, kept)
+	if n >= 50 && (shows < int(n) || accepts == 0 || kept == 0) {
 		t.Errorf("too little happened to show anything")
 	}
 }

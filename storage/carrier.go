@@ -16,9 +16,9 @@ import (
 // The carrier is the journal beside the frames. Every reservation lies in a
 // frame of its group as every other effect does; its record in the journal is
 // durable sooner, and with a ring in shared memory outlives a kill. What a start
-// finds in the journal and in no frame is appended to the group's first frame,
-// in the one batch that also holds the new floor, the incident when there is one
-// and the new epoch's journal state.
+// finds in the journal and in no frame is appended to a frame before the epoch's
+// first, in the one batch that also holds the new floor, the incident when there
+// is one and the new epoch's journal state.
 type carrier struct {
 	j     *journal.Journal
 	rec   *journal.Recovery
@@ -154,9 +154,10 @@ func (s *Store) beginJournal(at UnixMsec) error {
 			e.Incident = c.rec.Incident(st, known[i], journal.Msec(at))
 		}
 		g.Lock()
-		_, err := g.Append(&e)
+		err := s.recarry(g)
 		if err == nil {
-			err = s.recarry(g, at)
+			g.sealLocked() // the new floor begins behind them
+			_, err = g.Append(&e)
 		}
 		g.Unlock()
 		if err != nil {
@@ -167,10 +168,12 @@ func (s *Store) beginJournal(at UnixMsec) error {
 	return nil
 }
 
-// recarry appends the records of a group that no frame holds. The group is
-// locked.
-func (s *Store) recarry(g *Group, at UnixMsec) error {
-	var d effectDecoder
+// recarry appends the records of a group that no frame holds, in a frame before
+// the one that begins the epoch. They are judged as they were when they were made:
+// under the new floor a reservation that had run out, and whose use was granted to
+// one of them, would live again. The group is locked.
+func (s *Store) recarry(g *Group) error {
+	c := recarrier{g: g, start: true}
 	for i := range s.carry.rec.Records {
 		r := &s.carry.rec.Records[i]
 		if r.Group != uint16(g.id) || r.Kind == journal.Time {
@@ -183,7 +186,7 @@ func (s *Store) recarry(g *Group, at UnixMsec) error {
 		if held {
 			continue
 		}
-		if _, err := g.appendRecord(&d, r, at); err != nil {
+		if _, err := c.append(r); err != nil {
 			return fmt.Errorf("journal record %d: %w", r.Number, err)
 		}
 		s.carry.found++
@@ -198,22 +201,6 @@ func (s *Store) framed(g *Group, number uint64) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// appendRecord appends the effect of a record. One of a person who is not there
-// was never answered: the person's own row was not durable.
-func (g *Group) appendRecord(d *effectDecoder, r *journal.Record, at UnixMsec) (uint64, error) {
-	e := Effect{Kind: EffectReserve, Ord: Ord(r.Ord), Time: at}
-	if r.Kind == journal.Release {
-		e.Kind = EffectRelease
-	}
-	if row := g.mu.state.row(e.Ord); row == nil || row.Person != PersonID(r.Person) {
-		return g.mu.open.number, nil
-	}
-	if err := d.decodeClear(&e, r.Payload); err != nil {
-		return 0, err
-	}
-	return g.Append(&e)
 }
 
 // fillJournal puts the journal's state into the batch when it has changed.
@@ -276,14 +263,14 @@ func (s *Store) reloadJournal(g *Group) {
 	if s.carry.j == nil {
 		return
 	}
-	var d effectDecoder
+	c := recarrier{g: g}
 	fenced := g.mu.fenced
 	g.mu.fenced, g.mu.admitted = nil, true
 	s.carry.j.Unsettled(uint16(g.id), func(r *journal.Record) uint64 {
 		if r.Frame <= g.mu.last {
 			return r.Frame // it is durable, and only the watermark has not passed it
 		}
-		frame, err := g.appendRecord(&d, r, UnixMsec(g.high.Load()))
+		frame, err := c.append(r)
 		if err != nil {
 			s.o.Logger.Error("journal: a reservation of dropped frames is not held again",
 				"group", g.id, "error", err)

@@ -107,8 +107,10 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count)}
 	var created []CreateEffect
-	value, err := appendFrame(nil, &head, f, rand.Reader, func(c *CreateEffect) {
-		created = append(created, *c)
+	value, err := appendFrame(nil, &head, f, rand.Reader, func(r *record) {
+		if r.kind == EffectCreate {
+			created = append(created, createOf(r))
+		}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +206,7 @@ func FuzzParseFrame(f *testing.F) {
 		}
 	}
 	h := frameHead{number: 1, count: uint32(open.count)}
-	value, err := appendFrame(nil, &h, open, rand.Reader, func(*CreateEffect) {})
+	value, err := appendFrame(nil, &h, open, rand.Reader, func(*record) {})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -246,21 +246,32 @@ func (s *Store) fillFrame(b *pebble.Batch, p part, prev uint64) error {
 	}
 	var fault error
 	var err error
-	c.value, err = appendFrame(c.value[:0], &head, p.frame, s.o.Rand,
-		func(e *CreateEffect) {
-			var value [17]byte
-			value[0] = personKeyPlain
-			copy(value[1:], e.Key[:])
-			c.key = appendPersonKeyKey(c.key[:0], e.Slot, e.Workspace, e.Person)
-			if err := b.Set(c.key, value[:], nil); err != nil {
-				fault = err
-			}
-		})
+	c.value, err = appendFrame(c.value[:0], &head, p.frame, s.o.Rand, func(r *record) {
+		if err := s.fillBeside(b, r, p.frame.number); err != nil {
+			fault = err
+		}
+	})
 	if err := errors.Join(err, fault); err != nil {
 		return err
 	}
 	c.key = appendFrameKey(c.key[:0], p.group.id, p.frame.number)
 	return b.Set(c.key, c.value, nil)
+}
+
+// fillBeside writes what stands beside a frame: the key of a new person, and
+// where a decision lies that was made in another frame.
+func (s *Store) fillBeside(b *pebble.Batch, r *record, frame uint64) error {
+	c := &s.com
+	if r.kind == EffectDecision {
+		c.key = appendMovedKey(c.key[:0], decisionOf(r))
+		return b.Set(c.key, appendMoved(nil, frame), nil)
+	}
+	e := createOf(r)
+	var value [17]byte
+	value[0] = personKeyPlain
+	copy(value[1:], e.Key[:])
+	c.key = appendPersonKeyKey(c.key[:0], e.Slot, e.Workspace, e.Person)
+	return b.Set(c.key, value[:], nil)
 }
 
 // sync hands b to Pebble and waits. When the deadline passes it fences all

@@ -1,14 +1,18 @@
 package storage
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 )
 
 // ReadDecision returns a copy of a decision record and the person it was made
 // for, NoOrd for nobody. It waits until the record's frame is durable. Personal
-// is nil when the person's key is gone. ErrNotFound: no such decision.
-// Cost: one read of Pebble and a walk over one frame.
+// is nil when the person's key is gone, and when only the journal brought the
+// decision over the end of the process. ErrNotFound: no such decision.
+// Cost: one read of Pebble and a walk over one frame; a decision that was brought
+// over by the journal takes up to two reads more.
 func (s *Store) ReadDecision(id DecisionID) (DecisionEffect, Ord, error) {
 	g := s.Group(id.Group())
 	if g == nil {
@@ -17,18 +21,69 @@ func (s *Store) ReadDecision(id DecisionID) (DecisionEffect, Ord, error) {
 	if s.closed.Load() {
 		return DecisionEffect{}, NoOrd, ErrClosed
 	}
-	if err := s.Wait(g.id, id.Frame(), 0); err != nil {
-		return DecisionEffect{}, NoOrd, fmt.Errorf("decision %x: %w", id, err)
-	}
-	d, ord, err := s.readDecision(g, id)
+	d, ord, err := s.findDecision(g, id)
 	if err != nil {
 		return DecisionEffect{}, NoOrd, fmt.Errorf("decision %x: %w", id, err)
 	}
 	return d, ord, nil
 }
 
-func (s *Store) readDecision(g *Group, id DecisionID) (DecisionEffect, Ord, error) {
-	value, err := s.db.get(appendFrameKey(nil, g.id, id.Frame()))
+// findDecision looks where the decision was made, then where it has moved to.
+func (s *Store) findDecision(g *Group, id DecisionID) (DecisionEffect, Ord, error) {
+	g.mu.Lock()
+	frame, moved := g.mu.moved[id]
+	g.mu.Unlock()
+	if !moved {
+		frame = id.Frame()
+	}
+	if moved || id.epoch() == uint16(s.epoch) {
+		if err := s.Wait(g.id, frame, 0); err != nil {
+			return DecisionEffect{}, NoOrd, err
+		}
+	}
+	d, ord, err := s.readDecision(g, id, frame)
+	if moved || !errors.Is(err, ErrNotFound) {
+		return d, ord, err
+	}
+	if frame, err = s.movedTo(id); err != nil {
+		return DecisionEffect{}, NoOrd, err
+	}
+	return s.readDecision(g, id, frame)
+}
+
+const movedFormat = 1
+
+// appendMoved appends format u8 | frame u64 | crc: the frame that holds a
+// decision which was made in another one.
+func appendMoved(b []byte, frame uint64) []byte {
+	return sealRecord(binary.LittleEndian.AppendUint64(append(b, movedFormat), frame))
+}
+
+func parseMoved(b []byte) (frame uint64, err error) {
+	body, err := checkedValue(b, movedFormat)
+	if err == nil && len(body) != 9 {
+		err = ErrCorrupt
+	}
+	if err != nil {
+		return 0, fmt.Errorf("moved decision: %w", err)
+	}
+	return le64(body[1:]), nil
+}
+
+// movedTo returns the durable frame that a decision was moved to; ErrNotFound: it
+// was not.
+func (s *Store) movedTo(id DecisionID) (frame uint64, err error) {
+	value, err := s.db.get(appendMovedKey(nil, id))
+	if err != nil {
+		return 0, err
+	}
+	return parseMoved(value)
+}
+
+func (s *Store) readDecision(
+	g *Group, id DecisionID, frame uint64,
+) (DecisionEffect, Ord, error) {
+	value, err := s.db.get(appendFrameKey(nil, g.id, frame))
 	if err != nil {
 		return DecisionEffect{}, NoOrd, err
 	}
@@ -36,28 +91,16 @@ func (s *Store) readDecision(g *Group, id DecisionID) (DecisionEffect, Ord, erro
 	if err != nil {
 		return DecisionEffect{}, NoOrd, err
 	}
-	if uint16(h.epoch) != id.epoch() {
-		return DecisionEffect{}, NoOrd, ErrNotFound
-	}
-	left := id.index()
 	for i := range int(h.count) {
 		r, rest, err := h.next(records)
 		if err != nil {
 			return DecisionEffect{}, NoOrd, err
 		}
 		records = rest
-		if r.kind != EffectDecision {
-			continue
+		if r.kind == EffectDecision && decisionOf(&r) == id {
+			d, err := openDecision(g, &h, i, &r)
+			return d, r.ord, err
 		}
-		if left > 0 {
-			left--
-			continue
-		}
-		d, err := openDecision(g, &h, i, &r)
-		if err == nil && d.ID != id {
-			err = ErrNotFound
-		}
-		return d, r.ord, err
 	}
 	return DecisionEffect{}, NoOrd, ErrNotFound
 }

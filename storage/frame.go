@@ -213,9 +213,10 @@ func frameHash(value []byte) uint64 { return xxh3.Hash(value) }
 //	time ms u64 | config u32 | count u32 | records | CRC32C u32
 //
 // Personal parts are sealed with the key that precedes them and nonces from
-// random. created is called for every person the frame creates.
+// random. tell is called for every record that has a key of its own beside the
+// frame: those of people who are created and of decisions made in another frame.
 func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
-	created func(c *CreateEffect),
+	tell func(r *record),
 ) ([]byte, error) {
 	start := len(dst)
 	le := binary.LittleEndian
@@ -234,6 +235,9 @@ func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 			return dst[:start], err
 		}
 		size := len(rest) - len(after) // of the record in memory
+		if r.kind == EffectCreate || r.kind == EffectDecision && !h.made(decisionOf(&r)) {
+			tell(&r)
+		}
 		if r.flags&recordPersonal == 0 {
 			dst = append(dst, rest[:size]...)
 			rest = after
@@ -249,22 +253,31 @@ func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 			return dst[:start], err
 		}
 		le.PutUint32(dst[at:], uint32(len(dst)-at-4))
-		if r.kind == EffectCreate {
-			c := createOf(&r)
-			c.Key = *key
-			created(&c)
-		}
 		rest = after
 	}
 	return le.AppendUint32(dst, checkSum(dst[start:])), nil
 }
 
-// createOf reads the clear part of a create, which has a fixed shape.
+// createOf reads a create as it lies in memory: its clear part, which has a fixed
+// shape, and the key of the person.
 func createOf(r *record) CreateEffect {
 	in := effectReader{b: r.clear}
 	return CreateEffect{
 		Workspace: WorkspaceID(in.u32()), Slot: Slot(in.u16()), Person: PersonID(in.u64()),
+		Key: [personalKey]byte(r.personal),
 	}
+}
+
+// decisionOf returns the id of a decision.
+func decisionOf(r *record) (id DecisionID) {
+	copy(id[:], r.clear)
+	return id
+}
+
+// made tells whether a decision was made in the frame, and so can be found by its
+// id alone.
+func (f *frameHead) made(id DecisionID) bool {
+	return id.Frame() == f.number&(1<<36-1) && id.epoch() == uint16(f.epoch)
 }
 
 // frameBind ties a sealed part to its place:

@@ -38,6 +38,7 @@ type grantScratch struct {
 	ask      journal.Ask
 	counters [atOnceKeysMax]uint64
 	payload  []byte
+	part     []byte // of a decision
 }
 
 // Reserve appends an EffectReserve and puts it into the journal. The ticket says
@@ -97,6 +98,31 @@ func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err 
 	return frame, Ticket{Record: number}, nil
 }
 
+// Decide appends an EffectDecision. held joins the tickets of the reservations
+// that it made in the same lock section, holds says that there are any; the
+// result is what the answer waits for. Such a decision goes into the journal too,
+// so that what is known of a reservation after a loss is known of its decision: a
+// request that is sent again is answered with it, and an outcome finds it.
+// Decisions that hold nothing are in their frame only. Errors are those of Append.
+//
+// The group must be locked. It does not allocate once buffers have grown.
+func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Ticket, err error) {
+	if frame, err = g.Append(e); err != nil {
+		return 0, held, err
+	}
+	if !holds || held.Frame != 0 || g.store.carry.j == nil {
+		return frame, held, nil
+	}
+	number := g.carryDecision(e, frame)
+	switch {
+	case number == 0:
+		return frame, Ticket{Frame: frame}, nil
+	case held.Record == 0:
+		return frame, Ticket{}, nil
+	}
+	return frame, Ticket{Record: number}, nil
+}
+
 // carries tells whether a record of the reservation would be of use.
 func (g *Group) carries(e *Effect) bool {
 	if e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
@@ -117,8 +143,12 @@ func (g *Group) describe(e *Effect, r *journal.Record) {
 		Person: uint64(g.mu.state.row(e.Ord).Person),
 		Time:   journal.Msec(max(int64(e.Time), g.high.Load())),
 	}
-	if e.Kind == EffectRelease {
+	switch e.Kind {
+	case EffectRelease:
 		r.Kind = journal.Release
+		return
+	case EffectDecision:
+		r.Kind = journal.Part
 		return
 	}
 	r.ID, r.Expires = e.Reserve.ID.Number, uint32(e.Reserve.Expires)

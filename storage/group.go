@@ -58,6 +58,9 @@ type Group struct {
 		// refused half-way for want of disk.
 		admitted bool
 		visitor  Ord // where the next scan for expired visitors begins
+		// moved says which frame holds a decision that the journal alone brought
+		// here, in this epoch.
+		moved map[DecisionID]uint64
 	}
 }
 
@@ -200,8 +203,6 @@ func (d DecisionID) epoch() uint16 {
 	return uint16(binary.BigEndian.Uint64(d[:8])&0xF)<<12 |
 		uint16(binary.BigEndian.Uint64(d[8:])>>52)
 }
-
-func (d DecisionID) index() int { return int(binary.BigEndian.Uint64(d[8:]) & 0xFFFF) }
 
 // Append records an effect in the open frame and applies it to memory. It
 // returns the frame, for Wait. Effects are durable only then: see Store.Wait;

@@ -17,6 +17,7 @@ const (
 	prefixFrame     = 0x20
 	prefixGroup     = 0x21
 	prefixMember    = 0x22
+	prefixMoved     = 0x23
 	prefixPersonKey = 0x30
 	prefixName      = 0x40
 	prefixDedup     = 0x50
@@ -74,6 +75,11 @@ func parseRowKey(key []byte) (k rowKey, ok bool) {
 func appendFrameKey(dst []byte, g GroupID, number uint64) []byte {
 	dst = binary.BigEndian.AppendUint16(append(dst, prefixFrame), uint16(g))
 	return binary.BigEndian.AppendUint64(dst, number)
+}
+
+// appendMovedKey appends 0x23 | decision id 16.
+func appendMovedKey(dst []byte, id DecisionID) []byte {
+	return append(append(dst, prefixMoved), id[:]...)
 }
 
 // appendGroupKey appends 0x21 | group u16.

@@ -364,8 +364,8 @@ func (s *Store) start() error {
 	return nil
 }
 
-// appendFirst makes the first frames of the epoch durable, in one batch: the
-// time and its floor, what the journal alone held, the journal's new state.
+// appendFirst makes the first frames of the epoch durable, in one batch: what the
+// journal alone held, the time and its floor, the journal's new state.
 func (s *Store) appendFirst(at UnixMsec) error {
 	var err error
 	s.Together(func() { err = s.beginJournal(at) })

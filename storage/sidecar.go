@@ -245,12 +245,16 @@ func (s *sidecar) durableBelow(groups []*Group) bool {
 }
 
 // rotate records a new MANIFEST in the folder db before Pebble makes it the
-// current one.
+// current one. Its name is durable before the marker's: nothing else orders the
+// two, and a marker without its file is a store that does not open.
 func (s *sidecar) rotate(db, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := manifestMark{name: name}
 	if err := m.extend(s.fs, db); err != nil {
+		return fmt.Errorf("sidecar: %w", err)
+	}
+	if err := syncFolder(s.fs, db); err != nil {
 		return fmt.Errorf("sidecar: %w", err)
 	}
 	s.mu.rec.marks[1], s.mu.rec.marks[0] = s.mu.rec.marks[0], m

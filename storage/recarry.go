@@ -1,0 +1,132 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"tact/storage/journal"
+)
+
+// A decision that holds a use goes into the journal with its reservations, so
+// that whoever asks again, or names it by its id, finds it after the frame is
+// gone. It is cut into parts: part u8 | parts u8 | bytes of the clear part of an
+// EffectDecision. Its personal side lies in the frame only.
+const (
+	partHead  = 2
+	partBytes = journal.MaxPayload - partHead
+	partsMax  = 16
+)
+
+// carryDecision puts a decision's parts into the journal, behind its
+// reservations. It returns the number of the last one; 0 says that the journal
+// does not take them.
+func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64) {
+	s := &g.grant
+	s.payload = appendClear(s.payload[:0], e)
+	parts := (len(s.payload) + partBytes - 1) / partBytes
+	if parts > partsMax {
+		return 0
+	}
+	g.describe(e, &s.record)
+	s.record.Kind, s.record.Frame = journal.Part, frame
+	s.ask = journal.Ask{}
+	for i := range parts {
+		body := s.payload[i*partBytes : min((i+1)*partBytes, len(s.payload))]
+		s.part = append(append(s.part[:0], byte(i), byte(parts)), body...)
+		s.record.Payload = s.part
+		if number, _ = g.store.carry.j.Put(&s.record, &s.ask); number == 0 {
+			return 0
+		}
+	}
+	return number
+}
+
+// partReader puts decisions together again. Parts of one group come in the order
+// they were put; a decision of which one is missing is not there.
+type partReader struct {
+	whole []byte
+	next  int // part that is due
+	of    int
+	frame uint64
+	ord   uint32
+}
+
+// add takes a part, and returns the decision's bytes when it was the last.
+func (p *partReader) add(r *journal.Record) (clear []byte, whole bool) {
+	b := r.Payload
+	if len(b) < partHead || b[0] >= b[1] || b[1] > partsMax {
+		p.of = 0
+		return nil, false
+	}
+	if b[0] == 0 {
+		p.whole, p.next, p.of = p.whole[:0], 0, int(b[1])
+		p.frame, p.ord = r.Frame, r.Ord
+	}
+	if p.of == 0 || int(b[0]) != p.next || int(b[1]) != p.of ||
+		p.frame != r.Frame || p.ord != r.Ord {
+		p.of = 0
+		return nil, false
+	}
+	p.whole = append(p.whole, b[partHead:]...)
+	if p.next++; p.next < p.of {
+		return nil, false
+	}
+	p.of = 0
+	return p.whole, true
+}
+
+// recarrier appends again what only the journal holds of a group.
+type recarrier struct {
+	g       *Group
+	start   bool // of the store: its frames may hold a decision that was moved before
+	decoder effectDecoder
+	parts   partReader
+}
+
+// append appends the effect of a record, a decision's with the last of its parts,
+// and returns the frame that holds it. One of a person who is not there was never
+// answered: the person's own row was not durable. The group is locked.
+func (c *recarrier) append(r *journal.Record) (frame uint64, err error) {
+	g := c.g
+	e := Effect{Kind: EffectReserve, Ord: Ord(r.Ord), Time: UnixMsec(r.Time)}
+	if row := g.mu.state.row(e.Ord); row == nil || row.Person != PersonID(r.Person) {
+		return g.mu.open.number, nil
+	}
+	clear := r.Payload
+	switch r.Kind {
+	case journal.Release:
+		e.Kind = EffectRelease
+	case journal.Part:
+		e.Kind = EffectDecision
+		var whole bool
+		if clear, whole = c.parts.add(r); !whole {
+			return g.mu.open.number, nil
+		}
+	}
+	if err := c.decoder.decodeClear(&e, clear); err != nil {
+		return 0, err
+	}
+	if e.Kind == EffectDecision {
+		return c.decision(&e)
+	}
+	return g.Append(&e)
+}
+
+// decision appends a decision that was made in another frame, once.
+func (c *recarrier) decision(e *Effect) (frame uint64, err error) {
+	g, id := c.g, e.Decision.ID
+	if c.start {
+		frame, err := g.store.movedTo(id)
+		if !errors.Is(err, ErrNotFound) {
+			return frame, err
+		}
+	}
+	if frame, err = g.Append(e); err != nil {
+		return 0, fmt.Errorf("decision %x: %w", id, err)
+	}
+	if g.mu.moved == nil {
+		g.mu.moved = map[DecisionID]uint64{}
+	}
+	g.mu.moved[id] = frame
+	return frame, nil
+}

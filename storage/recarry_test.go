@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
+)
+
+// decided reserves a use and appends the decision that made it, with a record of
+// some size.
+func decided(
+	t *testing.T, s *Store, g *Group, ord Ord, request uint64, size int,
+) (DecisionEffect, Ticket) {
+	t.Helper()
+	g.Lock()
+	defer g.Unlock()
+	now := secondOf(s.HighWater())
+	e := Effect{Kind: EffectReserve, Ord: ord, Time: s.HighWater(), Reserve: ReserveEffect{
+		ID: g.NextReservation(), Granted: now, Expires: now + 600, Grace: 300,
+		Keys: []HeldKey{personKey(Name(request))},
+	}}
+	_, held, err := g.Reserve(&e, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := DecisionEffect{
+		ID: g.NextDecision(s.HighWater()), Request: request, Body: 7, Until: now + 600,
+		Record: bytes.Repeat([]byte{byte(request)}, size),
+		Counts: []StatsCount{{Key: StatsKey{Offer: 1, What: 2}, N: 1}},
+	}
+	e = Effect{Kind: EffectDecision, Ord: ord, Time: s.HighWater(), Decision: d}
+	_, ticket, err := g.Decide(&e, held, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, ticket
+}
+
+// known tells whether a request is answered as it was.
+func known(t *testing.T, s *Store, g *Group, ord Ord, d *DecisionEffect) {
+	t.Helper()
+	g.Lock()
+	id, body, ok := g.Contact(ord).Request(d.Request, secondOf(s.HighWater()))
+	n := uint64(0)
+	g.StatsRange(func(k StatsKey, rows uint64, _ float64) {
+		if k == d.Counts[0].Key {
+			n += rows
+		}
+	})
+	g.Unlock()
+	if !ok || id != d.ID || body != d.Body {
+		t.Fatalf("request %d: %x, %d, %v", d.Request, id, body, ok)
+	}
+	got, who, err := s.ReadDecision(id)
+	if err != nil || who != ord || !bytes.Equal(got.Record, d.Record) {
+		t.Fatalf("decision %x: %d bytes of %d, %v", id, len(got.Record), len(d.Record), err)
+	}
+	if n != 3 {
+		t.Errorf("%d decisions are counted, want 3", n)
+	}
+}
+
+// A decision that held a use outlives its frame: a kill, and a power loss once the
+// answer did not have to wait any more.
+func TestDecisionsOutliveTheirFrame(t *testing.T) {
+	f := func(what string, killed bool) {
+		t.Helper()
+		fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+		s, g, ord := carried(t, fs, ring)
+		var all []DecisionEffect
+		for i, size := range []int{1000, 100, partsMax*partBytes - 100} {
+			d, ticket := decided(t, s, g, ord, uint64(i+1), size)
+			if ticket.Frame != 0 {
+				t.Fatalf("%s: decision %d waits for its frame", what, i)
+			}
+			if err := s.WaitTicket(0, ticket, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, d)
+		}
+		if _, ticket := decided(t, s, g, ord, 9, partsMax*partBytes); ticket.Frame == 0 {
+			t.Error("a decision of too many parts does not wait for its frame")
+		}
+		left := &ringMemory{}
+		if killed {
+			left.mem = slices.Clone(ring.mem)
+		} else { // one that waits for its record waits for all before it
+			last := hold(t, s, g, ord, personKey(50), personKey(50))
+			if err := s.WaitTicket(0, last, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cut := fs.CrashClone(vfs.CrashCloneCfg{})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for start := range 3 { // the last ones find the decisions in a frame
+			s, g, ord = carried(t, cut, left)
+			for i := range all {
+				known(t, s, g, ord, &all[i])
+			}
+			if start == 1 {
+				next := cut.CrashClone(vfs.CrashCloneCfg{})
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				cut, left = next, &ringMemory{}
+				continue
+			}
+			if err := errors.Join(s.Check(), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f("a kill", true)
+	f("a power loss", false)
+}
+
+// A part that is gone takes its decision with it, and no other.
+func TestPartsThatAreMissing(t *testing.T) {
+	part := func(frame uint64, ord uint32, i, n byte) journal.Record {
+		return journal.Record{Frame: frame, Ord: ord, Payload: []byte{i, n, i + 1}}
+	}
+	f := func(want string, records ...journal.Record) {
+		t.Helper()
+		var p partReader
+		var got []byte
+		for i := range records {
+			if b, whole := p.add(&records[i]); whole {
+				got = append(append(got, b...), ';')
+			}
+		}
+		if string(got) != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	f("\x01\x02;", part(1, 1, 0, 2), part(1, 1, 1, 2))
+	f("", part(1, 1, 0, 2))
+	f("", part(1, 1, 1, 2))
+	f("\x01;", part(1, 1, 0, 2), part(1, 1, 0, 1))
+	f("", part(1, 1, 0, 3), part(1, 1, 2, 3), part(1, 1, 1, 3))
+	f("", part(1, 1, 0, 2), part(2, 1, 1, 2))
+	f("", part(1, 1, 0, 2), part(1, 2, 1, 2))
+	f("", part(1, 1, 0, 2), part(1, 1, 1, 3))
+	f("", part(1, 1, 2, 2), part(1, 1, 0, 200), journal.Record{Payload: []byte{0}})
+	f("\x01\x02;\x01;", part(1, 1, 1, 2), part(1, 1, 0, 2), part(1, 1, 1, 2), part(1, 1, 0, 1))
+}
+
+func FuzzMovedDecision(f *testing.F) {
+	f.Add(appendMoved(nil, 77))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frame, err := parseMoved(b)
+		if err == nil && !bytes.Equal(appendMoved(nil, frame), b) {
+			t.Errorf("%x is written back as another value", b)
+		}
+	})
+}
