@@ -173,6 +173,7 @@ type TraceReply struct {
 	Reason  string // "" for a winner
 	Detail  string // the cap, quiet hours, experiment or rule that refused
 	Until   storage.UnixSec
+	ByDay   bool // a window of the offer's rules was answered by calendar day
 }
 
 // UserDoc is one line of POST /v1/users.

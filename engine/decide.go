@@ -59,9 +59,14 @@ type decideWork struct {
 	scratch content.Scratch
 
 	scratchTail rule.Scratch
-	buf         []byte // contents and tokens of the reply
-	spans       []span // by item
-	token       tokenScratch
+	// byDay is a row of the bits whose windows were answered by calendar day, for
+	// explanations; empty where none was.
+	byDay     []uint64
+	byDayBits []uint64
+
+	buf   []byte // contents and tokens of the reply
+	spans []span // by item
+	token tokenScratch
 }
 
 // take is one use taken from the ledger of totals by key index of the result,
@@ -134,6 +139,7 @@ func (d *Decision) reset(snap *Snapshot) {
 	}
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
 	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
+	w.byDay = w.byDay[:0]
 }
 
 // How durable a reply is when it leaves.
@@ -418,6 +424,9 @@ func (e *Engine) pickLocked(
 	}
 	if err := e.readPerson(req, w); err != nil {
 		return storage.DecisionID{}, err
+	}
+	if req.Explain != ExplainNone {
+		w.noteByDay()
 	}
 	e.pick(req.Mode == ModeLive, w)
 	e.collect(w)

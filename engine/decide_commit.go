@@ -78,6 +78,9 @@ func (e *Engine) decideUncounted(req *DecideRequest, w *decideWork, out *Decisio
 	if err := e.readPerson(req, w); err != nil {
 		return err
 	}
+	if req.Explain != ExplainNone {
+		w.noteByDay()
+	}
 	if !slices.Contains(out.Degraded, "not_recorded") {
 		out.Degraded = append(out.Degraded, "not_recorded")
 	}

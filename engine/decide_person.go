@@ -158,6 +158,31 @@ func (w *decideWork) readEvents(program *rule.Program, k int) {
 	}
 }
 
+// noteByDay fills w.byDay of the pages that the request reads. The group is locked.
+func (w *decideWork) noteByDay() {
+	w.byDay = w.byDay[:0]
+	program := w.snap.Plan.Program
+	if !w.known || w.group.Tail(w.ord).Floor() == 0 {
+		return
+	}
+	n := program.Pages() * rule.PageWords
+	if cap(w.byDayBits) < n {
+		w.byDayBits = make([]uint64, n)
+	}
+	w.byDayBits = w.byDayBits[:n]
+	clear(w.byDayBits)
+	var page [rule.PageWords]uint64
+	for open := w.pages; open != 0; open &= open - 1 {
+		k := bits.TrailingZeros32(open)
+		if k < program.Pages() && program.ReadsEvents(k) {
+			w.readEvents(program, k)
+			program.ByDay(&w.who, k, &page)
+			copy(w.byDayBits[k*rule.PageWords:], page[:])
+		}
+	}
+	w.byDay = rule.MakeRow(w.byDay, w.byDayBits, w.pages, nil)
+}
+
 // scopes returns what caps of scope identity and device count by: keyed hashes of
 // the first identity that was named, else of the user_id, and of the first one of
 // type device. 0 = none was named.

@@ -127,6 +127,7 @@ func (e *Engine) explain(req *DecideRequest, out *Decision) {
 		t := TraceReply{
 			Key: req.Placements[line.Slot].Key, OfferID: plan.Offers[line.Offer].ID,
 			Reason: line.Reason.String(), Until: ends(line.Until),
+			ByDay: plan.Asks(line.Offer, w.byDay),
 		}
 		switch {
 		case line.Cap >= 0:

@@ -55,6 +55,7 @@ type OfferVerdict struct {
 	Reason      string
 	Detail      string
 	Until       storage.UnixSec
+	ByDay       bool // a window of its rules was answered by calendar day
 }
 
 // Eligibility readies a question. Errors are *Problem.
@@ -131,6 +132,7 @@ func (x *Eligibility) User(id []byte, dst []OfferVerdict) (
 	ord, ok := g.Find(workspaceID, e.store.IndexHash(workspaceID, id), id)
 	if ok {
 		err = x.judgeLocked(g, ord)
+		w.noteByDay()
 	}
 	g.Unlock()
 	if !ok || err != nil {
@@ -193,6 +195,7 @@ func (x *Eligibility) show(dst []OfferVerdict) []OfferVerdict {
 		v := &x.verdicts[i]
 		out := OfferVerdict{
 			OfferID: plan.Offers[v.Offer].ID, Reason: v.Reason.String(), Until: v.Until,
+			ByDay: plan.Asks(v.Offer, x.work.byDay),
 		}
 		if v.Placement >= 0 {
 			out.PlacementID = plan.Placements[v.Placement].ID

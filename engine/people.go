@@ -43,8 +43,11 @@ type People struct {
 // GroupPeople are the people of one group, by ordinal.
 type GroupPeople struct {
 	Group    storage.GroupID
-	Position uint64          // the last frame of the group that was judged, whole
-	Ords     *roaring.Bitmap // shared: it must not be changed
+	Position uint64 // the last frame of the group that was judged, whole
+	// ByDay is of how many people, in the answer or not, a window that reaches
+	// behind their tail of events was answered by calendar day.
+	ByDay uint64
+	Ords  *roaring.Bitmap // shared: it must not be changed
 }
 
 // PeoplePos is a place in the order of all people: by group, then by ordinal.
@@ -67,6 +70,16 @@ func (p *People) Count() uint64 {
 	var n uint64
 	for i := range p.Groups {
 		n += p.Groups[i].Ords.GetCardinality()
+	}
+	return n
+}
+
+// ByDay returns of how many people, in the answer or not, a window was answered
+// by calendar day.
+func (p *People) ByDay() uint64 {
+	var n uint64
+	for i := range p.Groups {
+		n += p.Groups[i].ByDay
 	}
 	return n
 }
@@ -254,6 +267,9 @@ func (c *census) view(ctx context.Context, g *storage.Group) (GroupPeople, error
 			if judge.Holds(c.who(p)) {
 				passed = append(passed, uint32(o))
 			}
+			if judge.ByDay() {
+				out.ByDay++
+			}
 		})
 		if err != nil {
 			return out, err
@@ -291,6 +307,9 @@ func (c *census) atOnce(g *storage.Group) GroupPeople {
 		}
 		if judge.Holds(c.who(&p)) {
 			out.Ords.Add(uint32(o))
+		}
+		if judge.ByDay() {
+			out.ByDay++
 		}
 	}
 	return out

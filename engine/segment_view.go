@@ -117,6 +117,7 @@ type Overlap struct {
 	Revision uint32
 	Segments []string
 	Counts   [][]uint64 // Counts[i][j]: in both i and j; Counts[i][i]: in i
+	ByDay    []uint64   // of how many people a window was answered by day; nil: of none
 }
 
 // SegmentOverlap judges up to 20 segments at one time and counts who is in two.
@@ -136,7 +137,11 @@ func (e *Engine) SegmentOverlap(ctx context.Context, ids []string, at storage.Un
 		At: people[0].At, Revision: people[0].Revision, Segments: ids,
 		Counts: make([][]uint64, len(ids)),
 	}
+	byDay := make([]uint64, len(ids))
 	for i := range ids {
+		if byDay[i] = people[i].ByDay(); byDay[i] > 0 {
+			out.ByDay = byDay
+		}
 		out.Counts[i] = make([]uint64, len(ids))
 		for j := range i + 1 {
 			var n uint64

@@ -255,6 +255,9 @@ func (s *Server) describe(r *request, head *wire.BulkHead) {
 	setCount(h, "Tact-Users", head.Users)
 	h.Set("Tact-Ordinals", head.Ordinals)
 	h.SetBytesV("Tact-Cursor", head.Cursor)
+	if n := head.ByDay(); n > 0 {
+		setCount(h, "Tact-By-Day", n)
+	}
 	if head.Reason != "" {
 		h.Set("Tact-Reason", head.Reason)
 	}

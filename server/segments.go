@@ -118,7 +118,7 @@ func (s *Server) segmentCount(r *request) {
 		return
 	}
 	reply(r.ctx, wire.AppendCount(nil, &wire.SegmentCount{
-		At: int64(p.At), Revision: p.Revision, Users: p.Count(),
+		At: int64(p.At), Revision: p.Revision, Users: p.Count(), ByDay: p.ByDay(),
 	}))
 }
 

@@ -62,9 +62,18 @@ func runCount(cmd *cobra.Command, c *client.Client, q client.Query, asJSON bool)
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), head)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of revision %d at %s%s\n", noun(head.Users),
-		head.Revision, head.At.Format("2006-01-02T15:04:05.000Z"), because(head.Reason))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of revision %d at %s%s%s\n", noun(head.Users),
+		head.Revision, head.At.Format("2006-01-02T15:04:05.000Z"), because(head.Reason),
+		byDay(head.ByDay))
 	return err
+}
+
+// byDay says of how many people a window was answered by calendar day.
+func byDay(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return "; a window was answered by calendar day of " + noun(n)
 }
 
 // noun says how many people.

@@ -115,6 +115,18 @@ func (p *Plan) Judge(
 	return dst
 }
 
+// Asks says whether a rule of an offer looks at a bit that is set in row, a row
+// as rule.MakeRow makes it of bits of a person.
+func (p *Plan) Asks(offer int32, row []uint64) bool {
+	o := &p.Offers[offer]
+	for k := range o.rules {
+		if o.rules[k].Asks(row) || o.known[k].Asks(row) {
+			return true
+		}
+	}
+	return false
+}
+
 func newVerdict(offer int32, reason Reason) Verdict {
 	return Verdict{
 		Offer: offer, Placement: -1, Reason: reason, Cap: -1, Experiment: -1, Holdout: -1,

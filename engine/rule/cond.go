@@ -117,6 +117,17 @@ func (c *Cond) Pages() uint32 {
 	return pages
 }
 
+// Asks says whether the condition looks at a bit that is set in a row as MakeRow
+// makes it.
+func (c *Cond) Asks(row []uint64) bool {
+	for i := range c.terms {
+		if t := &c.terms[i]; int(t.Word) < len(row) && row[t.Word]&t.Mask != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Equal says whether two conditions of one Builder ask the same bits.
 func (c *Cond) Equal(d *Cond) bool {
 	return slices.Equal(c.ends, d.ends) && slices.Equal(c.terms, d.terms)

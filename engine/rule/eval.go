@@ -23,6 +23,7 @@ type evaluation struct {
 	flip   storage.UnixMsec
 	atoms  []Atom  // of the page
 	recent *recent // the tail, when it was read for several atoms
+	byDay  bool    // a window was answered by calendar day
 }
 
 func (e *evaluation) set(bits *[PageWords]uint64, i uint16, holds bool) {

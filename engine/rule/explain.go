@@ -8,7 +8,8 @@ import (
 
 // Explain writes the tree as one line, in English or, with lang "zh" or
 // "zh-…", in Chinese. With a person it adds whether the rule holds and, if not,
-// the conditions that refused, at most three. It shows what the document says,
+// the conditions that refused, at most three, and says of a condition on events
+// when it was answered by calendar day. It shows what the document says,
 // never a value of the person. It allocates.
 func (t *Tree) Explain(w *Who, ctx []ContextValue, lang string) string {
 	x := explainer{who: w, ctx: ctx, zh: lang == "zh" || strings.HasPrefix(lang, "zh-")}
@@ -151,7 +152,11 @@ func (x *explainer) leaf(l *leaf, negated bool) string {
 	case subjectTier:
 		return x.say("tier ", "分层 ") + l.name + x.comparison(l, negated)
 	case subjectEvent:
-		return x.event(l, negated)
+		text := x.event(l, negated)
+		if x.who != nil && l.naiveByDay(x.who) {
+			text += x.say(" (by calendar day)", "(按自然日)")
+		}
+		return text
 	case subjectProperty:
 		return l.name + x.comparison(l, negated)
 	case subjectContext, subjectClock:

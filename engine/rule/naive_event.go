@@ -15,9 +15,19 @@ type naiveFact struct {
 	at    storage.UnixMsec
 	day   int64 // in the workspace's zone
 	count int
+	minus bool // it is in another fact and does not count
 	props map[storage.Name]storage.Value
 	sums  map[storage.Name]storage.Sums // of a day
 }
+
+// naiveReach is how far what is kept of a person answers a window.
+type naiveReach uint8
+
+const (
+	reachNone  naiveReach = iota // not at all
+	reachExact                   // to the millisecond
+	reachDays                    // by calendar day
+)
 
 // naiveEvent judges a condition on events from lists.
 func (l *leaf) naiveEvent(w *Who) bool {
@@ -27,11 +37,21 @@ func (l *leaf) naiveEvent(w *Who) bool {
 		return found || l.op == opIsSet && w.Tail.Floor() == 0
 	}
 	lo, hi, until := b.window.naive(w)
-	facts, known := naiveFacts(b, w, [3]storage.UnixMsec{lo, hi, until})
-	if !known {
+	facts, reach := naiveFacts(b, w, [3]storage.UnixMsec{lo, hi, until})
+	if reach == reachNone {
 		return l.naiveProof(len(facts), facts)
 	}
 	return l.naiveFacts(facts, w)
+}
+
+// naiveByDay says whether a condition on events is answered by calendar day.
+func (l *leaf) naiveByDay(w *Who) bool {
+	if l.behaviour.agg == aggSequence {
+		return false
+	}
+	lo, hi, until := l.behaviour.window.naive(w)
+	_, reach := naiveFacts(l.behaviour, w, [3]storage.UnixMsec{lo, hi, until})
+	return reach == reachDays
 }
 
 // naiveProof says whether the events of the tail alone are proof of a count.
@@ -78,49 +98,86 @@ func (w *window) naive(who *Who) (lo, hi, until storage.UnixMsec) {
 
 // naiveFacts lists what counts: the events of the tail when it reaches back far
 // enough, else what is known of days or of the whole life.
-func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) (facts []naiveFact, known bool) {
-	lo, hi, until := span[0], span[1], span[2]
+func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, naiveReach) {
+	lo, hi := span[0], span[1]
+	facts := naiveTail(b, w, lo, hi)
+	floor := w.Tail.Floor()
+	newest := b.agg == aggLast || b.agg == aggUnseen
+	if floor == 0 || floor <= lo || newest && len(facts) > 0 {
+		return facts, reachExact
+	}
+	plain := len(b.steps[0].where) == 0
+	switch {
+	case w.Activity.Empty(), b.each:
+		return facts, reachNone
+	case b.agg == aggFirst || newest:
+		if !plain || b.of != 0 {
+			return facts, reachNone
+		}
+		return naiveEdges(b, w, span)
+	case b.agg == aggDistinct, b.agg == aggDays && (!plain || lo == sinceEver),
+		!plain && (b.agg != aggCount || !b.steps[0].oneBool()):
+		return facts, reachNone
+	}
+	kept := naiveDays
+	if lo == sinceEver {
+		kept = naiveLife
+	}
+	sums, reach := kept(b, w, lo, hi)
+	for _, f := range sums {
+		if b.agg == aggDays && f.day >= dayIn(w.Home, lo)+distinctDays {
+			reach = reachNone
+		}
+	}
+	if reach == reachNone || b.naiveTied(sums) {
+		return facts, reachNone
+	}
+	return sums, reach
+}
+
+// naiveTail lists the events of the tail from lo to hi, newest first.
+func naiveTail(b *behaviour, w *Who, lo, hi storage.UnixMsec) (facts []naiveFact) {
 	w.Tail.Each(func(e storage.TailEvent) bool {
 		if e.Occurred >= lo && e.Occurred <= hi && b.steps[0].naive(&e, w) {
 			facts = append(facts, naiveTailFact(&e, w))
 		}
 		return true
 	})
-	floor := w.Tail.Floor()
-	newest := b.agg == aggLast || b.agg == aggUnseen
-	if floor == 0 || floor <= lo || newest && len(facts) > 0 {
-		return facts, true
-	}
-	plain := len(b.steps[0].where) == 0
-	switch {
-	case w.Activity.Empty(), b.each:
-		return facts, false
-	case b.agg == aggFirst || newest:
-		if !plain || b.of != 0 {
-			return facts, false
-		}
-		return naiveEdges(b, w, span)
-	case b.agg == aggDistinct, b.agg == aggDays && (!plain || lo == sinceEver),
-		!plain && (b.agg != aggCount || !b.steps[0].oneBool()):
-		return facts, false
-	}
-	if lo == sinceEver {
-		days, ok := naiveLife(b, w)
-		return keep(facts, days, ok)
-	}
-	days, ok := naiveDays(b, w, lo, until)
-	for _, f := range days {
-		ok = ok && (b.agg != aggDays || f.day < dayIn(w.Home, lo)+distinctDays)
-	}
-	return keep(facts, days, ok)
+	return facts
 }
 
-// keep gives what the tail shows when the days are not known.
-func keep(tail, days []naiveFact, known bool) ([]naiveFact, bool) {
-	if known {
-		return days, true
+// naiveTied says whether the least or the greatest value may be one of those that
+// do not count.
+func (b *behaviour) naiveTied(facts []naiveFact) bool {
+	if b.agg != aggMin && b.agg != aggMax {
+		return false
 	}
-	return tail, false
+	with, without := b.naiveSums(facts)
+	if without.N == 0 || without.N >= with.N {
+		return false
+	}
+	if b.agg == aggMin {
+		return without.Min <= with.Min
+	}
+	return without.Max >= with.Max
+}
+
+// naiveSums adds up the property of the facts, and of those that do not count.
+func (b *behaviour) naiveSums(facts []naiveFact) (with, without storage.Sums) {
+	for _, f := range facts {
+		to := &with
+		if f.minus {
+			to = &without
+		}
+		if f.sums != nil {
+			to.Join(f.sums[b.prop()])
+			continue
+		}
+		for _, v := range b.naiveNumbers(f.props[b.of]) {
+			to.Join(storage.Sums{N: 1, Sum: v, Min: v, Max: v})
+		}
+	}
+	return with, without
 }
 
 // oneBool says that `where` asks one thing of one bool property.
@@ -198,7 +255,7 @@ func (l *leaf) naiveElement(text string) bool {
 	return l.naiveCompare(got, &Who{})
 }
 
-func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, bool) {
+func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, naiveReach) {
 	first, last, n := never, sinceEver, 0
 	for c := w.Activity.Cursor(); c.Next(); {
 		if b.steps[0].sums(&c.ActivityEntry) {
@@ -208,38 +265,79 @@ func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, bo
 	from, lo, hi := w.Activity.From(), span[0], span[1]
 	covered := from == 0 || from <= lo
 	if b.agg == aggFirst {
-		known := covered && lo == sinceEver && first <= hi
-		return []naiveFact{{at: first, count: 1}}, known && n > 0
+		if covered && lo == sinceEver && first <= hi && n > 0 {
+			return []naiveFact{{at: first, count: 1}}, reachExact
+		}
+		return nil, reachNone
 	}
 	switch {
 	case n > 0 && last > hi:
-		return nil, false
+		return nil, reachNone
 	case n > 0 && last >= lo && (from == 0 || last >= from):
-		return []naiveFact{{at: last, count: 1}}, true
+		return []naiveFact{{at: last, count: 1}}, reachExact
+	case covered && (n == 0 || last < lo):
+		return nil, reachExact
 	}
-	return nil, covered && (n == 0 || last < lo)
+	return nil, reachNone
 }
 
-func naiveLife(b *behaviour, w *Who) (facts []naiveFact, known bool) {
-	known = w.Activity.From() == 0
+// naiveLife is the whole life up to hi: all of it, without what came later: the
+// events that the tail shows, or the days after the one that holds hi.
+func naiveLife(b *behaviour, w *Who, _, hi storage.UnixMsec) (facts []naiveFact, reach naiveReach) {
+	if w.Activity.From() != 0 {
+		return nil, reachNone
+	}
+	reach = reachExact
+	prop, tailShows := b.prop(), w.Tail.Floor() <= hi+1
+	last := sinceEver
 	for c := w.Activity.Cursor(); c.Next(); {
-		if b.steps[0].sums(&c.ActivityEntry) {
-			f := naiveFact{count: int(c.Count), sums: map[storage.Name]storage.Sums{}}
-			sums, ok := c.Sums(b.prop())
-			f.sums[b.prop()], known = sums, known && (ok || b.prop() == 0)
-			facts = append(facts, f)
+		if !b.steps[0].sums(&c.ActivityEntry) {
+			continue
+		}
+		sums, ok := c.Sums(prop)
+		if !ok && prop != 0 {
+			return nil, reachNone
+		}
+		facts = append(facts, naiveFact{
+			count: int(c.Count), sums: map[storage.Name]storage.Sums{prop: sums},
+		})
+		last = max(last, c.Last)
+		if c.Last <= hi || tailShows {
+			continue
+		}
+		reach = reachDays
+		if int64(c.Floor) > dayIn(w.Home, hi)+1 {
+			return nil, reachNone
+		}
+		for d := c.Days(prop); d.Next(); {
+			if int64(d.Day) > dayIn(w.Home, hi) {
+				facts = append(facts, naiveFact{
+					count: int(d.Count), minus: true, sums: map[storage.Name]storage.Sums{prop: d.Sums},
+				})
+			}
 		}
 	}
-	return facts, known
+	if last > hi && tailShows {
+		facts = append(facts, naiveAfter(b, w, hi)...)
+	}
+	return facts, reach
 }
 
-func naiveDays(b *behaviour, w *Who, lo, until storage.UnixMsec) (facts []naiveFact, known bool) {
-	begin, end := dayIn(w.Home, lo), int64(math.MaxInt64)
-	if b.window.kind == windowBetween {
-		end = dayIn(w.Home, until)
+// naiveAfter are the events of the tail after hi: they do not count.
+func naiveAfter(b *behaviour, w *Who, hi storage.UnixMsec) []naiveFact {
+	facts := naiveTail(b, w, hi+1, never)
+	for i := range facts {
+		facts[i].minus = true
 	}
+	return facts
+}
+
+// naiveDays are the days from the one that holds lo to the one that holds hi,
+// without what the tail shows of that day after hi.
+func naiveDays(b *behaviour, w *Who, lo, hi storage.UnixMsec) (facts []naiveFact, reach naiveReach) {
+	begin, end := dayIn(w.Home, lo), dayIn(w.Home, hi)
 	from := w.Activity.From()
-	known = from == 0 || dayIn(w.Home, from-1) < begin
+	known := from == 0 || dayIn(w.Home, from-1) < begin
 	for c := w.Activity.Cursor(); c.Next(); {
 		if !b.steps[0].sums(&c.ActivityEntry) {
 			continue
@@ -253,23 +351,37 @@ func naiveDays(b *behaviour, w *Who, lo, until storage.UnixMsec) (facts []naiveF
 			}
 		}
 	}
-	return facts, known
+	if !known {
+		return nil, reachNone
+	}
+	if w.Tail.Floor() <= hi+1 {
+		for _, f := range naiveAfter(b, w, hi) {
+			if f.day == end {
+				facts = append(facts, f)
+			}
+		}
+	}
+	return facts, reachDays
 }
 
 // naiveFacts compares what the facts come to.
 func (l *leaf) naiveFacts(facts []naiveFact, w *Who) bool {
 	b := l.behaviour
-	n, sums := 0, storage.Sums{}
+	n := 0
 	for _, f := range facts {
+		sign := 1
+		if f.minus {
+			sign = -1
+		}
 		if f.sums == nil {
-			n += f.count
-			for _, v := range b.naiveNumbers(f.props[b.of]) {
-				sums.Join(storage.Sums{N: 1, Sum: v, Min: v, Max: v})
-			}
+			n += sign * f.count
 			continue
 		}
-		n += b.naiveCount(f)
-		sums.Join(f.sums[b.prop()])
+		n += sign * b.naiveCount(f)
+	}
+	sums, without := b.naiveSums(facts)
+	if sums.N, sums.Sum = sums.N-without.N, sums.Sum-without.Sum; sums.N == 0 {
+		sums = storage.Sums{}
 	}
 	var got any
 	switch b.agg {
@@ -339,15 +451,23 @@ func (b *behaviour) naiveCount(f naiveFact) int {
 }
 
 func naiveDistinct(b *behaviour, facts []naiveFact) int {
-	days, values := map[int64]bool{}, map[[2]any]bool{}
+	days, values := map[int64]int{}, map[[2]any]bool{}
 	for _, f := range facts {
-		days[f.day] = true
+		if days[f.day] += f.count; f.minus {
+			days[f.day] -= 2 * f.count
+		}
 		if v, ok := f.props[b.of]; ok {
 			values[[2]any{v.Num, string(v.Bytes)}] = true
 		}
 	}
 	if b.agg == aggDays {
-		return len(days)
+		n := 0
+		for _, count := range days {
+			if count > 0 {
+				n++
+			}
+		}
+		return n
 	}
 	return len(values)
 }

@@ -55,6 +55,7 @@ type Judge struct {
 	last       clock
 	clocks     map[*time.Location]clock
 	scratch    *Scratch // where several conditions read the tail
+	byDay      bool     // of the last answer
 }
 
 // Judge returns a Judge.
@@ -77,8 +78,14 @@ func (j *Judge) Holds(w *Who) bool {
 	if j.scratch != nil {
 		e.recent, j.scratch.recent.n = &j.scratch.recent, unread
 	}
-	return e.derived(root)
+	holds := e.derived(root)
+	j.byDay = e.byDay
+	return holds
 }
+
+// ByDay says whether a window that the last answer of Holds looked at reaches
+// behind the person's tail and was answered by calendar day.
+func (j *Judge) ByDay() bool { return j.byDay }
 
 func (j *Judge) clock(w *Who) clock {
 	if j.clocks == nil {

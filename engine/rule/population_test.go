@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +19,7 @@ import (
 type crowd struct {
 	draw
 	t     testing.TB
+	fs    *vfs.MemFS
 	s     *storage.Store
 	g     *storage.Group
 	home  *time.Location
@@ -29,12 +28,9 @@ type crowd struct {
 
 func newCrowd(t testing.TB, seed uint64, n int) *crowd {
 	t.Helper()
-	s, err := storage.Open("store", storage.Options{Groups: 1, FS: vfs.NewMem()})
-	if err != nil {
-		t.Fatal(err)
-	}
 	d := newDraw(seed)
-	c := &crowd{draw: d, t: t, s: s, g: s.Group(0), home: zone(t, d.one(zones()...))}
+	c := &crowd{draw: d, t: t, fs: vfs.NewMem(), home: zone(t, d.one(zones()...))}
+	c.open()
 	for range n {
 		c.arrive()
 	}
@@ -51,6 +47,21 @@ func newCrowd(t testing.TB, seed uint64, n int) *crowd {
 		c.add(&log[i])
 	}
 	return c
+}
+
+func (c *crowd) open() {
+	c.t.Helper()
+	var err error
+	if c.s, err = storage.Open("store", storage.Options{Groups: 1, FS: c.fs}); err != nil {
+		c.t.Fatal(err)
+	}
+	c.g = c.s.Group(0)
+}
+
+func (c *crowd) restart() {
+	c.t.Helper()
+	c.close()
+	c.open()
 }
 
 func (c *crowd) close() {
@@ -157,38 +168,11 @@ func (c *crowd) plan(tree *Tree, now storage.UnixMsec, ctx []ContextValue) *roar
 	return sure
 }
 
-// run counts triples until the goal, or until the time of the test is nearly
-// over, and says so then.
-type run struct {
-	t          *testing.T
-	goal, done int
-}
-
-// newRun: 10^4 triples, or 10^7 × TACT_EFFORT when that is set.
-func newRun(t *testing.T) *run {
-	r := &run{t: t, goal: 10_000}
-	if x, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64); err == nil && x > 0 {
-		r.goal = max(r.goal, int(1e7*x))
-	}
-	return r
-}
-
-func (r *run) more() bool {
-	if end, ok := r.t.Deadline(); ok && time.Until(end) < 20*time.Second {
-		r.t.Logf("cut short: %d of %d triples", r.done, r.goal)
-		return false
-	}
-	if r.done >= r.goal {
-		r.t.Logf("%d triples", r.done)
-	}
-	return r.done < r.goal
-}
-
 // The bits of a row, the plan over the population and Naive agree on every
 // (rule, person, time), whatever the people have been through since an index was
 // built.
 func TestThreeEvaluatorsAgree(t *testing.T) {
-	r := newRun(t)
+	r := newRun(t, 1e7)
 	held := 0
 	for seed := uint64(0); r.more(); seed++ {
 		c := newCrowd(t, seed, 60)
@@ -227,13 +211,13 @@ func TestThreeEvaluatorsAgree(t *testing.T) {
 	}
 }
 
-// The laws of sets hold for whole populations, and a plan at a later time equals
-// the plan made then.
+// The laws of sets hold for whole populations, after a restart as before it.
 func TestPopulationLaws(t *testing.T) {
-	for seed := range uint64(4) {
+	r := newRun(t, 1e7)
+	for seed := uint64(0); seed < 4 || r.more(); seed++ {
 		c := newCrowd(t, 1000+seed, 200)
 		everybody := c.plan(True(), c.now, nil)
-		for range 25 {
+		for pair := range 25 {
 			a, b := c.rule(2), c.rule(2)
 			if strings.Contains(a+b, "safety") || strings.Contains(a+b, "illness") {
 				continue // what is asked to be known is never negated
@@ -245,18 +229,93 @@ func TestPopulationLaws(t *testing.T) {
 				if got := of(rule); !got.Equals(want) {
 					t.Fatalf("seed %d: %s of\n%s\n%s\nis %v, want %v", seed, law, a, b, got, want)
 				}
+				r.done += len(c.zones)
 			}
 			x, y := of(a), of(b)
 			both, either := roaring.And(x, y), roaring.Or(x, y)
 			f("and", `{"all":[`+a+`,`+b+`]}`, both)
 			f("and, the other way round", `{"all":[`+b+`,`+a+`]}`, both)
 			f("or", `{"any":[`+a+`,`+b+`]}`, either)
+			f("or, the other way round", `{"any":[`+b+`,`+a+`]}`, either)
 			f("not", `{"not":`+a+`}`, roaring.AndNot(everybody, x))
 			f("de morgan", `{"not":{"any":[{"not":`+a+`},{"not":`+b+`}]}}`, both)
 			f("de morgan", `{"not":{"all":[{"not":`+a+`},{"not":`+b+`}]}}`, either)
 			f("without", `{"all":[`+a+`,{"not":`+b+`}]}`, roaring.AndNot(x, y))
 			f("absorption", `{"any":[`+a+`,{"all":[`+a+`,`+b+`]}]}`, x)
+			if pair%12 == 0 {
+				c.restart()
+				f("restart", a, x)
+				f("restart", `{"any":[`+a+`,`+b+`]}`, either)
+			}
 		}
 		c.close()
+	}
+}
+
+// Time travel: what comes later says nothing of a time before it, of everybody
+// whose tail holds the whole life; and a plan made ahead is the plan made then.
+func TestPlansOfOtherTimes(t *testing.T) {
+	r := newRun(t, 1e6)
+	kept, same := uint64(0), uint64(0)
+	for seed := uint64(0); r.more(); seed++ {
+		c := newCrowd(t, 3000+seed, 120)
+		type asked struct {
+			rule      string
+			at        storage.UnixMsec
+			before    *roaring.Bitmap
+			aboutPast bool
+		}
+		var questions []asked
+		for range 20 {
+			past := asked{rule: c.event(), at: c.now - storage.UnixMsec(c.IntN(30*dayMs)), aboutPast: true}
+			ahead := asked{rule: c.rule(2), at: c.now + storage.UnixMsec(c.IntN(90*dayMs))}
+			for _, q := range []asked{past, ahead} {
+				q.before = c.plan(mustParse(t, q.rule), q.at, nil)
+				questions = append(questions, q)
+			}
+		}
+		// Time goes by: somebody new comes, and nothing else is known of the others.
+		c.now += 90 * dayOfMs
+		c.arrive()
+		stranger := roaring.BitmapOf(uint32(len(c.zones) - 1))
+		f := func(q *asked, of *roaring.Bitmap) {
+			t.Helper()
+			got := c.plan(mustParse(t, q.rule), q.at, nil)
+			want := roaring.And(q.before, of)
+			if got.And(of); !got.Equals(want) {
+				t.Fatalf("seed %d: %s at %d: %v, before %v", seed, q.rule, q.at, got, want)
+			}
+			same += want.GetCardinality()
+			r.done += int(of.GetCardinality())
+		}
+		others := roaring.AndNot(c.plan(True(), c.now, nil), stranger)
+		for i := range questions {
+			if !questions[i].aboutPast {
+				f(&questions[i], others)
+			}
+		}
+		for range 200 {
+			e := c.fact(c.now-storage.UnixMsec(1+c.IntN(89*dayMs)), c.now, c.home)
+			e.Ord = storage.Ord(c.IntN(len(c.zones) - 1))
+			c.add(&e)
+		}
+		whole := roaring.New()
+		c.g.Lock()
+		for _, o := range others.ToArray() {
+			if c.g.Tail(storage.Ord(o)).Floor() == 0 {
+				whole.Add(o)
+			}
+		}
+		c.g.Unlock()
+		kept += whole.GetCardinality()
+		for i := range questions {
+			if questions[i].aboutPast {
+				f(&questions[i], whole)
+			}
+		}
+		c.close()
+	}
+	if kept == 0 || same == 0 {
+		t.Fatalf("%d people with a whole tail, %d held", kept, same)
 	}
 }

@@ -177,6 +177,26 @@ func (p *Program) EvalUser(w *Who, from uint32, bits []uint64) (next storage.Uni
 	return next
 }
 
+// ByDay sets in bits the bits of the atoms of page k with a window that reaches
+// behind the person's tail and is answered by calendar day, and clears the others.
+// Cost: as judging the atoms of the page on events; no allocation.
+func (p *Program) ByDay(w *Who, k int, bits *[PageWords]uint64) {
+	*bits = [PageWords]uint64{}
+	if w.Tail.Floor() == 0 {
+		return // the tail is the whole life
+	}
+	e := evaluation{who: w, flip: never, atoms: p.pageAtoms(k)}
+	e.clock.now = w.Now
+	e.zoned(p.pages[k].all.calendar)
+	for i := range e.atoms {
+		if t := &e.atoms[i].test; t.kind != testNone && t.behavioural() {
+			e.byDay = false
+			e.judge(t)
+			e.set(bits, uint16(i), e.byDay)
+		}
+	}
+}
+
 // EvalRequest sets the words of a request: words has p.RequestWords words; bits
 // that a shorter one has no room for are left out. Cost: about 0.1 µs an atom.
 func (p *Program) EvalRequest(ctx []ContextValue, words []uint64) {

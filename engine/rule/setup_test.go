@@ -16,13 +16,45 @@ import (
 	"tact/storage"
 )
 
-// effort multiplies the number of random cases: TACT_EFFORT, default 1.
-func effort() int {
-	n, err := strconv.Atoi(os.Getenv("TACT_EFFORT"))
-	if err != nil || n < 1 {
-		return 1
+// effort multiplies the number of random worlds: 1, or 100 × TACT_EFFORT when that
+// is set and more.
+func effort() int { return max(1, int(100*share())) }
+
+// share is TACT_EFFORT: which part of the full length is asked for; 0 = unset.
+func share() float64 {
+	x, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64)
+	if err != nil || x < 0 {
+		return 0
 	}
-	return n
+	return x
+}
+
+// run counts triples (rule, person, time) until the goal, or until the time of the
+// test is nearly over: the test fails then, unless it is one of -short.
+type run struct {
+	t          *testing.T
+	goal, done int
+}
+
+// newRun: 10^4 triples, or full × TACT_EFFORT when that is more.
+func newRun(t *testing.T, full float64) *run {
+	return &run{t: t, goal: max(10_000, int(full*share()))}
+}
+
+func (r *run) more() bool {
+	r.t.Helper()
+	if r.done >= r.goal {
+		r.t.Logf("%d triples", r.done)
+		return false
+	}
+	if end, ok := r.t.Deadline(); ok && time.Until(end) < 20*time.Second {
+		if !testing.Short() {
+			r.t.Errorf("cut short: %d of %d triples: give more -timeout", r.done, r.goal)
+		}
+		r.t.Logf("cut short: %d of %d triples", r.done, r.goal)
+		return false
+	}
+	return true
 }
 
 func testNames() *Names {

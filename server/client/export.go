@@ -349,6 +349,7 @@ func headOf(h http.Header) QueryHead {
 	}
 	head.At, _ = time.Parse(time.RFC3339Nano, h.Get("Tact-At"))
 	head.Users, _ = strconv.ParseInt(h.Get("Tact-Users"), 10, 64)
+	head.ByDay, _ = strconv.ParseInt(h.Get("Tact-By-Day"), 10, 64)
 	revision, _ := strconv.ParseUint(h.Get("Tact-Config-Version"), 10, 32)
 	head.Revision = uint32(revision)
 	return head

@@ -48,6 +48,7 @@ type QueryHead struct {
 	At       time.Time       `json:"at"`
 	Revision uint32          `json:"config_version"`
 	Users    int64           `json:"users"`
+	ByDay    int64           `json:"by_day,omitempty"` // people of whom a window was answered by day
 	Reason   string          `json:"reason,omitempty"`
 	Cursor   string          `json:"cursor,omitempty"`
 	Ordinals string          `json:"ordinals,omitempty"`

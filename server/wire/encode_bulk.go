@@ -21,12 +21,21 @@ type BulkHead struct {
 	Ordinals string // what the ordinals of a bitmap mean
 }
 
+// ByDay is of how many people a window was answered by calendar day.
+func (h *BulkHead) ByDay() uint64 {
+	people := engine.People{Groups: h.Groups}
+	return people.ByDay()
+}
+
 // AppendBulkHead appends the members of h as one JSON object.
 func AppendBulkHead(dst []byte, h *BulkHead) []byte {
 	w := append(writer(dst), '{')
 	w.time("at", h.At)
 	w.int("config_version", int64(h.Revision))
 	w.int("users", int64(h.Users))
+	if n := h.ByDay(); n > 0 {
+		w.int("by_day", int64(n))
+	}
 	w.text("reason", h.Reason)
 	w.bytes("cursor", h.Cursor)
 	w.text("ordinals", h.Ordinals)
@@ -150,6 +159,7 @@ func AppendEligible(dst, id []byte, verdicts []engine.OfferVerdict, explain bool
 		}
 	}
 	w.close(']')
+	w.byDay(verdicts)
 	if explain {
 		w.name("refused")
 		w.open('[')
@@ -169,6 +179,26 @@ func AppendEligible(dst, id []byte, verdicts []engine.OfferVerdict, explain bool
 		w.close(']')
 	}
 	return append(w, '}', '\n')
+}
+
+// byDay names the offers of which a window was answered by calendar day.
+func (w *writer) byDay(verdicts []engine.OfferVerdict) {
+	first := true
+	for i := range verdicts {
+		if !verdicts[i].ByDay {
+			continue
+		}
+		if first {
+			w.name("by_day")
+			w.open('[')
+			first = false
+		}
+		w.comma()
+		*w = appendString(*w, verdicts[i].OfferID)
+	}
+	if !first {
+		w.close(']')
+	}
 }
 
 // AppendBulkError appends the line of one person of whom nothing can be said; a

@@ -171,6 +171,9 @@ func (w *writer) trace(list []engine.TraceReply) {
 		if t.Until != 0 {
 			w.time("until", int64(t.Until)*1000)
 		}
+		if t.ByDay {
+			w.bool("by_day", true)
+		}
 		w.close('}')
 	}
 	w.close(']')

@@ -150,6 +150,7 @@ type SegmentCount struct {
 	At       int64
 	Revision uint32
 	Users    uint64
+	ByDay    uint64 // people of whom a window was answered by calendar day
 }
 
 // AppendCount appends the reply of POST /v1/segments:count.
@@ -158,6 +159,9 @@ func AppendCount(dst []byte, c *SegmentCount) []byte {
 	w.time("at", c.At)
 	w.int("config_version", int64(c.Revision))
 	w.int("users", int64(c.Users))
+	if c.ByDay > 0 {
+		w.int("by_day", int64(c.ByDay))
+	}
 	w.close('}')
 	return w
 }
@@ -224,6 +228,15 @@ func AppendOverlap(dst []byte, o *engine.Overlap) []byte {
 		w.close(']')
 	}
 	w.close(']')
+	if o.ByDay != nil {
+		w.name("by_day")
+		w.open('[')
+		for _, n := range o.ByDay {
+			w.comma()
+			w = strconv.AppendUint(w, n, 10)
+		}
+		w.close(']')
+	}
 	w.close('}')
 	return w
 }
