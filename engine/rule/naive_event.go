@@ -283,11 +283,12 @@ func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, na
 
 // naiveLife is the whole life up to hi: all of it, without what came later: the
 // events that the tail shows, or the days after the one that holds hi.
-func naiveLife(b *behaviour, w *Who, _, hi storage.UnixMsec) (facts []naiveFact, reach naiveReach) {
+func naiveLife(b *behaviour, w *Who, _, hi storage.UnixMsec) ([]naiveFact, naiveReach) {
+	var facts []naiveFact
 	if w.Activity.From() != 0 {
 		return nil, reachNone
 	}
-	reach = reachExact
+	reach := reachExact
 	prop, tailShows := b.prop(), w.Tail.Floor() <= hi+1
 	last := sinceEver
 	for c := w.Activity.Cursor(); c.Next(); {
@@ -334,7 +335,8 @@ func naiveAfter(b *behaviour, w *Who, hi storage.UnixMsec) []naiveFact {
 
 // naiveDays are the days from the one that holds lo to the one that holds hi,
 // without what the tail shows of that day after hi.
-func naiveDays(b *behaviour, w *Who, lo, hi storage.UnixMsec) (facts []naiveFact, reach naiveReach) {
+func naiveDays(b *behaviour, w *Who, lo, hi storage.UnixMsec) ([]naiveFact, naiveReach) {
+	var facts []naiveFact
 	begin, end := dayIn(w.Home, lo), dayIn(w.Home, hi)
 	from := w.Activity.From()
 	known := from == 0 || dayIn(w.Home, from-1) < begin
