@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage"
+)
+
+// A store of every format that main ever wrote lies in testdata/stores: what was
+// on the disk, once after a clean end and once after a kill, and beside it in
+// words what a reader is told of it. The newest code must open each and tell the
+// same. TACT_FIXTURE=name writes a new one with the code as it is: never write
+// an old name anew.
+const fixtureFolder = "testdata/stores"
+
+const fixtureSegments = `
+---
+{kind: segment, id: chosen, members: static}
+---
+{kind: segment, id: even, rule: {attribute: n, in: [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]}}
+---
+{kind: segment, id: followed, rule: {tag: stage, is: "1"}, track: true}
+`
+
+// fixtureMachine has the clock under which a fixture is opened.
+func fixtureMachine() *machine { return &machine{wall: 1_790_100_000_000, mono: 1} }
+
+func TestStoreFixtures(t *testing.T) {
+	if name := os.Getenv("TACT_FIXTURE"); name != "" {
+		writeFixture(t, name)
+	}
+	archives, err := filepath.Glob(fixtureFolder + "/*.tar.gz")
+	if err != nil || len(archives) < 2 {
+		t.Fatalf("fixtures: %v %v", archives, err)
+	}
+	for _, archive := range archives {
+		words, err := os.ReadFile(strings.TrimSuffix(archive, ".tar.gz") + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fs := vfs.NewMem()
+		if err := unpack(archive, fs); err != nil {
+			t.Fatalf("%s: %v", archive, err)
+		}
+		for round := range 2 { // as found, and as the newest code has left it
+			e, err := openFixture(fs, "")
+			if err != nil {
+				t.Fatalf("%s, start %d: %v", archive, round+1, err)
+			}
+			if got := tellStore(t, e); got != string(words) {
+				t.Errorf("%s, start %d:\n%s\nwant:\n%s", archive, round+1, got, words)
+			}
+			if err := errors.Join(e.CheckStore(), e.Close()); err != nil {
+				t.Errorf("%s: %v", archive, err)
+			}
+		}
+	}
+}
+
+func openFixture(fs vfs.FS, ring string) (*Engine, error) {
+	return Open("store", Options{Read: fixtureMachine().read, Storage: storage.Options{
+		Groups: 2, FS: fs, RingDir: ring, JournalSlots: 64,
+	}})
+}
+
+// writeFixture plays a client against an engine and packs what is on the disk
+// twice: while it runs, as after a kill, and when it has ended.
+func writeFixture(t *testing.T, name string) {
+	l := newLoss(7)
+	m := fixtureMachine()
+	l.m.wall = m.wall - 3600_000
+	var err error
+	if l.e, err = Open("store", Options{Read: l.m.read, Storage: storage.Options{
+		Groups: 2, FS: l.fs, JournalSlots: 64, FlushEvery: 20 * time.Millisecond,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	files := testFiles(fmt.Sprintf(lossWorld, 2, 3) + fixtureSegments)
+	if _, faults, _, err := l.e.Publish(files, "test", "fixture", 0); err != nil || len(faults) > 0 {
+		t.Fatal(err, faults)
+	}
+	b := &bed{t: t, fs: l.fs, m: l.m, e: l.e}
+	for i := range l.users {
+		b.user(*l.userDoc(&l.users[i], i))
+	}
+	b.user(UserDoc{
+		UserID: []byte("eve"), HasLocale: true, Locale: []byte("zh-CN"),
+		Consents: []ConsentDoc{{
+			Purpose: []byte("marketing"), Channel: []byte("email"), Source: []byte("form"), Granted: true,
+		}},
+		HasBlacklist: true, Blacklist: [][]byte{[]byte("sms")},
+		Addresses: []AddressDoc{{[]byte("email"), [][]byte{[]byte("eve@example.com")}}},
+	})
+	b.fillOf("chosen", FillReplace, "ann", "eve")
+	_, err = l.e.EditList([]byte("complaints"), []ListEntry{
+		{Kind: ListEmail, Digest: ListDigest(ListEmail, []byte("eve@example.com"))},
+		{Kind: ListUser, Digest: ListDigest(ListUser, []byte("bob"))},
+	})
+	steps := []func() error{l.decide, l.see, l.see, l.patch, l.event}
+	for i := 0; i < 200 && err == nil; i++ {
+		err = steps[i%len(steps)]()
+		l.m.pass(10 * time.Second)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.m.pass(time.Duration(m.wall-l.m.wall) * time.Millisecond)
+	if err := l.decide(); err != nil {
+		t.Fatal(err)
+	}
+	killed := l.clone(100)
+	words := tellStore(t, l.e)
+	if err := l.e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for kind, fs := range map[string]*vfs.MemFS{"killed": killed, "closed": l.fs} {
+		path := filepath.Join(fixtureFolder, name+"-"+kind)
+		err := errors.Join(os.MkdirAll(fixtureFolder, 0o755), pack(fs, path+".tar.gz"),
+			os.WriteFile(path+".txt", []byte(words), 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// tellStore says in words what the store holds, through what an engine tells.
+func tellStore(t *testing.T, e *Engine) string {
+	t.Helper()
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say("revision %d", e.Revision())
+	for _, id := range []string{"ann", "bob", "eve"} {
+		v, err := e.User([]byte(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tellUser(say, v)
+		for _, offer := range []string{"a", "b", "c"} {
+			c, err := e.ContactState([]byte(id), []byte(offer))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range c.Caps {
+				say("  %s: cap %s of %q: %d used, %d held, %s", offer, n.CapID, n.Dimension, n.Used,
+					len(n.Reserved), n.Reason)
+			}
+		}
+	}
+	for _, n := range e.Totals() {
+		say("total %s of %q: %d spent, %d held", n.CapID, n.Of, n.Spent, n.Held)
+	}
+	for _, n := range e.Stats() {
+		say("stats %s/%s %q %s: %d %g", n.OfferID, n.TreatmentID, n.Variant, n.What, n.N, n.Value)
+	}
+	for _, n := range e.Lists() {
+		say("list %s: %d entries", n.ID, n.Entries)
+	}
+	for _, s := range []string{"chosen", "even", "followed"} {
+		bed := bed{t: t, e: e}
+		say("segment %s: %s", s, bed.members(s))
+	}
+	return b.String()
+}
+
+func tellUser(say func(string, ...any), v *UserView) {
+	say("user %s, zone %q, locale %q, segments %v, blacklist %v", v.UserID, v.Timezone, v.Locale,
+		v.Segments, v.Blacklist)
+	for _, i := range v.Identities {
+		say("  identity %s %s", i.Type, i.Value)
+	}
+	for _, a := range v.Attributes {
+		say("  attribute %s: %d %q", a.Name, a.Value.Num, a.Value.Bytes)
+	}
+	for _, tag := range v.Tags {
+		say("  tag %s is %q", tag.Tag, tag.Is)
+	}
+	for _, c := range v.Consents {
+		say("  consent %s by %s: %v, from %q", c.Purpose, c.Channel, c.Granted, c.Source)
+	}
+	for _, a := range v.Addresses {
+		say("  address %s %v", a.Channel, a.Values)
+	}
+	for _, ev := range v.Events {
+		props := make([]string, len(ev.Props))
+		for i, p := range ev.Props {
+			props[i] = fmt.Sprintf("%s=%d", p.Name, p.Value.Num)
+		}
+		say("  event %s at %d of %q: %s", ev.Event, ev.Occurred, ev.Offer, strings.Join(props, " "))
+	}
+}
+
+func pack(fs *vfs.MemFS, path string) error {
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	archive := tar.NewWriter(zip)
+	for _, dir := range []string{"store", "store/db"} {
+		names, err := fs.List(dir)
+		if err != nil {
+			return err
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if err := packFile(archive, fs, dir+"/"+name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(archive.Close(), zip.Close()); err != nil {
+		return err
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644)
+}
+
+func packFile(archive *tar.Writer, fs vfs.FS, name string) error {
+	info, err := fs.Stat(name)
+	if err != nil || info.IsDir() || strings.HasSuffix(name, "/LOCK") {
+		return err
+	}
+	f, err := fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	err = archive.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+	if err == nil {
+		_, err = archive.Write(content)
+	}
+	return err
+}
+
+func unpack(path string, fs vfs.FS) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	zip, err := gzip.NewReader(in)
+	if err != nil {
+		return err
+	}
+	archive := tar.NewReader(zip)
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := fs.MkdirAll(filepath.Dir(h.Name), 0o755); err != nil {
+			return err
+		}
+		f, err := fs.Create(h.Name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, archive)
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+}
