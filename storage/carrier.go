@@ -89,7 +89,7 @@ func parseJournalState(b []byte) (st journal.State, err error) {
 }
 
 // openJournal reads what the dead epoch left.
-func (s *Store) openJournal() error {
+func (s *Store) openJournal(side *sidecarRecord) error {
 	value, err := s.db.get([]byte{prefixNode, nodeJournal})
 	switch {
 	case errors.Is(err, ErrNotFound): // written before there was a journal
@@ -100,10 +100,16 @@ func (s *Store) openJournal() error {
 			return err
 		}
 	}
-	s.carry.j, s.carry.rec, err = journal.Recover(s.journalOptions(), s.carry.saved)
+	o := s.journalOptions()
+	if side.ends.epoch == s.carry.saved.Epoch {
+		o.Known = side.ends.journal
+	}
+	s.carry.j, s.carry.rec, err = journal.Recover(o, s.carry.saved)
 	switch {
 	case errors.Is(err, journal.ErrCorrupt):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, journal.ErrNewerFormat):
+		return fmt.Errorf("%w: %w", ErrNewerFormat, err)
 	case errors.Is(err, journal.ErrRolledBack):
 		return fmt.Errorf("%w: %w", ErrRolledBack, err)
 	case err != nil:
@@ -117,6 +123,9 @@ func (s *Store) journalOptions() journal.Options {
 	o := journal.Options{
 		StoreID: s.man.id, Groups: len(s.groups), Slots: s.o.JournalSlots, Lease: s.o.Lease,
 		Logger: s.o.Logger, Disk: vfsDisk{s.o.FS, s.dir}, Shm: s.o.hooks.shm,
+		OnSync: func(epoch uint32, number uint64) {
+			s.witness(logEnds{epoch: epoch, journal: number})
+		},
 	}
 	if s.o.FS == vfs.Default {
 		o.Disk = journal.Folder(s.dir)

@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	guardEvery   = 200 * time.Millisecond
+	guardEvery   = 50 * time.Millisecond
+	sidecarEvery = 8 // times guardEvery
 	minFreeBytes = 256 << 20
 	minFreeMax   = 4 << 30
 )
@@ -125,7 +126,7 @@ func (s *Store) watchLoop() {
 		case <-tick.C:
 		}
 		s.watchSpace()
-		if n%2 == 0 {
+		if n%sidecarEvery == 0 {
 			if err := s.writeWatermark(false); err != nil {
 				s.db.faults.Errorf("%v", err)
 			}

@@ -33,6 +33,7 @@ const (
 	nodeManifest = 0x01
 	nodeEpoch    = 0x02
 	nodeJournal  = 0x03
+	nodeCommit   = 0x04
 )
 
 // AppendKey appends the storage key of one part of a person's state to dst and

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -35,8 +36,9 @@ const (
 // database is the Pebble store of a node and what guards it.
 type database struct {
 	view
-	db     *pebble.DB
-	faults *faultLog
+	db      *pebble.DB
+	faults  *faultLog
+	commits commitCount
 }
 
 func newDatabase(db *pebble.DB, faults *faultLog) *database {
@@ -142,26 +144,20 @@ func (p pebbleOpen) open() (*pebble.DB, error) {
 	}
 }
 
-// pebbleFault gives an error of Pebble's the class it belongs to.
+// pebbleFault gives an error of Pebble's the class it belongs to. What the
+// system did not say is about the bytes: tables of another size, options that do
+// not parse.
 func pebbleFault(err error, dir string) error {
+	var number syscall.Errno
 	switch {
 	case err == nil:
 		return nil
-	case pebble.IsCorruptionError(err), errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
 	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("%w: %s: %w", ErrNewerFormat, dir, err)
+	case pebble.IsCorruptionError(err), errors.Is(err, os.ErrNotExist), !errors.As(err, &number):
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
 	}
 	return fmt.Errorf("open %s: %w", dir, err)
-}
-
-// commitSynced applies a batch and waits for its sync. Unlike Apply it returns
-// the error of a failed sync instead of stopping the process.
-func (d *database) commitSynced(b *pebble.Batch) error {
-	if err := d.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
-		return err
-	}
-	return b.SyncWait()
 }
 
 // get returns a copy of a value; ErrNotFound when there is none.

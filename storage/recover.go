@@ -20,9 +20,11 @@ const clockAheadMax UnixMsec = 30 * 24 * 3600 * 1000
 // ErrNewerFormat; it deletes nothing then.
 //
 // The order is: take the lock; compare the MANIFEST with the sidecar; open
-// Pebble for reading and compare the groups' last frames with the sidecar, since
-// an open for writing already deletes files; open for writing; make the new
-// epoch durable; load; append to every group the time and its floor, durable.
+// Pebble for reading, since an open for writing already deletes files, compare
+// its tables with the MANIFEST and the ends of both logs with what the sidecar and
+// the witness know, and load everything; open for writing; make the new epoch
+// durable; append to every group the time and its floor, durable. So what is found
+// to be damaged is found before anything is changed.
 // Cost: about 1 µs a person and 2 µs a frame effect, spread over the CPUs.
 func Open(dir string, o Options) (*Store, error) {
 	o.fill()
@@ -83,14 +85,12 @@ func (s *Store) boot() error {
 		return err
 	}
 	faults := &faultLog{log: s.o.Logger, die: s.die}
-	if err := s.inspect(path, &rec, faults); err != nil {
+	if err := s.load(path, &rec, faults); err != nil {
 		return err
 	}
-	db, err := s.pebble(path, false, faults).open()
-	if err != nil {
+	if err := s.openDatabase(path, faults); err != nil {
 		return err
 	}
-	s.db = newDatabase(db, faults)
 	if err := s.stage("opened"); err != nil {
 		return err
 	}
@@ -100,19 +100,58 @@ func (s *Store) boot() error {
 	if err := s.stage("epoch"); err != nil {
 		return err
 	}
-	if err := s.loadNames(); err != nil {
-		return err
-	}
-	if err := s.loadLists(); err != nil {
-		return err
-	}
-	if err := s.loadGroups(); err != nil {
-		return err
-	}
-	if err := s.openJournal(); err != nil {
-		return err
-	}
 	return s.start()
+}
+
+// load brings everything into memory from a Pebble that is open for reading.
+func (s *Store) load(path string, rec *sidecarRecord, faults *faultLog) error {
+	pdb, err := s.pebble(path, true, faults).open()
+	if err != nil {
+		return err
+	}
+	s.db = newDatabase(pdb, faults)
+	err = s.loadAll(path, rec)
+	s.db = nil
+	if s.dead.err() != nil {
+		return errors.Join(err, s.dead.err()) // its locks may be held for ever
+	}
+	return errors.Join(err, pdb.Close())
+}
+
+func (s *Store) loadAll(path string, rec *sidecarRecord) error {
+	if err := verifyTables(s.o.FS, path, s.db.db); err != nil {
+		return err
+	}
+	if err := s.compare(s.db.view, rec); err != nil {
+		return err
+	}
+	for _, load := range []func() error{s.loadNames, s.loadLists, s.loadGroups} {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	return s.openJournal(rec)
+}
+
+// openDatabase opens Pebble for writing. The witness hears of every sync.
+func (s *Store) openDatabase(path string, faults *faultLog) error {
+	db, err := s.pebble(path, false, faults).open()
+	if err != nil {
+		return err
+	}
+	s.db = newDatabase(db, faults)
+	if s.db.commits.last, err = s.db.lastCommit(); err != nil {
+		return err
+	}
+	s.db.commits.synced = func(number uint64) { s.witness(logEnds{commit: number}) }
+	return nil
+}
+
+// witness notes what was synced.
+func (s *Store) witness(e logEnds) {
+	if err := s.side.witness.see(e); err != nil {
+		s.o.Logger.Error("the witness of what was synced is not written any more", "error", err)
+	}
 }
 
 // pebble says how to open the Pebble store in path. The sidecar hears of new
@@ -154,7 +193,25 @@ func (s *Store) findStore() (rec sidecarRecord, err error) {
 	if err != nil {
 		return rec, err
 	}
+	if err := s.askWitness(&rec); err != nil {
+		return rec, err
+	}
 	return rec, s.side.open(fs, s.dir, rec, slot)
+}
+
+// askWitness adds what the witness knows. One that is torn or missing knows
+// nothing; a store of a version without one has none.
+func (s *Store) askWitness(rec *sidecarRecord) error {
+	ends, err := loadWitness(s.o.FS, s.dir, rec.id)
+	switch {
+	case err == nil:
+		rec.ends.raise(ends)
+	case errors.Is(err, ErrCorrupt):
+		s.o.Logger.Warn("the witness is not whole: it is not asked", "error", err)
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 // create makes a store in a folder of its own and renames it when it is whole.
@@ -202,15 +259,7 @@ func (s *Store) create() (rec sidecarRecord, err error) {
 	return s.side.record(), nil
 }
 
-// inspect opens Pebble for reading and compares what it holds with the sidecar.
-func (s *Store) inspect(path string, rec *sidecarRecord, faults *faultLog) error {
-	pdb, err := s.pebble(path, true, faults).open()
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.compare(view{pdb}, rec), pdb.Close())
-}
-
+// compare compares what the store says of itself with the sidecar.
 func (s *Store) compare(db view, rec *sidecarRecord) error {
 	value, err := db.get([]byte{prefixNode, nodeManifest})
 	if err != nil {
@@ -232,6 +281,15 @@ func (s *Store) compare(db view, rec *sidecarRecord) error {
 		return fmt.Errorf("%w: the log ends in epoch %d, the sidecar knows epoch %d",
 			ErrCorrupt, s.epoch, rec.epoch)
 	}
+	last, err := db.lastCommit()
+	if err != nil {
+		return err
+	}
+	if last < rec.ends.commit {
+		return fmt.Errorf("%w: %s: the log ends at batch %d, batch %d was synced",
+			ErrCorrupt, folderDatabase, last, rec.ends.commit)
+	}
+	s.macs.key = s.man.keys.IdentityKey
 	for g, want := range rec.durable {
 		number, _, err := lastFrame(db, GroupID(g))
 		if err != nil {
@@ -270,7 +328,6 @@ func lastFrame(db view, g GroupID) (number, hash uint64, err error) {
 // beginEpoch makes the next epoch durable in Pebble, then in the sidecar.
 func (s *Store) beginEpoch() error {
 	s.epoch++
-	s.macs.key = s.man.keys.IdentityKey
 	value := appendEpoch(nil, s.epoch, s.o.Now())
 	b := s.db.db.NewBatch()
 	defer b.Close()

@@ -26,10 +26,11 @@ import (
 //	"tactside" | format u8 | clean u8 | groups u16 | seq u64 | store id 16 |
 //	epoch u32 | time ms u64 |
 //	2 × (name length u8, name 31, prefix length u64, prefix CRC32C u32) |
-//	groups × durable frame u64 | CRC32C u32
+//	groups × durable frame u64 | ends 20, from format 2 | CRC32C u32
 type sidecar struct {
-	fs  vfs.FS
-	dir string
+	fs      vfs.FS
+	dir     string
+	witness witness
 
 	mu struct { // taken inside Pebble's own calls: never call Pebble with it held
 		sync.Mutex
@@ -46,8 +47,9 @@ type sidecarRecord struct {
 	epoch   uint32
 	time    UnixMsec
 	clean   bool
-	marks   [2]manifestMark // of the current MANIFEST and of the one before
+	marks   [2]manifestMark // of the current MANIFEST, and of the one it replaces until it has
 	durable []uint64        // by group
+	ends    logEnds
 }
 
 // manifestMark is the state of a prefix of a MANIFEST, which only grows.
@@ -59,7 +61,7 @@ type manifestMark struct {
 
 const (
 	sidecarMagic   = "tactside"
-	sidecarFormat  = 1
+	sidecarFormat  = 2
 	sidecarName    = 31
 	sidecarMark    = 1 + sidecarName + 8 + 4
 	sidecarHeader  = 8 + 1 + 1 + 2 + 8 + 16 + 4 + 8 + 2*sidecarMark
@@ -88,6 +90,7 @@ func (r *sidecarRecord) append(b []byte) []byte {
 	for _, n := range r.durable {
 		b = le.AppendUint64(b, n)
 	}
+	b = r.ends.append(b)
 	return le.AppendUint32(b, checkSum(b[start:]))
 }
 
@@ -117,6 +120,9 @@ func parseSidecar(b []byte) (r sidecarRecord, err error) {
 	}
 	for range groups {
 		r.durable = append(r.durable, in.u64())
+	}
+	if b[8] > 1 {
+		r.ends = readLogEnds(&in)
 	}
 	size := len(b) - len(in.b)
 	sum := in.u32()
@@ -179,6 +185,9 @@ func (s *sidecar) open(fs vfs.FS, dir string, rec sidecarRecord, slot int) error
 		}
 		s.mu.files[i] = f
 	}
+	if err := s.witness.open(fs, dir, &rec); err != nil {
+		return errors.Join(err, s.close())
+	}
 	return syncFolder(fs, dir)
 }
 
@@ -192,7 +201,7 @@ func (s *sidecar) close() error {
 		}
 		s.mu.files[i] = nil
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.witness.close())...)
 }
 
 // update changes the record with f, brings the current MANIFEST's mark up to
@@ -211,7 +220,30 @@ func (s *sidecar) update(f func(r *sidecarRecord)) error {
 			return fmt.Errorf("sidecar: %w", err)
 		}
 	}
+	if err := s.dropMarkLocked(); err != nil {
+		return fmt.Errorf("sidecar: %w", err)
+	}
+	s.mu.rec.ends = s.witness.seen()
 	return s.writeLocked()
+}
+
+// dropMarkLocked forgets the MANIFEST before the current one as soon as the
+// current one is so for ever: a marker that names the older one is then a stale
+// file, and to open it would lose what the newer one knows.
+func (s *sidecar) dropMarkLocked() error {
+	if s.mu.rec.marks[1].name == "" {
+		return nil
+	}
+	db := s.fs.PathJoin(s.dir, folderDatabase)
+	desc, err := pebble.Peek(db, s.fs)
+	if err != nil || !desc.Exists || s.fs.PathBase(desc.ManifestFilename) != s.mu.rec.marks[0].name {
+		return err
+	}
+	if err := syncFolder(s.fs, db); err != nil {
+		return err
+	}
+	s.mu.rec.marks[1] = manifestMark{}
+	return nil
 }
 
 // record returns a copy of the record as last written.

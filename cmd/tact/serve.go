@@ -18,6 +18,7 @@ type serveFlags struct {
 	data, config, listen string
 	ringDir              string
 	memoryCap            int64 // MiB
+	minFree              int64 // MiB
 	acceptClock          bool
 	verbose              bool
 	json                 bool
@@ -47,6 +48,9 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.listen, "listen", defaultAddress, "address to listen on; port 0 takes a free one")
 	f.Int64Var(&o.memoryCap, "memory-cap", 0,
 		"MiB of resident data from which new users are refused (default three quarters of the memory)")
+	f.Int64Var(&o.minFree, "min-free", 0,
+		"MiB of free disk below which nothing is taken in, with status 507, until there is more\n"+
+			"(default 2 % of the disk, at least 256 and at most 4096)")
 	f.StringVar(&o.ringDir, "ring-dir", "",
 		"folder in memory, such as /dev/shm, for the ring that lets grants be answered before\n"+
 			"they are on disk; keep it over restarts (default none: every grant waits)")
@@ -69,6 +73,7 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	defer func() { err = interrupted(ctx, errors.Join(err, s.close())) }()
 	options := engine.Options{AcceptClock: o.acceptClock}
 	options.Storage.MemoryCap = o.memoryCap << 20
+	options.Storage.MinFree = o.minFree << 20
 	options.Storage.RingDir = o.ringDir
 	if err := s.open(options); err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 var (
 	// ErrCorrupt reports a journal that is missing, cut or not what was written.
 	ErrCorrupt = errors.New("journal is corrupt")
+	// ErrNewerFormat reports a journal that a newer version wrote.
+	ErrNewerFormat = errors.New("the journal has a newer format")
 	// ErrRolledBack reports a journal or a ring of a later epoch than the
 	// store's: the store is an older copy.
 	ErrRolledBack = errors.New("the store is an older copy of itself")
@@ -35,6 +37,12 @@ type Options struct {
 	Every   time.Duration // pause between syncs nobody waits for; default 5 ms
 	Mono    func() int64  // milliseconds of a clock that no one sets; nil = the machine's
 	Logger  *slog.Logger  // nil = discard
+	// Known is a record of the dead epoch that is known to have been durable: when
+	// it or one before it is missing, the journal is corrupt. 0 = nothing is known.
+	Known uint64
+	// OnSync is told, before those who wait are, up to which record of an epoch
+	// everything lies in the file or in durable frames; nil = nobody.
+	OnSync func(epoch uint32, number uint64)
 
 	page     int // bytes; default 4096
 	counters int // places in the table of counters; default 1<<17

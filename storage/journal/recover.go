@@ -40,7 +40,7 @@ func (r *Recovery) Incident(st State, known uint64, high Msec) Incident {
 // what Recovery holds durable in one batch; Abandon ends without.
 //
 // It errors with ErrCorrupt when the journal is missing or cut although records
-// may be needed, and with ErrRolledBack when the store is an older copy.
+// may be needed, or lacks one up to Options.Known, and with ErrRolledBack when the store is an older copy.
 func Recover(o Options, st State) (*Journal, *Recovery, error) {
 	o.fill()
 	if err := o.validate(); err != nil {
@@ -63,6 +63,11 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 	f.judge(tail, witnessed)
 	if f.cut != "" && !f.full {
 		err := fmt.Errorf("%w: %s", ErrCorrupt, f.cut)
+		return nil, nil, errors.Join(err, j.Abandon())
+	}
+	if rec.Gapless < o.Known {
+		err := fmt.Errorf("%w: record %d is missing, record %d was durable",
+			ErrCorrupt, rec.Gapless+1, o.Known)
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
 	if err := j.useFile(); err != nil {
@@ -118,6 +123,11 @@ func (f *finder) file(name string) error {
 	}
 	j.older = append(j.older, name)
 	image, fault := readFile(file)
+	if newer := newerFormat(image); newer > 0 && fault == nil {
+		err := fmt.Errorf("%w: %s: format %d, this version knows up to %d",
+			ErrNewerFormat, name, newer, fileFormat)
+		return errors.Join(err, file.Close())
+	}
 	slots, seq, ok := j.parseHeader(image)
 	if fault != nil || !ok {
 		f.cut = fmt.Sprintf("%s has no whole header", name)
@@ -141,6 +151,17 @@ func (f *finder) file(name string) error {
 	}
 	j.file = file
 	return err
+}
+
+// newerFormat returns the format of a whole header when this version does not
+// know it, else 0.
+func newerFormat(b []byte) uint32 {
+	le := binary.LittleEndian
+	if len(b) < 44 || string(b[:8]) != fileMagic || le.Uint32(b[40:]) != sum(0, b[:40]) ||
+		le.Uint32(b[8:]) <= fileFormat {
+		return 0
+	}
+	return le.Uint32(b[8:])
 }
 
 func (j *Journal) parseHeader(b []byte) (slots int, seq uint64, ok bool) {

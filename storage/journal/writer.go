@@ -100,6 +100,9 @@ func (j *Journal) endSync(b *batch, err error) {
 	}
 	j.mu.Unlock()
 	j.stats.sync(time.Since(b.started))
+	if j.o.OnSync != nil {
+		j.o.OnSync(j.epoch.Load(), b.hi)
+	}
 	j.waits.wake(j.synced.Load())
 }
 
