@@ -40,7 +40,8 @@ func (r *Recovery) Incident(st State, known uint64, high Msec) Incident {
 // what Recovery holds durable in one batch; Abandon ends without.
 //
 // It errors with ErrCorrupt when the journal is missing or cut although records
-// may be needed, or lacks one up to Options.Known, and with ErrRolledBack when the store is an older copy.
+// may be needed, or lacks one up to Options.Known, and with ErrRolledBack when
+// the store is an older copy.
 func Recover(o Options, st State) (*Journal, *Recovery, error) {
 	o.fill()
 	if err := o.validate(); err != nil {
