@@ -1,0 +1,347 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/zeebo/xxh3"
+)
+
+// The sequential specification of one counter, for the linearizability checker:
+// what one atomic counter with reservations would answer. Ends of the process are
+// operations too: they say what may be gone.
+
+// linKind is the kind of an operation on a counter.
+type linKind uint8
+
+const (
+	linDecide  linKind = iota // ask for an item
+	linConfirm                // report an impression
+	linHold                   // a grant that was not safe in time …
+	linGive                   // … and was given back: it held for a moment
+	linTime                   // all reservations run out
+	linStop                   // a clean end
+	linKill                   // kill -9: the ring is kept, or nothing was answered before it was durable
+	linCut                    // a power cut
+)
+
+// linInput and linOutput are the two sides of an operation.
+type linInput struct {
+	kind    linKind
+	request string // of a decision; "" = none
+	id      string // reservation of a confirm
+}
+
+type linOutput struct {
+	unknown  bool   // nobody saw the answer
+	id       string // reservation of the item; "" = none was given
+	replayed bool
+	strict   bool // durable when it was answered
+	late     bool
+	twice    bool // a duplicate of an earlier report
+}
+
+// linHeld is one reservation that holds a use.
+type linHeld struct {
+	id      string // "?" + request, or "?": nobody knows it yet
+	request string
+	strict  bool
+}
+
+// linAsked is a request that is remembered; id "" = with no item.
+type linAsked struct{ request, id string }
+
+// linState is the state of one counter. It is never changed in place.
+type linState struct {
+	limit    int
+	uses     int // confirmed
+	standIns int
+	given    int // released in this life: a loss may bring them back
+	held     []linHeld
+	asked    []linAsked
+	lost     []string // answered, and gone with the power
+	done     []string // confirmed
+	key      string   // all of it as text
+}
+
+func (s linState) clone() linState {
+	s.held, s.asked = slices.Clone(s.held), slices.Clone(s.asked)
+	s.lost, s.done = slices.Clone(s.lost), slices.Clone(s.done)
+	return s
+}
+
+func (s linState) used() int { return s.uses + s.standIns + len(s.held) }
+
+func (s linState) findHeld(id string) int {
+	return slices.IndexFunc(s.held, func(h linHeld) bool { return h.id == id })
+}
+
+func (s linState) findAsked(request string) int {
+	return slices.IndexFunc(s.asked, func(a linAsked) bool { return request != "" && a.request == request })
+}
+
+// hold returns the state with one more reservation.
+func (s linState) hold(id, request string, strict bool) linState {
+	s = s.clone()
+	s.held = append(s.held, linHeld{id, request, strict})
+	if request != "" {
+		s.asked = append(s.asked, linAsked{request, id})
+	}
+	return s
+}
+
+// sealed returns the state in its one form, with its text.
+func (s linState) sealed() linState {
+	s = s.clone()
+	slices.SortFunc(s.held, func(a, b linHeld) int { return cmp.Compare(a.id+a.request, b.id+b.request) })
+	slices.SortFunc(s.asked, func(a, b linAsked) int { return cmp.Compare(a.request, b.request) })
+	slices.Sort(s.lost)
+	slices.Sort(s.done)
+	s.key = fmt.Sprintf("%d uses %d stand-ins %d given held %v asked %v lost %v done %v",
+		s.uses, s.standIns, s.given, s.held, s.asked, s.lost, s.done)
+	return s
+}
+
+// linStep is the specification: every state that the operation may lead to.
+func linStep(s linState, in linInput, out linOutput) []linState {
+	switch in.kind {
+	case linDecide:
+		return s.decide(in, out)
+	case linConfirm:
+		return s.confirm(in, out)
+	case linHold:
+		if s.used() < s.limit {
+			return []linState{s.hold(in.id, "", false)}
+		}
+	case linGive:
+		if at := s.findHeld(in.id); at >= 0 {
+			s = s.clone()
+			s.held = slices.Delete(s.held, at, at+1)
+			s.given++
+			return []linState{s}
+		}
+	case linTime:
+		s = s.clone()
+		s.held, s.asked, s.standIns, s.given = nil, nil, 0, 0
+		return []linState{s}
+	case linStop:
+		return []linState{s.safe()}
+	case linKill:
+		return s.safeAll(s.doubt())
+	case linCut:
+		return s.safeAll(s.cut())
+	}
+	return nil
+}
+
+// decide: a request that is remembered gets its answer again; another is given an
+// item if and only if there is room.
+func (s linState) decide(in linInput, out linOutput) []linState {
+	at := s.findAsked(in.request)
+	room := s.used() < s.limit
+	switch {
+	case out.unknown && at >= 0:
+		return []linState{s}
+	case out.unknown:
+		return []linState{s, s.answer(in.request, room)}
+	case at >= 0:
+		return s.repeat(at, in.request, out)
+	case out.replayed:
+		return nil
+	case out.id == "" && !room:
+		return []linState{s.answer(in.request, false)}
+	case out.id != "" && room:
+		return []linState{s.hold(out.id, in.request, out.strict)}
+	}
+	return nil
+}
+
+// answer is what a decision does that nobody knows the answer of.
+func (s linState) answer(request string, room bool) linState {
+	if room {
+		return s.hold("?"+request, request, false)
+	}
+	s = s.clone()
+	if request != "" {
+		s.asked = append(s.asked, linAsked{request, ""})
+	}
+	return s
+}
+
+func (s linState) repeat(at int, request string, out linOutput) []linState {
+	switch id := s.asked[at].id; {
+	case id == out.id:
+		return []linState{s}
+	case id != "?"+request || out.id == "":
+		return nil
+	}
+	s = s.clone() // the first time somebody sees it
+	s.asked[at].id = out.id
+	if i := s.findHeld("?" + request); i >= 0 {
+		s.held[i].id = out.id
+	}
+	return []linState{s}
+}
+
+// confirm: the use of a reservation that is held, or that a power cut took, is in
+// time; one that has run out is late; nothing is counted twice.
+func (s linState) confirm(in linInput, out linOutput) []linState {
+	if slices.Contains(s.done, in.id) {
+		if out.unknown || out.twice {
+			return []linState{s}
+		}
+		return nil
+	}
+	if out.twice {
+		return nil
+	}
+	next := s.clone()
+	next.uses++
+	next.done = append(next.done, in.id)
+	late := false
+	if at := s.findHeld(in.id); at >= 0 {
+		next.held = slices.Delete(next.held, at, at+1)
+	} else if at := slices.Index(s.lost, in.id); at >= 0 {
+		next.lost = slices.Delete(next.lost, at, at+1)
+		next.standIns = max(0, next.standIns-1)
+	} else {
+		late = true
+	}
+	switch {
+	case out.unknown:
+		return []linState{s, next}
+	case out.late == late:
+		return []linState{next}
+	}
+	return nil
+}
+
+// safe is the state when everything that is there is durable.
+func (s linState) safe() linState {
+	s = s.clone()
+	s.given = 0
+	for i := range s.held {
+		s.held[i].strict = true
+	}
+	return s
+}
+
+func (s linState) safeAll(all []linState) []linState {
+	for i := range all {
+		all[i] = all[i].safe()
+	}
+	return all
+}
+
+// doubt returns what an end of the process may leave of what nobody was answered:
+// grants may be gone, what was given back may be held again, and a decision that
+// holds nothing may be forgotten.
+func (s linState) doubt() []linState {
+	all := []linState{s.clone()}
+	fork := func(f func(x *linState)) {
+		for _, x := range all[:len(all):len(all)] {
+			x = x.clone()
+			f(&x)
+			all = append(all, x)
+		}
+	}
+	for range s.given {
+		fork(func(x *linState) { x.held = append(x.held, linHeld{id: "?"}) })
+	}
+	for _, h := range s.held {
+		if h.id[0] == '?' {
+			fork(func(x *linState) { x.drop(h.id, h.request) })
+			if h.request != "" {
+				fork(func(x *linState) { x.forget(h.request) })
+			}
+		}
+	}
+	for _, a := range s.asked {
+		if a.id == "" {
+			fork(func(x *linState) { x.forget(a.request) })
+		}
+	}
+	return distinct(all)
+}
+
+func (s *linState) drop(id, request string) {
+	if at := s.findHeld(id); at >= 0 {
+		s.held = slices.Delete(s.held, at, at+1)
+		s.forget(request)
+	}
+}
+
+func (s *linState) forget(request string) {
+	if at := s.findAsked(request); at >= 0 {
+		s.asked = slices.Delete(s.asked, at, at+1)
+	}
+}
+
+// cut returns what a power cut may leave: of what was answered before it was
+// durable at most one reservation is gone, and then a stand-in is there; the
+// request of any may be forgotten.
+func (s linState) cut() []linState {
+	all := s.doubt()
+	var forgotten []linState
+	for _, x := range all {
+		some := []linState{x}
+		for _, h := range x.held {
+			if h.strict || h.request == "" || h.id[0] == '?' {
+				continue
+			}
+			for _, y := range some[:len(some):len(some)] {
+				y = y.clone()
+				y.forget(h.request)
+				some = append(some, y)
+			}
+		}
+		forgotten = append(forgotten, some...)
+	}
+	out := slices.Clone(forgotten)
+	for _, x := range forgotten {
+		charged := x.clone()
+		charged.standIns++ // the lease was open, and nothing was lost
+		out = append(out, charged)
+		for i, h := range x.held {
+			if h.strict || h.id[0] == '?' {
+				continue
+			}
+			gone := charged.clone()
+			gone.held = slices.Delete(gone.held, i, i+1)
+			gone.lost = append(gone.lost, h.id)
+			out = append(out, gone)
+		}
+	}
+	return distinct(out)
+}
+
+func distinct(all []linState) []linState {
+	seen := map[string]bool{}
+	for i := range all {
+		all[i] = all[i].sealed()
+	}
+	return slices.DeleteFunc(all, func(s linState) bool {
+		defer func() { seen[s.key] = true }()
+		return seen[s.key]
+	})
+}
+
+// linModel is the specification in the checker's form.
+func linModel(limit int) porcupine.Model {
+	m := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{linState{limit: limit}.sealed()} },
+		Step: func(state, input, output any) []any {
+			var out []any
+			for _, s := range linStep(state.(linState), input.(linInput), output.(linOutput)) {
+				out = append(out, s.sealed())
+			}
+			return out
+		},
+		Equal:         func(a, b any) bool { return a.(linState).key == b.(linState).key },
+		Hash:          func(state any) uint64 { return xxh3.HashString(state.(linState).key) },
+		DescribeState: func(state any) string { return state.(linState).key },
+	}
+	return m.ToModel()
+}
