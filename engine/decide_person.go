@@ -67,6 +67,7 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
 			w.person.Full = true
 		}
+		w.readClock()
 		w.judgeAnew()
 		w.person.Listed = e.listed(w)
 		return nil
@@ -78,6 +79,7 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 	if zone := e.zone(row.Zone); zone != nil {
 		w.person.Zone, w.who.Zone = zone, zone
 	}
+	w.readClock()
 	w.person.Profile = g.Profile(w.ord)
 	w.who.Profile = w.person.Profile
 	w.person.Listed = e.listed(w)
@@ -86,6 +88,12 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 		return nil
 	}
 	return w.refresh(row)
+}
+
+// readClock judges what rules ask of a date or a time of the request on the clock
+// of the person.
+func (w *decideWork) readClock() {
+	w.snap.Plan.Program.EvalClock(&w.who, w.context, w.words)
 }
 
 // judgeAnew computes the pages that the request reads and keeps none of them.

@@ -142,6 +142,7 @@ func (t *testRun) person() error {
 		w.person.Zone, w.who.Zone = zone, zone
 	}
 	w.known = true
+	w.readClock()
 	program := t.snap.Plan.Program
 	w.sizeBits(program)
 	program.EvalUser(&w.who, 0, w.bits)

@@ -59,6 +59,7 @@ const (
 	testDerived              // a whole sub-tree
 	testEvent                // what behaviour comes to passes inner
 	testHour                 // the hour of the week is one of hours
+	testFixed                // fixed, a date or a time, passes inner
 )
 
 // test is an atom made ready to be judged. Only the fields of its kind are set.
@@ -88,7 +89,8 @@ type test struct {
 	behaviour *behaviour
 	inner     *test // of behaviour: what its value must pass
 	want      want
-	hours     [3]uint64 // testHour: bit h%64 of word h/64
+	hours     [3]uint64     // testHour: bit h%64 of word h/64
+	fixed     storage.Value // testFixed
 }
 
 // compiled is a test with its canonical key and where its bit lives.
@@ -125,6 +127,9 @@ func compile(l *leaf) compiled {
 		t.kind = testReachable
 	case subjectEvent:
 		t.compileEvent(l)
+	case subjectFixed:
+		t.kind, t.fixed, t.inner = testFixed, l.fixed, &test{typ: l.typ}
+		t.inner.compileValue(l)
 	default:
 		t.compileValue(l)
 	}

@@ -103,6 +103,7 @@ type behaviour struct {
 	window  window
 	of      storage.Name // property; 0 = none
 	each    bool         // of is a property of the elements of a list
+	ofType  definition.AttrType
 	ofName  string
 	fold    folding
 }

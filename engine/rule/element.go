@@ -2,6 +2,7 @@ package rule
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 	"strconv"
 
@@ -31,6 +32,84 @@ func (t *test) anyElement(v storage.Value) bool {
 		}
 	}
 	return false
+}
+
+// anyKnown says whether one of the elements reads as a value of the property.
+func (b *behaviour) anyKnown(v storage.Value) bool {
+	t := test{kind: testKnown, typ: b.ofType}
+	return t.anyElement(v)
+}
+
+// MaxElements is how many different elements one condition tells apart: of more it
+// knows that there are more.
+const MaxElements = 1024
+
+// elementSet is different values: a table of 2 × MaxElements places, each probed
+// from its hash on. The hash is seeded anew for every set, so that no caller can
+// choose elements that fall together. It lies on the stack, 45 KB.
+type elementSet struct {
+	seed   maphash.Seed
+	n      int
+	places [2 * MaxElements]uint16 // 1 + place in values; 0: free
+	values [MaxElements]storage.Value
+}
+
+// add says false when there is no room for another value.
+func (s *elementSet) add(v storage.Value) bool {
+	var number [8]byte
+	key := v.Bytes
+	if v.Kind != storage.KindString {
+		binary.LittleEndian.PutUint64(number[:], v.Num)
+		key = number[:]
+	}
+	const places = uint64(len(s.places))
+	for i := maphash.Bytes(s.seed, key) % places; ; i = (i + 1) % places {
+		at := s.places[i]
+		if at != 0 {
+			if o := &s.values[at-1]; o.Num == v.Num && string(o.Bytes) == string(v.Bytes) {
+				return true
+			}
+			continue
+		}
+		if s.n == MaxElements {
+			return false
+		}
+		s.values[s.n] = v
+		s.n++
+		s.places[i] = uint16(s.n)
+		return true
+	}
+}
+
+// distinctElements counts the different elements in the window; whole is false
+// when there are more.
+func (e *evaluation) distinctElements(b *behaviour, s span) (n int, whole bool) {
+	set := elementSet{seed: maphash.MakeSeed()}
+	w := e.walk(&b.steps[0])
+	for c := w.next(); c != nil && c.Occurred >= s.lo; c = w.next() {
+		if !e.counts(b, &s, c) {
+			continue
+		}
+		v, ok := c.Prop(b.of)
+		if !ok || v.Kind != storage.KindList {
+			continue
+		}
+		for packed := v.Bytes; len(packed) > 0; {
+			size, n := binary.Uvarint(packed)
+			if n <= 0 || size > uint64(len(packed)-n) {
+				break
+			}
+			one, ok := elementValue(packed[n:n+int(size)], b.ofType)
+			packed = packed[n+int(size):]
+			if one.Kind == storage.KindFloat && math.Float64frombits(one.Num) == 0 {
+				one.Num = 0 // minus zero is zero
+			}
+			if ok && !set.add(one) {
+				return set.n, false
+			}
+		}
+	}
+	return set.n, true
 }
 
 // likeNumber says whether a text may be a number, by its first byte: what strconv

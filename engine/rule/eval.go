@@ -62,6 +62,8 @@ func (e *evaluation) judge(t *test) bool {
 		return e.event(t)
 	case testHour:
 		return e.hour(t)
+	case testFixed:
+		return e.moving(t.inner, t.fixed)
 	}
 	value, ok := profile.Attr(t.id)
 	if !ok {
@@ -113,7 +115,7 @@ func (t *test) tagged(value storage.Name) bool {
 // timed says that the answer can change with time alone, or with an event.
 func (t *test) timed() bool {
 	switch t.kind {
-	case testTag, testTagValues, testEvent, testHour:
+	case testTag, testTagValues, testEvent, testHour, testFixed:
 		return true
 	case testDerived:
 		return t.tree.timed
@@ -131,7 +133,7 @@ func (t *test) local() bool {
 	switch t.kind {
 	case testDerived:
 		return t.tree.calendar
-	case testHour:
+	case testHour, testFixed:
 		return true
 	case testEvent:
 		return t.inner != nil && t.inner.dynamic() || t.behaviour.local()

@@ -100,7 +100,10 @@ func (e *evaluation) event(t *test) bool {
 	if s == stateMissing {
 		return false
 	}
-	if t.inner.dynamic() {
+	switch {
+	case b.each && (b.agg == aggFirst || b.agg == aggLast):
+		return t.inner.anyElement(v)
+	case t.inner.dynamic():
 		return e.moving(t.inner, v)
 	}
 	return t.inner.static(v)
@@ -119,8 +122,10 @@ func (e *evaluation) gather(b *behaviour, least *int64) (storage.Value, state) {
 	newest := b.agg == aggLast || b.agg == aggUnseen
 	if newest || floor == 0 || floor <= s.lo {
 		e.scan(b, s, &t)
-		if floor == 0 || floor <= s.lo || t.n > 0 && t.last >= floor {
-			return t.value(b) // the tail has no gap behind the newest
+		// Without a gap behind the newest. Of several events in the millisecond before
+		// floor those that came last are in the tail.
+		if floor == 0 || floor <= s.lo || t.n > 0 && t.last >= floor-1 {
+			return t.value(b)
 		}
 	}
 	if s.width > 0 { // time brings the window into the tail
@@ -249,7 +254,7 @@ func (t *tally) edge(b *behaviour) (storage.Value, state) {
 		return storage.Value{}, stateMissing
 	case b.of == 0:
 		return storage.Value{Kind: storage.KindTime, Num: uint64(at)}, stateValue
-	case !t.valued[i]:
+	case !t.valued[i], b.each && !b.anyKnown(v):
 		return storage.Value{}, stateMissing
 	}
 	return v, stateValue
@@ -264,19 +269,22 @@ func floatOf(f float64) storage.Value {
 func (e *evaluation) distinct(b *behaviour, least *int64) (storage.Value, state) {
 	s := e.span(&b.window)
 	e.flip = min(e.flip, s.end)
-	n := 0
-	if b.agg == aggDays {
+	n, whole := 0, true
+	switch {
+	case b.agg == aggDays:
 		n = e.distinctDays(b, s)
-	} else {
+	case b.each:
+		n, whole = e.distinctElements(b, s)
+	default:
 		n = e.distinctValues(b, s)
 	}
 	*least = int64(n)
 	count := storage.Value{Kind: storage.KindInt, Num: uint64(n)}
 	floor := e.who.Tail.Floor()
-	if floor == 0 || floor <= s.lo {
+	if whole && (floor == 0 || floor <= s.lo) {
 		return count, stateValue
 	}
-	if s.width > 0 {
+	if s.width > 0 && floor != 0 {
 		e.flip = min(e.flip, floor+s.width-1)
 	}
 	if b.agg != aggDays || b.fold.kind != foldAll || s.lo == sinceEver || e.who.Activity.Empty() {

@@ -106,7 +106,8 @@ func (d draw) event() string {
 		return `{"event":"` + d.one("*", "order", "visit") + `","distinct":"day","count":` + many +
 			d.window() + `}`
 	case 5:
-		return `{"event":"order","distinct":` + many + `,"of":"` + d.one("sku", "qty", "new") + `"` +
+		return `{"event":"order","distinct":` + many + `,"of":"` +
+			d.one("sku", "qty", "new", "items[].sku", "items[].price") + `"` +
 			d.window() + `}`
 	case 6:
 		return `{"event":"order","` + d.one("sum", "min", "max", "avg") + `":{"` +
@@ -118,7 +119,7 @@ func (d draw) event() string {
 				`after":"`+d.day()+`T10:00:00Z`) + `"}` + d.window() + `}`
 	case 8:
 		return `{"event":"order","` + d.one("first", "last") + `":{"` + d.one("is", "is_not") +
-			`":"a"},"of":"sku"` + d.window() + d.where() + `}`
+			`":"a"},"of":"` + d.one("sku", "items[].sku") + `"` + d.window() + d.where() + `}`
 	case 9:
 		return `{"event":"order"` + d.window() + d.where() + `}`
 	}
@@ -326,6 +327,12 @@ func historyOf(t *testing.T, now string, facts ...string) (storage.Tail, storage
 				if value == "true" {
 					v.Num = 1
 				}
+			case definition.TypeInt:
+				n, err := strconv.ParseInt(value, 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v = val(storage.KindInt, n)
 			case definition.TypeFloat:
 				x, err := strconv.ParseFloat(value, 64)
 				if err != nil {
@@ -560,6 +567,26 @@ func TestInThePast(t *testing.T) {
 	f(true, "2024-02-10T12:00:00Z", `{"event":"order","last":{"is":"2024-02-10"}}`)
 	f(false, "2024-01-10T12:00:00Z", `{"event":"order","last":{"within_last":"1d"}}`) // not known
 	f(true, "2024-01-10T12:00:00Z", `{"event":"order","first":{"is":"2024-01-01"}}`)
+}
+
+// Of several events in the millisecond in which the tail begins the last to come is
+// known.
+func TestLastInOneMillisecond(t *testing.T) {
+	const same = "2024-01-01T10:00:00.123Z"
+	facts := []string{"visit " + same, "order " + same + " sku=a", "order " + same + " sku=b"}
+	for i := range 62 {
+		facts = append(facts, fmt.Sprintf("open 2024-01-02T10:00:%02d.5Z", i%60))
+	}
+	const now = "2024-01-03T00:00:00Z"
+	f := func(want bool, rule string) {
+		t.Helper()
+		if got := ask(t, rule, now, facts...); got != want {
+			t.Errorf("%s: %v", rule, got)
+		}
+	}
+	f(true, `{"event":"order","last":{"is":"b"},"of":"sku"}`)
+	f(true, `{"event":"order","last":{"within_last":"3d"},"where":[{"property":"sku","is":"a"}]}`)
+	f(false, `{"event":"order","first":{"is":"a"},"of":"sku"}`) // the first of all is not known
 }
 
 // Law 5 beyond the tail: a day leaves on time, also where its clock changes, and

@@ -142,8 +142,8 @@ func TestFaultsOfTexts(t *testing.T) {
 			`with at most two decimals`)
 	f(`{"context":"pag","is":"home"}`,
 		`1:12 eligibility.context: no placement declares the context key "pag" -> page`)
-	f(`{"context":"at","within_last":"1d"}`,
-		`1:31 eligibility.within_last: within_last of a context key is not supported yet`)
+	f(`{"context":"born","within_last":"36h"}`,
+		`1:33 eligibility.within_last: a date is compared by whole days, such as 30d or 2w`)
 }
 
 func TestFaultsOfShape(t *testing.T) {

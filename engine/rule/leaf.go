@@ -24,6 +24,7 @@ const (
 	subjectProperty // of an event, in where
 	subjectTier
 	subjectClock // hour of the week, on the person's clock
+	subjectFixed // a value of the request, once it is known
 )
 
 // op is how a leaf compares. There is no negative one.
@@ -70,6 +71,7 @@ type leaf struct {
 	each    bool           // of a property: of the elements of a list
 	clock   clockUnit      // of subjectClock
 	levels  []Level        // of tier; num of a value is its place
+	fixed   storage.Value  // of subjectFixed
 
 	behaviour *behaviour // of events
 }

@@ -38,7 +38,8 @@ func (l *leaf) naiveEvent(w *Who) bool {
 	}
 	lo, hi, until := b.window.naive(w)
 	facts, reach := naiveFacts(b, w, [3]storage.UnixMsec{lo, hi, until})
-	if reach == reachNone {
+	tooMany := b.agg == aggDistinct && b.each && naiveDistinct(b, facts) > MaxElements
+	if reach == reachNone || tooMany {
 		return l.naiveProof(len(facts), facts)
 	}
 	return l.naiveFacts(facts, w)
@@ -63,6 +64,9 @@ func (l *leaf) naiveProof(n int, facts []naiveFact) bool {
 	}
 	if agg != aggCount {
 		n = naiveDistinct(l.behaviour, facts)
+	}
+	if l.behaviour.each {
+		n = min(n, MaxElements)
 	}
 	switch l.op {
 	case opGte:
@@ -103,7 +107,7 @@ func naiveFacts(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, na
 	facts := naiveTail(b, w, lo, hi)
 	floor := w.Tail.Floor()
 	newest := b.agg == aggLast || b.agg == aggUnseen
-	if floor == 0 || floor <= lo || newest && len(facts) > 0 {
+	if floor == 0 || floor <= lo || newest && len(facts) > 0 && facts[0].at >= floor-1 {
 		return facts, reachExact
 	}
 	plain := len(b.steps[0].where) == 0
@@ -237,22 +241,26 @@ func propertyPerson(l *leaf, v storage.Value, w *Who) bool {
 
 // naiveElement judges one element of a list by what it says.
 func (l *leaf) naiveElement(text string) bool {
-	var got any = text
-	ok := true
-	switch l.typ {
-	case definition.TypeBool:
-		got, ok = text == "true", text == "true" || text == "false"
-	case definition.TypeInt:
-		n, err := strconv.ParseInt(text, 10, 64)
-		got, ok = n, err == nil
-	case definition.TypeFloat:
-		f, err := strconv.ParseFloat(text, 64)
-		got, ok = f, err == nil && !math.IsNaN(f)
-	}
+	got, ok := naiveElementValue(text, l.typ)
 	if !ok || l.op == opIsSet {
 		return ok
 	}
 	return l.naiveCompare(got, &Who{})
+}
+
+// naiveElementValue reads an element as a value of a type.
+func naiveElementValue(text string, typ definition.AttrType) (any, bool) {
+	switch typ {
+	case definition.TypeBool:
+		return text == "true", text == "true" || text == "false"
+	case definition.TypeInt:
+		n, err := strconv.ParseInt(text, 10, 64)
+		return n, err == nil
+	case definition.TypeFloat:
+		f, err := strconv.ParseFloat(text, 64)
+		return f, err == nil && !math.IsNaN(f)
+	}
+	return text, true
 }
 
 func naiveEdges(b *behaviour, w *Who, span [3]storage.UnixMsec) ([]naiveFact, naiveReach) {
@@ -412,6 +420,9 @@ func (l *leaf) naiveFacts(facts []naiveFact, w *Who) bool {
 	if l.op == opIsSet {
 		return true
 	}
+	if list, ok := got.([]string); ok && b.each {
+		return slices.ContainsFunc(list, l.naiveElement)
+	}
 	return l.naiveCompare(got, w)
 }
 
@@ -453,12 +464,20 @@ func (b *behaviour) naiveCount(f naiveFact) int {
 }
 
 func naiveDistinct(b *behaviour, facts []naiveFact) int {
-	days, values := map[int64]int{}, map[[2]any]bool{}
+	days, values := map[int64]int{}, map[any]bool{}
 	for _, f := range facts {
 		if days[f.day] += f.count; f.minus {
 			days[f.day] -= 2 * f.count
 		}
-		if v, ok := f.props[b.of]; ok {
+		v, ok := f.props[b.of]
+		switch {
+		case ok && b.each:
+			for _, text := range elements(v.Bytes) {
+				if got, ok := naiveElementValue(text, b.ofType); ok {
+					values[got] = true
+				}
+			}
+		case ok:
 			values[[2]any{v.Num, string(v.Bytes)}] = true
 		}
 	}
@@ -492,7 +511,11 @@ func (l *leaf) naiveEdge(facts []naiveFact) (any, bool) {
 	if !ok {
 		return nil, false
 	}
-	return l.naiveTyped(v)
+	if !b.each {
+		return l.naiveTyped(v)
+	}
+	known := leaf{typ: l.typ, op: opIsSet}
+	return elements(v.Bytes), slices.ContainsFunc(elements(v.Bytes), known.naiveElement)
 }
 
 // naiveSequence tries every way to take the steps.

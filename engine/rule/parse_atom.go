@@ -237,10 +237,6 @@ func (c comparing) fits(l leaf) bool {
 		c.near(c.word, words, "%q is %s, which has no %s", brief(l.name), typeName(l.typ), c.word)
 		return false
 	}
-	if l.subject == subjectContext && slices.Contains(calendar, c.word) {
-		c.fault("%s of a context key is not supported yet", c.word)
-		return false
-	}
 	return true
 }
 

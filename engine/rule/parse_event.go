@@ -226,6 +226,7 @@ func (p *parser) of(at place, b *behaviour, l *leaf, declared map[string]Propert
 		return
 	}
 	b.of, b.ofName, b.each = property.ID, at.node.Text, property.Each
+	b.ofType = property.Type
 	switch b.agg {
 	case aggSum, aggMin, aggMax, aggAvg:
 		l.typ = definition.TypeFloat
@@ -234,9 +235,6 @@ func (p *parser) of(at place, b *behaviour, l *leaf, declared map[string]Propert
 				typeName(property.Type))
 		}
 	case aggFirst, aggLast, aggDistinct:
-		if property.Each {
-			at.fault("of the elements of a list there are sum, min, max and avg")
-		}
 		if b.agg != aggDistinct {
 			l.typ = property.Type
 		}

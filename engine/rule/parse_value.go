@@ -139,11 +139,6 @@ func (at place) among(l *leaf, closed []string) bool {
 func (at place) moment(l *leaf) (operand, bool) {
 	text := at.node.Text
 	if day, ok := parseDate(text); ok {
-		if l.typ == definition.TypeTime && l.subject == subjectContext {
-			at.fault("a time of the context is compared with times, not dates: " +
-				"a request has no zone of its own")
-			return operand{}, false
-		}
 		return operand{text: text, num: day, date: l.typ == definition.TypeTime}, true
 	}
 	if l.typ == definition.TypeTime {

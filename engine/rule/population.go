@@ -112,7 +112,13 @@ func settle(n *node, ctx []ContextValue, asks func(*leaf) bool) *node {
 			return n
 		}
 		t := compile(n.leaf).test
-		if value, ok := contextValue(ctx, t.id); ok && t.static(value) {
+		value, ok := contextValue(ctx, t.id)
+		switch {
+		case ok && t.dynamic(): // it depends on the person's clock
+			fixed := *n.leaf
+			fixed.subject, fixed.fixed = subjectFixed, value
+			return leafNode(fixed)
+		case ok && t.static(value):
 			return &node{kind: nodeAll}
 		}
 		return &node{kind: nodeAny}

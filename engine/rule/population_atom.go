@@ -47,7 +47,7 @@ func (p *Population) partOf(d *derived) *setPart {
 	case testSegment:
 		p.ask.Segments = append(p.ask.Segments, t.id)
 	case testPercent, testConsent, testWithdrawn, testBlacklisted, testReachable, testDerived,
-		testHour:
+		testHour, testFixed:
 	case testEvent:
 		p.onEvents++
 		if emptyHolds(t) {

@@ -16,9 +16,9 @@ import (
 	"tact/storage"
 )
 
-// effort multiplies the number of random worlds: 1, or 100 × TACT_EFFORT when that
+// effort multiplies the number of random worlds: 1, or 30 × TACT_EFFORT when that
 // is set and more.
-func effort() int { return max(1, int(100*share())) }
+func effort() int { return max(1, int(30*share())) }
 
 // share is TACT_EFFORT: which part of the full length is asked for; 0 = unset.
 func share() float64 {
@@ -111,7 +111,7 @@ func testNames() *Names {
 			"os":    {ID: 3, Type: definition.TypeSemver},
 			"fast":  {ID: 4, Type: definition.TypeBool},
 			"at":    {ID: 5, Type: definition.TypeTime},
-			"since": {ID: 6, Type: definition.TypeDate},
+			"born":  {ID: 6, Type: definition.TypeDate},
 			"langs": {ID: 7, Type: definition.TypeList},
 			"total": {ID: 8, Type: definition.TypeFloat},
 		},
@@ -168,6 +168,7 @@ func (s *system) fresh(w *Who, ctx []ContextValue) (user [PageWords]uint64, requ
 	}
 	request = make([]uint64, s.program.RequestWords)
 	s.program.EvalRequest(ctx, request)
+	s.program.EvalClock(w, ctx, request)
 	return user, request
 }
 
@@ -391,14 +392,15 @@ func (d draw) strings(subject string, words []string) string {
 
 // timed draws a comparison of a date or a time that depends on now or the zone.
 func (d draw) timed() string {
-	subject := `{"attribute":"` + d.one("birthday", "joined") + `",`
+	subject := `{` + d.one(`"attribute":"birthday"`, `"attribute":"joined"`, `"attribute":"birthday"`,
+		`"attribute":"joined"`, `"context":"born"`, `"context":"at"`) + `,`
 	n := strconv.Itoa(d.IntN(4))
 	switch d.IntN(8) {
 	case 0:
 		return subject + `"within_` + d.one("last", "next") + `":"` + d.one("1d", "3d", "2w",
 			"52w") + `"}`
 	case 1:
-		return `{"attribute":"joined","within_` + d.one("last", "next") + `":"` + d.one("90s",
+		return `{` + d.one(`"attribute":"joined"`, `"context":"at"`) + `,"within_` + d.one("last", "next") + `":"` + d.one("90s",
 			"36h", "1d", "400d") + `"}`
 	case 2:
 		return subject + `"years_since":{"` + d.one("is", "gt", "gte", "lt", "lte", "is_not") +
@@ -485,6 +487,10 @@ func (d draw) context() (ctx []ContextValue) {
 	add(1, text(storage.KindString, "Ann"), text(storage.KindString, "小雨"), val(storage.KindInt, 3))
 	add(3, text(storage.KindSemver, "1.10.0-beta.3"), text(storage.KindSemver, "2"),
 		text(storage.KindString, "2"))
+	at := int64(d.now) + int64(d.IntN(9)-4)*dayMs/3
+	add(5, val(storage.KindTime, at), val(storage.KindInt, at))
+	add(6, val(storage.KindDate, floorDiv(at, dayMs)), val(storage.KindDate, 11016),
+		val(storage.KindDate, floorDiv(at, dayMs)-int64(d.IntN(1000))))
 	add(8, floatValue(18), val(storage.KindInt, 30), floatValue(math.NaN()))
 	add(1, text(storage.KindString, "a"))
 	slots := [][]ContextValue{

@@ -1,7 +1,9 @@
 package rule
 
 import (
+	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -39,6 +41,35 @@ func TestElements(t *testing.T) {
 	f(true, `{"event":"order","min":{"is":7.5},"of":"items[].price"}`, shoes, hats)
 	f(true, `{"event":"order","avg":{"is":43.75},"of":"items[].price"}`, shoes)
 	f(false, `{"event":"order","avg":{"gte":0},"of":"items[].price"}`, none)
+}
+
+// Different elements are told apart by value, up to MaxElements of them.
+func TestDistinctElements(t *testing.T) {
+	const now = "2024-03-10T12:00:00Z"
+	f := func(want bool, comparison string, facts ...string) {
+		t.Helper()
+		rule := `{"event":"order","distinct":{` + comparison + `},"of":"items[].price"}`
+		if got := ask(t, rule, now, facts...); got != want {
+			t.Errorf("%s with %d facts: %v", rule, len(facts), got)
+		}
+	}
+	f(true, `"is":0`)
+	f(true, `"is":0`, "order 2024-03-09T10:00:00Z items[].price=x")
+	f(true, `"is":2`, "order 2024-03-09T10:00:00Z items[].price=7.5|7.50|0.75e1|0|-0|x",
+		"order 2024-03-09T11:00:00Z items[].price=0.0")
+	var many []string
+	for i := range 6 {
+		words := make([]string, 200)
+		for j := range words {
+			words[j] = strconv.Itoa(200*i + j)
+		}
+		many = append(many, fmt.Sprintf("order 2024-03-09T10:00:0%dZ items[].price=%s", i,
+			strings.Join(words, "|")))
+	}
+	f(true, `"is":1000`, many[:5]...)
+	f(true, `"gte":1024`, many...)
+	f(false, `"gte":1025`, many...) // there are 1,200: more than are told apart
+	f(false, `"lte":5000`, many...)
 }
 
 // Words of the calendar in where are judged now, not when the event came.
