@@ -71,7 +71,7 @@ func (c catalogue) refusedFiles(b *bytes.Buffer) {
 	b.WriteString("---\nkind: decision_policy\nid: policy_0\n" +
 		"candidates: {offers: {groups: [place_0]}}\n" +
 		"ranking: {by: product, propensity: 1, context: 1, value: 1, lever: 1}\n" +
-		"---\nkind: placement\nid: place_0\nchannel: web\npolicy: policy_0\n")
+		"---\nkind: placement\nsticky: none\nid: place_0\nchannel: web\npolicy: policy_0\n")
 	for i := range 200 {
 		fmt.Fprintf(b, "---\nkind: tag\nid: nobody_%d\n", i)
 	}

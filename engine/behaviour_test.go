@@ -121,6 +121,7 @@ treatments:
   - {id: web, channel: web, placements: [hero], content: {type: text, body: today}}
 ---
 kind: placement
+sticky: none
 id: hero
 channel: web
 policy: p

@@ -35,6 +35,7 @@ message_class: marketing
 treatments: [{id: t, channel: web, content: {type: text, body: a}}]
 ---
 kind: placement
+sticky: none
 id: spot
 channel: web
 policy: p

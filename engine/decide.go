@@ -43,8 +43,10 @@ type decideWork struct {
 	ticket    storage.Ticket   // what the reply must wait for
 	effect    storage.Effect
 	record    record
-	bytes     []byte // the record
-	kept      []byte // personal values the text used
+	bytes     []byte                  // the record
+	kept      []byte                  // personal values the text used
+	again     []storage.ReservationID // kept by this decision
+	before    uint64                  // the last frame that changed the person before it
 	counts    []storage.StatsCount
 
 	served   int                  // rows of counts that say what this try gives

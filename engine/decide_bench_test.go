@@ -27,7 +27,7 @@ func benchDefinitions(n int) string {
 			i, i%16, 1+i%97, i%8, i%30, (i+3)%8, 50+i%30, i%16, i)
 	}
 	for i := range 16 {
-		fmt.Fprintf(&b, "---\nkind: placement\nid: p%d\nchannel: web\npolicy: p%d\n"+
+		fmt.Fprintf(&b, "---\nkind: placement\nsticky: none\nid: p%d\nchannel: web\npolicy: p%d\n"+
 			"---\nkind: decision_policy\nid: p%d\ncandidates: {offers: {groups: [g%d]}}\n"+
 			"ranking: {by: product}\n", i, i, i, i)
 	}

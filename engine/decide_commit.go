@@ -36,6 +36,10 @@ func (e *Engine) commitPick(
 	for range w.result.Items {
 		w.held = append(w.held, storage.ReservationID{})
 	}
+	w.before = 0
+	if w.known {
+		w.before = w.group.Row(w.ord).LastFrame
+	}
 	err := e.appendPick(req, w, out, slot, hash)
 	if err == nil {
 		return nil
@@ -183,6 +187,14 @@ func (e *Engine) makeVisitor(w *decideWork, slot storage.Slot, hash uint64) erro
 func (e *Engine) reserve(w *decideWork, i int) error {
 	it := &w.result.Items[i]
 	plan := w.snap.Plan
+	if it.Kept.Number != 0 {
+		// Who made it may still wait for it: nobody is told of it before it is durable.
+		w.held[i] = it.Kept
+		made := storage.Ticket{Frame: w.before}
+		if !e.store.Settled(w.group.GroupID(), made) {
+			w.ticket = w.ticket.Join(made)
+		}
+	}
 	if it.KeyCount > 0 {
 		id := w.group.NextReservation()
 		granted := toSec(w.now)
@@ -228,6 +240,13 @@ func (e *Engine) appendDecision(req *DecideRequest, w *decideWork, out *Decision
 	d := storage.DecisionEffect{
 		ID: w.group.NextDecision(w.now), Record: w.bytes, Counts: e.countDecision(w),
 	}
+	w.again = w.again[:0]
+	for i := range w.result.Items {
+		if id := w.result.Items[i].Kept; id.Number != 0 {
+			w.again = append(w.again, id)
+		}
+	}
+	d.Kept = w.again
 	if w.known {
 		w.kept = w.appendKept(w.kept[:0])
 		d.Personal = w.kept
@@ -256,7 +275,7 @@ func (w *decideWork) holds() bool {
 func (w *decideWork) requestLife() storage.UnixSec {
 	life := storage.UnixSec(requestLife)
 	for i := range w.result.Items {
-		if it := &w.result.Items[i]; it.KeyCount > 0 {
+		if it := &w.result.Items[i]; it.KeyCount > 0 || it.Kept.Number != 0 {
 			life = max(life, storage.UnixSec(it.Hold+it.Grace))
 		}
 	}
@@ -447,12 +466,26 @@ func (e *Engine) releaseLocked(w *decideWork) {
 		if w.held[i].Number == 0 {
 			continue
 		}
+		if w.shared(i) {
+			w.held[i] = storage.ReservationID{}
+			continue
+		}
 		w.stamp(storage.EffectRelease).Resolve = storage.ResolveEffect{ID: w.held[i]}
 		if _, err := w.group.Release(&w.effect); err != nil {
 			e.log.Debug("reservation left to expire", "err", err)
 		}
 		w.held[i] = storage.ReservationID{}
 	}
+}
+
+// shared tells whether item i's reservation is not this decision's alone: it was
+// given again with it, or another decision was, meanwhile. Then it is not released.
+func (w *decideWork) shared(i int) bool {
+	if w.result.Items[i].Kept.Number != 0 {
+		return true
+	}
+	held, state := w.group.Contact(w.ord).Reservation(w.held[i])
+	return state == storage.ReservationOpen && held.Kept()
 }
 
 // fail notes that this try's rows did not come about: the next record of the

@@ -27,6 +27,7 @@ eligibility: {event: order, sum: {gte: 100}, of: "items[].price"}
 treatments: [{id: w, channel: web, content: {type: json, body: {title: x}}}]
 ---
 kind: placement
+sticky: none
 id: hero
 channel: web
 policy: p

@@ -146,16 +146,19 @@ id: pol
 ranking: {by: product}
 ---
 kind: placement
+sticky: none
 id: p1
 channel: web
 policy: pol
 ---
 kind: placement
+sticky: none
 id: p2
 channel: web
 policy: pol
 ---
 kind: placement
+sticky: none
 id: p3
 channel: web
 policy: pol

@@ -99,12 +99,14 @@ treatments:
   - {id: sms, channel: sms, content: {type: text, body: "{{ user.first_name | default: '您好' }} 来看看"}}
 ---
 kind: placement
+sticky: none
 id: hero
 channel: web
 policy: home
 context: {page: string}
 ---
 kind: placement
+sticky: none
 id: text
 channel: sms
 policy: reach

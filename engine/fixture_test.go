@@ -88,7 +88,7 @@ func writeFixture(t *testing.T, name string) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	files := testFiles(fmt.Sprintf(lossWorld, 2, 3) + fixtureSegments)
+	files := testFiles(fmt.Sprintf(lossWorld, 2, 3, "none") + fixtureSegments)
 	if _, faults, _, err := l.e.Publish(files, "test", "fixture", 0); err != nil || len(faults) > 0 {
 		t.Fatal(err, faults)
 	}

@@ -23,7 +23,7 @@ func listBed(t *testing.T) *Engine {
 		}
 	}
 	for _, ch := range channels {
-		text += fmt.Sprintf("---\nkind: placement\nid: p_%s\nchannel: %s\npolicy: all\n", ch, ch)
+		text += fmt.Sprintf("---\nkind: placement\nsticky: none\nid: p_%s\nchannel: %s\npolicy: all\n", ch, ch)
 	}
 	e, err := Open(t.TempDir(), Options{})
 	if err != nil {

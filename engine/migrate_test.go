@@ -18,6 +18,7 @@ eligibility: {attribute: age, is: "18"}
 treatments: [{id: w, channel: web, content: {type: json, body: {title: x}}}]
 ---
 kind: placement
+sticky: none
 id: hero
 channel: web
 policy: p

@@ -155,10 +155,18 @@ func (b *Batch) appendItem(dst []byte, t *token) []byte {
 	return binary.BigEndian.AppendUint64(dst, t.Reservation.Number)
 }
 
-// onceKey marks that a contact of an item was counted, so that another report
-// of it under another event_id is a repeat. Known for seven days; never 0.
+// onceKey marks that a contact of an item was counted, so that another report of it
+// under another event_id, or of another decision that was answered with the same
+// reservation, is a repeat. Known for seven days; never 0.
 func (b *Batch) onceKey(t *token, on definition.CountOn) uint64 {
-	b.text = append(b.appendItem(b.text[:0], t), byte(on))
+	b.text = b.text[:0]
+	if t.Reservation.Number == 0 {
+		b.text = b.appendItem(b.text, t)
+	} else {
+		b.text = binary.BigEndian.AppendUint32(b.text, t.Reservation.Epoch)
+		b.text = binary.BigEndian.AppendUint64(b.text, t.Reservation.Number)
+	}
+	b.text = append(b.text, byte(on))
 	return b.e.store.DedupHash(dedupContact, b.text)
 }
 

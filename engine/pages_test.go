@@ -36,7 +36,7 @@ func pagedDefinitions(atoms, shift int) string {
 		return fmt.Sprintf("{attribute: n, between: [%d, %d]}", p*10_000+i, p*10_000+i+5)
 	}
 	for p := range 3 {
-		fmt.Fprintf(&b, "---\nkind: placement\nid: p%d\nchannel: web\npolicy: p%d\n"+
+		fmt.Fprintf(&b, "---\nkind: placement\nsticky: none\nid: p%d\nchannel: web\npolicy: p%d\n"+
 			"---\nkind: decision_policy\nid: p%d\ncandidates: {offers: {groups: [g%d]}}\n"+
 			"ranking: {by: product}\n", p, p, p, p)
 		for i := range atoms {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"tact/storage"
 )
 
 // lossCaps are the caps of lossWorld, all of which the oracle checks.
@@ -21,13 +23,15 @@ type lossOracle struct {
 	reported  int                // impressions applied, late ones too
 	decisions map[string][]int64 // by identity: items granted, ms
 	stock     map[string]int
-	requests  map[string]int // request ids of a person
+	requests  map[string]int                 // request ids of a person
+	counted   map[storage.ReservationID]bool // one reservation confirms one use
 }
 
 func newLossOracle(n int) *lossOracle {
 	return &lossOracle{
 		n: n, attr: map[string]int{}, events: map[string][]int{}, shows: map[string][]int64{},
 		decisions: map[string][]int64{}, stock: map[string]int{}, requests: map[string]int{},
+		counted: map[storage.ReservationID]bool{},
 	}
 }
 
@@ -39,10 +43,11 @@ func (o *lossOracle) decided(who string, at int64) {
 // answers for.
 func (o *lossOracle) impression(it *impression, at int64, late bool) {
 	o.reported++
-	if !late {
+	if !late && !o.counted[it.held] {
 		key := it.user + " " + it.offer
 		o.shows[key] = append(o.shows[key], max(at, it.decided))
 	}
+	o.counted[it.held] = true
 }
 
 // missing looks for what was answered in an engine that has just opened.

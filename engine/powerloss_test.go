@@ -19,7 +19,8 @@ import (
 
 // lossWorld is three offers under caps of every shape, and two under those alone
 // that let a grant be answered before it is durable. The %d are the limit of the
-// first cap and the value of an offer: what a publish changes.
+// first cap and the value of an offer: what a publish changes. %s:
+// whether an open reservation is given again.
 const lossWorld = `
 kind: workspace
 id: default
@@ -56,9 +57,9 @@ properties: {n: {type: int, indexed: true}}
 {kind: offer, id: e, group: h, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: e}}]}
 ---
-{kind: placement, id: spot, channel: web, policy: p, count: 2}
+{kind: placement, id: spot, channel: web, policy: p, count: 2, sticky: %[3]s}
 ---
-{kind: placement, id: page, channel: web, policy: q, count: 2}
+{kind: placement, id: page, channel: web, policy: q, count: 2, sticky: %[3]s}
 ---
 {kind: decision_policy, id: p, candidates: {offers: {groups: [g]}}, ranking: {by: product}}
 ---
@@ -120,8 +121,9 @@ type impression struct {
 	token       []byte
 	decided     int64
 	expires     int64
-	at          int64 // when the client showed it; 0 = not yet
-	done        bool  // its impression was answered
+	at          int64                 // when the client showed it; 0 = not yet
+	done        bool                  // its impression was answered
+	held        storage.ReservationID // a later decision may be given with it too
 	accepts     int
 }
 
@@ -129,7 +131,7 @@ type impression struct {
 type askedBefore struct {
 	req    DecideRequest
 	id     storage.DecisionID
-	at     int64
+	until  int64 // nothing of it has run out
 	items  []storage.ReservationID
 	strict bool // the answer was durable
 	turn   int  // of the person's requests
@@ -154,7 +156,8 @@ func (l *loss) open() (*Engine, error) {
 
 func (l *loss) publish() error {
 	l.revs++
-	files := testFiles(fmt.Sprintf(lossWorld, 1+l.revs%2, 1+2*(l.revs%3)))
+	files := testFiles(fmt.Sprintf(lossWorld, 1+l.revs%2, 1+2*(l.revs%3),
+		[]string{"hold", "none", "none"}[l.seed/2%3]))
 	_, faults, _, err := l.e.Publish(files, "test", "", 0)
 	if len(faults) > 0 {
 		return fmt.Errorf("%v", faults)
@@ -191,19 +194,21 @@ func (l *loss) decide() error {
 		return fmt.Errorf("decide: %w", err)
 	}
 	at := int64(l.out.DecidedAt)
+	ends := at + 60_000
 	for _, it := range l.out.Items {
 		if lossTotal(it.OfferID) {
 			l.oracle.decided(who, at)
 		}
 		l.shown = append(l.shown, &impression{
 			user: u.id, offer: it.OfferID, token: bytes.Clone(it.Token),
-			decided: at, expires: int64(it.ExpiresAt),
+			decided: at, expires: int64(it.ExpiresAt), held: it.Reservation,
 		})
+		ends = min(ends, int64(it.ExpiresAt))
 	}
 	if len(req.RequestID) > 0 {
 		l.oracle.requests[u.id]++
 		l.asked = append(l.asked, askedBefore{
-			req, l.out.ID, at, reservations(&l.out), l.out.Durability == durabilityStrict,
+			req, l.out.ID, ends, reservations(&l.out), l.out.Durability == durabilityStrict,
 			l.oracle.requests[u.id],
 		})
 	}
@@ -235,7 +240,7 @@ func (l *loss) again() error {
 }
 
 func (l *loss) askAgain(a *askedBefore) error {
-	if int64(l.e.Now()) > a.at+60_000 || l.oracle.requests[string(a.req.UserID)]-a.turn >= 4 {
+	if int64(l.e.Now()) > a.until || l.oracle.requests[string(a.req.UserID)]-a.turn >= 4 {
 		return nil // a person's last four are remembered
 	}
 	if err := l.e.Decide(&a.req, &l.out); err != nil {

@@ -47,6 +47,7 @@ eligibility: {tag: city, is: north}
 treatments: [{id: w, channel: web, content: {type: json, body: {title: x}}}]
 ---
 kind: placement
+sticky: none
 id: hero
 channel: web
 policy: p

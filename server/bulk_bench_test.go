@@ -68,7 +68,7 @@ func benchCatalogue() string {
 			"treatments: [{id: t, channel: web, content: {type: json, body: {title: offer %d}}}]\n",
 			i, 1+i%7, i%4, 20+i, i)
 	}
-	s.WriteString("---\nkind: placement\nid: home\nchannel: web\npolicy: all\n" +
+	s.WriteString("---\nkind: placement\nsticky: none\nid: home\nchannel: web\npolicy: all\n" +
 		"---\nkind: decision_policy\nid: all\nranking: {by: product}\n")
 	return s.String()
 }

@@ -236,6 +236,7 @@ candidates: {offers: {groups: [brand]}}
 ranking: {by: order, offers: [hello]}
 ---
 kind: placement
+sticky: none
 id: home
 channel: web
 policy: home

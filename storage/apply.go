@@ -101,7 +101,7 @@ func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
 		}
 		return nil
 	case EffectDecision:
-		if e.Decision.Request == 0 {
+		if e.Decision.Request == 0 && len(e.Decision.Kept) == 0 {
 			return nil
 		}
 	}
@@ -470,7 +470,10 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 			}
 		}
 	case EffectDecision:
-		d.answer(&e.Decision)
+		if e.Decision.Request != 0 {
+			d.answer(&e.Decision)
+		}
+		d.keep(e.Decision.Kept)
 	}
 	s.scratch = d.append(s.scratch[:0])
 	if string(s.scratch) == string(old) {

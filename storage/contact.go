@@ -30,8 +30,9 @@ const (
 //	open u8 | resolved u8 | requests u8 | flags u8 | rings u16 | 0 u16 | open bytes u32
 //	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
 //	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
-//	           flags u8 | 0 u8 | keys × (cap u32 | dim u32 | window u32 |
-//	           count_on u16 | limit u8 | flags u8) | cost u64 when flags say so
+//	           flags u8 (1 some confirmed, 2 cost, 4 kept) | 0 u8 | keys × (cap u32 |
+//	           dim u32 | window u32 | count_on u16 | limit u8 | flags u8) |
+//	           cost u64?
 //	resolved × epoch u32 | number u64 | state u8 | 0 ×3            oldest first
 //	requests × hash u64 | body u32 | until u32 | decision id 16    oldest first
 //	rings ×    cap u32 | dim u32 | room u8 | n u8 | kind u8 | 0 u8, then by kind
@@ -60,6 +61,7 @@ const (
 	heldSomeConfirmed = 1 // flag of an open reservation
 	heldHasCost       = 2 // flag of an open reservation: a cost follows its keys
 	heldCostSize      = 8
+	heldKept          = 4 // flag of an open reservation: a later decision was answered with it too
 	heldKeyTotal      = 1 // flag of a key; the next two bits are its Coarse
 	heldKeyFlags      = 5 // the greatest set of these flags
 	heldKeyCost       = 8 // flag of a total key: a use costs what the reservation does
@@ -159,6 +161,20 @@ func (h Held) cost() uint64 {
 	return le64(h.b[heldHeader+h.Len()*heldKeySize:])
 }
 
+// Holds reports whether one of the keys still held is of a counter.
+func (h Held) Holds(key CounterKey, total bool) bool {
+	for i := range h.Len() {
+		if k := h.Key(i); k.Key == key && k.Total == total {
+			return true
+		}
+	}
+	return false
+}
+
+// Kept reports whether a later decision was answered with the reservation too: see
+// DecisionEffect.Kept.
+func (h Held) Kept() bool { return h.b[38]&heldKept != 0 }
+
 // Live reports whether the reservation still holds its uses at t: until its
 // expiry and grace have passed, on the clock and since t.Floor.
 //
@@ -222,10 +238,17 @@ func (c Contact) Empty() bool { return len(c.b) == 0 }
 // and takes no room in the ring.
 // Cost: linear in the person's rings and open reservations, no allocation.
 func (c Contact) Count(key CounterKey, since UnixSec, t Instant) Usage {
+	return c.CountWithout(key, since, t, ReservationID{})
+}
+
+// CountWithout is Count as if one reservation were not there.
+func (c Contact) CountWithout(
+	key CounterKey, since UnixSec, t Instant, without ReservationID,
+) Usage {
 	var u Usage
 	c.ring(key).count(&u, since)
 	for h := range c.held {
-		if h.Expires() <= since || !h.Live(t) {
+		if h.Expires() <= since || !h.Live(t) || h.ID() == without {
 			continue
 		}
 		for i := range h.Len() {

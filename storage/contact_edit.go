@@ -302,6 +302,15 @@ func (d *contactDraft) answer(e *DecisionEffect) {
 	d.requests = append(d.requests, e.ID[:]...)
 }
 
+// keep marks the reservations that a later decision was answered with too.
+func (d *contactDraft) keep(ids []ReservationID) {
+	for _, id := range ids {
+		if at := d.find(id); at >= 0 {
+			d.open[at+38] |= heldKept
+		}
+	}
+}
+
 // find returns where an open reservation begins, or -1.
 func (d *contactDraft) find(id ReservationID) int {
 	for at := 0; at < len(d.open); {

@@ -126,6 +126,7 @@ func openDecision(g *Group, h *frameHead, index int, r *record) (DecisionEffect,
 	out.Record = slices.Clone(out.Record)
 	out.Personal = slices.Clone(out.Personal)
 	out.Counts = slices.Clone(out.Counts)
+	out.Kept = slices.Clone(out.Kept)
 	return out, nil
 }
 

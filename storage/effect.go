@@ -151,6 +151,9 @@ type DecisionEffect struct {
 	Body     uint32       // hash of the request body
 	Until    UnixSec      // how long the request id is answered with this decision
 	Counts   []StatsCount // statistics this decision adds
+	// Kept are open reservations of the person that this decision was answered with
+	// as well: whoever made them must not take them back any more.
+	Kept []ReservationID
 }
 
 // StatsKey is one row of the statistics. What is a DictOutcome or one of the

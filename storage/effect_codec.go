@@ -329,6 +329,12 @@ func appendDecision(b []byte, d *DecisionEffect) []byte {
 		b = binary.AppendUvarint(b, uint64(c.N))
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(c.Value))
 	}
+	if len(d.Kept) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(d.Kept)))
+		for _, id := range d.Kept {
+			b = appendReservationID(b, id)
+		}
+	}
 	return b
 }
 
@@ -374,6 +380,7 @@ type effectDecoder struct {
 	keys           []HeldKey
 	variants       []Name
 	counts         []StatsCount
+	kept           []ReservationID
 	ords           []Ord
 }
 
@@ -662,7 +669,16 @@ func (d *effectDecoder) decision(v *DecisionEffect) {
 			StatsCount{Key: key, N: n, Value: math.Float64frombits(d.in.u64())})
 	}
 	v.Counts = orNil(d.counts)
-	v.Personal = nil
+	v.Personal, v.Kept = nil, nil
+	if len(d.in.b) == 0 {
+		return // none was kept, or a version that kept none
+	}
+	d.kept = d.kept[:0]
+	for range d.in.count(12) {
+		d.kept = append(d.kept, d.reservationID())
+	}
+	d.in.check(len(d.kept) > 0)
+	v.Kept = d.kept
 }
 
 func (d *effectDecoder) names(into *[]Name) []Name {

@@ -47,7 +47,7 @@ func (s shape) definitions() string {
 		if s.product {
 			by = "product"
 		}
-		fmt.Fprintf(&b, "---\nkind: placement\nid: p%d\nchannel: web\npolicy: p%d\n"+
+		fmt.Fprintf(&b, "---\nkind: placement\nsticky: none\nid: p%d\nchannel: web\npolicy: p%d\n"+
 			"---\nkind: decision_policy\nid: p%d\ncandidates: {offers: {groups: [g%d]}}\n"+
 			"ranking: {by: %s}\n", i, i, i, i, by)
 	}

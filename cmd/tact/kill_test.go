@@ -52,16 +52,19 @@ id: all
 ranking: {by: product}
 ---
 kind: placement
+sticky: none
 id: decided
 channel: web
 policy: all
 ---
 kind: placement
+sticky: none
 id: shown
 channel: web
 policy: all
 ---
 kind: placement
+sticky: none
 id: stock
 channel: web
 policy: all

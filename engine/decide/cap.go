@@ -344,8 +344,17 @@ func (r *run) full(u *capUse, in []inUse) bool {
 		return n >= limit
 	}
 	since := r.since(u.cap)
-	usage := r.who.Contact.Count(key, since, r.instant(c))
+	usage := r.usage(key, since, c)
 	return usage.Unknown || usage.N+n >= limit || r.complete(c) > since
+}
+
+// usage is what the store knows of a counter of the person, but for the reservation
+// that is judged to be given again.
+func (r *run) usage(key storage.CounterKey, since storage.UnixSec, c *Cap) storage.Usage {
+	if r.keeping {
+		return r.who.Contact.CountWithout(key, since, r.instant(c), r.own.ID())
+	}
+	return r.who.Contact.Count(key, since, r.instant(c))
 }
 
 // complete is the moment since which the counters of a cap `counts_from: history`
@@ -361,6 +370,9 @@ func (r *run) complete(c *Cap) storage.UnixSec {
 // fullTotal tells when a total without room has some again, as the conductor found
 // it: 0 when that is not known, -1 when it has room.
 func (r *run) fullTotal(u *capUse, in []inUse) int64 {
+	if r.keeping && u.holds && r.own.Holds(u.key, true) {
+		return -1 // it is its own unit
+	}
 	cost := r.p.costs[u.cost]
 	for i, k := range r.over.FullTotals {
 		if k == u.key && (i >= len(r.over.FullCost) || cost >= r.over.FullCost[i]) {
@@ -428,7 +440,7 @@ func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
 		}
 	}
 	if !r.emptyContact() {
-		usage := r.who.Contact.Count(key, before(now, gap), r.instant(c))
+		usage := r.usage(key, before(now, gap), c)
 		latest = max(latest, usage.Latest)
 		if usage.Unknown && latest == 0 {
 			latest = now
@@ -514,9 +526,13 @@ func (r *run) keys(s *slab, index int, it *Item) {
 	uses := spanOf(s.uses, s.details[index].uses)
 	out := r.out
 	it.FirstKey = int32(len(out.Keys))
-	r.life(uses, it)
+	if r.keeping {
+		it.Hold, it.Grace = r.left(r.own), r.own.Grace()
+	} else {
+		r.life(uses, it)
+	}
 	for i := range uses {
-		if u := &uses[i]; u.holds {
+		if u := &uses[i]; u.holds && !r.keeping {
 			out.Keys = append(out.Keys, r.keyHeld(u, int64(it.Hold)))
 			r.use(u, after(r.at.Instant.Now, int64(it.Hold)))
 		}

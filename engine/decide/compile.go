@@ -243,6 +243,7 @@ func (c *compiler) index() {
 			int32(len(p.Placements))
 		p.Placements = append(p.Placements, Placement{
 			ID: d.ID, Name: name, Def: d, Channel: d.Channel, Policy: -1, Count: max(d.Count, 1),
+			Sticky: d.Sticky,
 		})
 	}
 	for _, d := range sorted(c.set.Policies, metaOfPolicy) {

@@ -134,7 +134,7 @@ func randomCatalogue(r *rand.Rand) *catalogue {
 	for i, ch := range channels {
 		c.set.Placements = append(c.set.Placements, &definition.Placement{
 			Meta: meta("placement", fmt.Sprintf("p%d", i)), Channel: ch,
-			Policy: fmt.Sprintf("pol%d", r.IntN(2)), Count: 1 + r.IntN(2),
+			Policy: fmt.Sprintf("pol%d", r.IntN(2)), Count: 1 + r.IntN(2), Sticky: r.IntN(2) == 0,
 			Context: []definition.Property{{Name: "page", Type: definition.TypeString}},
 		})
 	}

@@ -150,6 +150,9 @@ func (r *run) question(q *Question, offer int32) Verdict {
 			continue
 		}
 		v := r.judgeOffer(s, int(at.index), q.Gates, nil)
+		if v.reason != ReasonNone && q.Gates&GateCaps != 0 && r.keeps(s, int(at.index), q.Gates) {
+			v = refused(ReasonNone)
+		}
 		if v.reason == ReasonNone && q.Gates&GateContact != 0 &&
 			!r.allHold(s, s.details[at.index].reach) {
 			v.reason = NoTreatment

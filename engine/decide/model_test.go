@@ -19,6 +19,14 @@ import (
 type model struct {
 	*catalogue
 	uses []modelUse
+	open []modelOpen // reservations, oldest first
+}
+
+// modelOpen is a reservation that was made; its uses say whether it is still open.
+type modelOpen struct {
+	grant            int
+	placement, offer string
+	expires          int64
 }
 
 // modelUse is one use of one counter of the person.
@@ -53,6 +61,8 @@ type modelItem struct {
 	fallback         bool
 	held, used       []string // "cap dim"
 	hold             int64
+	kept             bool // given again, with the reservation of grant
+	grant            int
 }
 
 type modelResult struct {
@@ -68,6 +78,7 @@ type modelRun struct {
 	req   *modelRequest
 	out   *modelResult
 	extra []modelUse // of this request
+	own   *modelOpen // judged as if it were not there
 }
 
 func (m *model) decide(f *facts, req *modelRequest) *modelResult {
@@ -157,12 +168,19 @@ func (r *modelRun) slot(i int) {
 		count = p.Count
 	}
 	beforeItems, beforeExtra := slices.Clone(r.out.items), slices.Clone(r.extra)
-	for range count {
+	r.keep(i, p, pol, candidates, count)
+	kept := len(r.out.items) - len(beforeItems)
+	for range count - kept {
 		best := r.best(i, p, pol, candidates)
 		if best == nil {
 			break
 		}
 		r.take(i, p, pol, best)
+	}
+	if kept > 0 {
+		slices.SortStableFunc(r.out.items[len(beforeItems):], func(a, b modelItem) int {
+			return r.compare(p, pol, r.offerOf(a.offer), r.offerOf(b.offer))
+		})
 	}
 	got := len(r.out.items) - len(beforeItems)
 	mine := slices.Clone(r.out.items[len(beforeItems):])
@@ -544,7 +562,7 @@ func (r *modelRun) count(
 	for _, zone := range r.capZones(c) {
 		n := 0
 		for _, u := range slices.Concat(r.uses, extra) {
-			live := u.grant < 0 || r.req.now/1000 < u.until
+			live := u.grant < 0 || r.req.now/1000 < u.until && (r.own == nil || u.grant != r.own.grant)
 			in := since == nil && r.inWindow(c, u.at, now, zone) || since != nil && since(u.at)
 			if u.cap == c.ID && u.dim == dim && live && in {
 				n++
@@ -580,7 +598,8 @@ func (r *modelRun) caps(
 					}) > 0
 				case want != kind(c):
 				case c.Scope == definition.ScopeTotal:
-					full = c.Limit == 0 || r.req.full[c.ID+" "+dim]
+					mine := r.own != nil && modelHolds(c, p.Channel) && r.holds(r.own, c.ID, dim)
+					full = c.Limit == 0 || r.req.full[c.ID+" "+dim] && !mine
 				default:
 					full = r.count(c, dim, now, extra, nil) >= r.limit(c)
 				}
@@ -748,6 +767,15 @@ func (r *modelRun) best(
 	if len(open) == 0 {
 		return nil
 	}
+	return slices.MinFunc(open, func(a, b *definition.Offer) int {
+		return r.compare(p, pol, a, b)
+	})
+}
+
+// compare puts the offer that ranks higher first.
+func (r *modelRun) compare(
+	p *definition.Placement, pol *definition.Policy, a, b *definition.Offer,
+) int {
 	hash := func(o *definition.Offer) uint64 {
 		seed := experiment.Seed("tact/v1/tie/" + pol.ID + "/" + p.ID + "/" + o.ID)
 		return xxh3.HashSeed([]byte(r.f.id), seed)
@@ -758,13 +786,63 @@ func (r *modelRun) best(
 		}
 		return len(pol.Order)
 	}
-	return slices.MinFunc(open, func(a, b *definition.Offer) int {
-		if pol.By == definition.RankOrder {
-			return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.ID, b.ID))
-		}
-		return cmp.Or(cmp.Compare(r.score(pol, b), r.score(pol, a)), cmp.Compare(hash(b), hash(a)),
-			cmp.Compare(a.ID, b.ID))
+	if pol.By == definition.RankOrder {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.ID, b.ID))
+	}
+	return cmp.Or(cmp.Compare(r.score(pol, b), r.score(pol, a)), cmp.Compare(hash(b), hash(a)),
+		cmp.Compare(a.ID, b.ID))
+}
+
+// holds tells whether a reservation still holds a use of a counter.
+func (r *modelRun) holds(o *modelOpen, cap, dim string) bool {
+	return slices.ContainsFunc(r.uses, func(u modelUse) bool {
+		return u.grant == o.grant && r.req.now/1000 < u.until &&
+			(cap == "" || u.cap == cap && u.dim == dim)
 	})
+}
+
+// keep gives the slot what open reservations of the placement hold.
+func (r *modelRun) keep(
+	i int, p *definition.Placement, pol *definition.Policy, candidates []*definition.Offer, count int,
+) {
+	for n := range r.open {
+		open := &r.open[n]
+		o := r.offerOf(open.offer)
+		taken := slices.ContainsFunc(r.out.items, func(it modelItem) bool {
+			return it.kept && it.grant == open.grant
+		})
+		mine := 0
+		for _, it := range r.out.items {
+			if it.slot == i {
+				mine++
+			}
+		}
+		if !p.Sticky || r.req.noHold || taken || mine == count || open.placement != p.ID ||
+			!slices.Contains(candidates, o) || open.expires*1000 <= r.req.now || !r.holds(open, "", "") {
+			continue
+		}
+		covered := true
+		for _, c := range r.set.Caps {
+			for _, dim := range r.countersOf(r.f, c, o, p.Channel, p.ID) {
+				covered = covered && (!modelHolds(c, p.Channel) || r.holds(open, c.ID, dim))
+			}
+		}
+		r.own = open
+		passes := covered && r.refuse(i, p, o, r.out.items, r.extra) == ""
+		r.own = nil
+		if !passes {
+			continue
+		}
+		extra := len(r.extra)
+		r.take(i, p, pol, o)
+		it := &r.out.items[len(r.out.items)-1]
+		r.extra = slices.DeleteFunc(r.extra, func(u modelUse) bool {
+			extra--
+			return extra < 0 && u.at > r.req.now/1000 // what it holds already
+		})
+		it.held, it.kept, it.grant = nil, true, open.grant
+		it.hold = open.expires - (r.req.now+999)/1000
+	}
 }
 
 // take adds a pick with what it counts.

@@ -25,10 +25,11 @@ type work struct {
 	uses     []inUse // uses of the picks of this request
 	times    []storage.UnixSec
 	capped   []rankOf
-	unit     []byte  // of a number in the context
-	none     Overlay // stays empty: what a nil overlay stands for
-	judged   Overlay // of Judge
-	asked    Request // of Judge
+	kept     []storage.ReservationID // that items of this request are given again with
+	unit     []byte                  // of a number in the context
+	none     Overlay                 // stays empty: what a nil overlay stands for
+	judged   Overlay                 // of Judge
+	asked    Request                 // of Judge
 }
 
 const (
@@ -64,6 +65,8 @@ type run struct {
 	held     uint64 // holdouts the person is in
 	heldSet  uint64 // holdouts that were judged
 	zone     [1]*time.Location
+	own      storage.Held // the reservation that is judged to be given again
+	keeping  bool         // there is one
 
 	// Quiet hours, a bit per Plan.Quiet: judged, binding the person, refusing now.
 	quietSet, quietBinds, quietNow uint64
@@ -139,7 +142,7 @@ func (r *run) prepare(pages uint32) bool {
 	for range p.Experiments {
 		w.variants = append(w.variants, variantOpen)
 	}
-	w.uses, w.capped = w.uses[:0], w.capped[:0]
+	w.uses, w.capped, w.kept = w.uses[:0], w.capped[:0], w.kept[:0]
 	return true
 }
 
@@ -187,7 +190,11 @@ func (r *run) slot(i int32) {
 		count = r.p.Placements[ask.Placement].Count
 	}
 	count = min(max(count, 1), MaxCount)
-	for rank := 1; rank <= count && r.best(s, i, rank, before); rank++ {
+	kept := r.keep(s, i, count)
+	for rank := kept + 1; rank <= count && r.best(s, i, rank, before); rank++ {
+	}
+	if kept > 0 {
+		r.order(s, before.items)
 	}
 	res := SlotResult{First: int32(before.items), Policy: s.policy}
 	res.Count = int32(len(out.Items) - before.items)
@@ -477,12 +484,15 @@ func (r *run) groupTaken(offer int32, n int) bool {
 	return false
 }
 
-// give appends the winner with its keys.
+// give appends the winner with its keys; where a reservation is kept, with that.
 func (r *run) give(s *slab, slot int32, rank int, win *winner) {
 	c := &s.candidates[win.index]
 	it := Item{
 		Slot: slot, Offer: c.offer, Treatment: c.treatment, Rank: rank, Score: win.score,
 		Propensity: win.propensity, Probability: 1, Channel: uint8(s.channel),
+	}
+	if r.keeping {
+		it.Kept = r.own.ID()
 	}
 	if r.p.Policies[s.policy].Def.By == definition.RankOrder {
 		it.Propensity = r.stated(c.offer, &s.details[win.index].factors)

@@ -97,6 +97,7 @@ type Placement struct {
 	Channel definition.Channel
 	Policy  int32 // -1 = none
 	Count   int
+	Sticky  bool // what an open reservation of it holds is given again
 	Context []ContextKey
 
 	experiments []int32  // that change its policy, rising

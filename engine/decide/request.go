@@ -184,6 +184,10 @@ type Item struct {
 	FirstDecisionKey int32
 	DecisionKeyCount int32
 	Hold, Grace      uint32
+	// Kept is the open reservation that the item is given again with, Hold being what
+	// is left of it: it holds the item's uses already, and KeyCount is 0. The zero
+	// id: the item holds uses of its own, or none.
+	Kept storage.ReservationID
 }
 
 // Never is the Until of what does not end.

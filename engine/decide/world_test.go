@@ -40,6 +40,7 @@ type grant struct {
 	expires     storage.UnixSec
 	item        Item
 	placement   int32
+	root        int // the grant that made the reservation: this one, or that it was kept from
 }
 
 func newWorld(t testing.TB) *world {
@@ -205,7 +206,12 @@ func (w *world) grant(it *Item, req *Request, id string, now storage.UnixMsec) {
 	sec := storage.UnixSec(now / 1000)
 	g := grant{
 		ord: ord, granted: sec, expires: sec + storage.UnixSec(it.Hold), item: *it,
-		placement: req.Slots[it.Slot].Placement,
+		placement: req.Slots[it.Slot].Placement, root: len(w.grants),
+	}
+	for _, old := range w.grants {
+		if it.Kept.Number != 0 && old.reservation == it.Kept {
+			g.reservation, g.granted, g.expires, g.root = it.Kept, old.granted, old.expires, old.root
+		}
 	}
 	if it.KeyCount > 0 {
 		g.reservation = w.group.NextReservation()
@@ -213,7 +219,8 @@ func (w *world) grant(it *Item, req *Request, id string, now storage.UnixMsec) {
 			Kind: storage.EffectReserve, Ord: ord, Time: now,
 			Reserve: storage.ReserveEffect{
 				ID: g.reservation, Offer: w.plan.Offers[it.Offer].Name, Granted: sec,
-				Expires: g.expires, Grace: it.Grace,
+				Placement: w.plan.Placements[g.placement].Name,
+				Expires:   g.expires, Grace: it.Grace,
 				Keys: w.out.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
 			},
 		})

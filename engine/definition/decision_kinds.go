@@ -15,9 +15,14 @@ func (o *object) placement(m Meta) *Placement {
 	if f, ok := o.get("count"); ok {
 		p.Count = int(f.integer(1, most))
 	}
-	if f, ok := o.get("sticky"); ok && f.word("none", "hold") == 1 {
-		f.fault("sticky: hold is not supported yet")
-		p.Sticky = true
+	p.Sticky = p.Channel.Page()
+	if f, ok := o.get("sticky"); ok {
+		hold := f.word("none", "hold") == 1
+		if hold && !p.Channel.Page() {
+			f.fault("sticky: hold is for page channels: a message that was sent is not sent again " +
+				"without a use of its own")
+		}
+		p.Sticky = hold
 	}
 	if f, ok := o.get("context"); ok {
 		for _, e := range f.entries() {

@@ -102,7 +102,7 @@ const schemaSecond = `    "offer": {
         "channel": {"$ref": "#/$defs/channel"},
         "policy": {"$ref": "#/$defs/id"},
         "count": {"type": "integer", "minimum": 1, "maximum": 20, "default": 1},
-        "sticky": {"const": "none", "default": "none"},
+        "sticky": {"enum": ["none", "hold"]},
         "context": {
           "type": "object",
           "maxProperties": 512,
@@ -112,7 +112,10 @@ const schemaSecond = `    "offer": {
           },
           "additionalProperties": {"$ref": "#/$defs/type"}
         }
-      }
+      },
+      "if": {"properties": {"channel": {"enum": ["web", "in_app"]}}},
+      "then": true,
+      "else": {"properties": {"sticky": {"const": "none"}}}
     },
     "decision_policy": {
       "description": "How a placement is filled.",

@@ -370,7 +370,7 @@ type Placement struct {
 	Channel Channel
 	Policy  string
 	Count   int        // 1..20, default 1
-	Sticky  bool       // sticky: hold (not supported yet, a fault)
+	Sticky  bool       // an open reservation's pick is given again; default on page channels
 	Context []Property // typed request context keys: Name, Type
 }
 

@@ -10,7 +10,6 @@ import (
 // yet, with the fault that names it. The schema refuses each of them too.
 func unsupported() []struct{ text, want string } {
 	const policy = "kind: decision_policy\nid: p\n"
-	const placement = "kind: placement\nid: p\nchannel: web\npolicy: q\n"
 	const experiment = "kind: experiment\nid: e\nlayer: l\nrange: [0%, 1%]\n" +
 		"variants: [{id: v, weight: 1}]\n"
 	const attribute = "kind: attribute\nid: a\ntype: string\n"
@@ -20,8 +19,9 @@ func unsupported() []struct{ text, want string } {
 			"f.yaml:1:7: kind: kind invariant is not supported yet",
 		},
 		{
-			placement + "sticky: hold\n",
-			"f.yaml:5:9: placement/p: sticky: sticky: hold is not supported yet",
+			"kind: placement\nid: p\nchannel: sms\npolicy: q\nsticky: hold\n",
+			"f.yaml:5:9: placement/p: sticky: sticky: hold is for page channels: a message that " +
+				"was sent is not sent again without a use of its own",
 		},
 		{
 			"kind: placement\nid: p\nchannel: staff\npolicy: q\n",
