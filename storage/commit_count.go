@@ -65,7 +65,23 @@ func (d *database) commitSynced(b *pebble.Batch) error {
 	return err
 }
 
+// write applies a batch without a sync of its own.
+func (d *database) write(b *pebble.Batch) (err error) {
+	defer d.survive(&err)
+	return b.Commit(pebble.NoSync)
+}
+
+// survive makes an error of a panic of Pebble's, which it brings when its log
+// cannot be written. Pebble keeps its locks then: the store is dead.
+func (d *database) survive(err *error) {
+	if fault := recover(); fault != nil {
+		*err = panicFault(fault)
+		d.faults.die(*err)
+	}
+}
+
 func (d *database) apply(b *pebble.Batch) (number uint64, err error) {
+	defer d.survive(&err)
 	c := &d.commits
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -96,7 +96,7 @@ func (s *Store) flushPass(g *Group, max int) error {
 	if stale, err := s.awaitPass(g, &pass); stale || err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
+	if err := s.db.write(b); err != nil {
 		return fmt.Errorf("write rows: %w", err)
 	}
 	f.watermark, f.meta = pass.watermark, pass.frame

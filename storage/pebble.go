@@ -31,6 +31,8 @@ const (
 	// a small file keeps the first read at open short.
 	manifestBytesMax = 4 << 20
 	faultLogPause    = time.Second
+	retryPause       = 100 * time.Millisecond
+	triesMax         = 20 // of a flush that somebody waits for
 )
 
 // database is the Pebble store of a node and what guards it.
@@ -65,6 +67,8 @@ type faultLog struct {
 	log     *slog.Logger
 	die     func(error)
 	last    atomic.Int64 // unix nanoseconds of the last line
+	failed  atomic.Int64 // unix nanoseconds of the last background error
+	fault   atomic.Pointer[error]
 	corrupt atomic.Int64 // DataCorruption events
 	errors  atomic.Int64 // background errors
 	stalls  atomic.Int64 // write stalls
@@ -92,10 +96,27 @@ func (l *faultLog) Fatalf(format string, args ...any) {
 	select {}
 }
 
+// pause waits until a moment after the last background error.
+func (l *faultLog) pause() {
+	if failed := l.failed.Load(); failed != 0 {
+		time.Sleep(time.Until(time.Unix(0, failed).Add(retryPause)))
+	}
+}
+
+// lastFault is the last background error.
+func (l *faultLog) lastFault() error {
+	if p := l.fault.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
 func (l *faultLog) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			l.errors.Add(1)
+			l.failed.Store(time.Now().UnixNano())
+			l.fault.Store(&err)
 			l.Errorf("background: %v", err)
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
@@ -111,37 +132,71 @@ func (l *faultLog) listener() *pebble.EventListener {
 
 // open opens the store. Pebble may stop for good inside Open (see Fatalf), so it
 // runs beside the caller.
-func (p pebbleOpen) open() (*pebble.DB, error) {
-	type result struct {
-		db  *pebble.DB
-		err error
+func (p pebbleOpen) open() (db *pebble.DB, err error) {
+	err = p.beside(func() (err error) {
+		db, err = p.openNow()
+		return err
+	})
+	if dead := p.dead.err(); dead != nil {
+		return nil, dead
 	}
-	done := make(chan result, 1)
+	return db, pebbleFault(err, p.dir)
+}
+
+func (p pebbleOpen) openNow() (*pebble.DB, error) {
 	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	return pebble.Open(p.dir, &pebble.Options{
+		FS:                          p.fs,
+		ReadOnly:                    p.readOnly,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      p.faults,
+		EventListener:               p.faults.listener(),
+		Cache:                       cache,
+		MemTableSize:                cmp.Or(p.memTable, memTableBytes),
+		MemTableStopWritesThreshold: 4,
+		// A pile of small tables slows reads down, which nothing here waits for; a
+		// stop would hold every commit.
+		L0StopWritesThreshold: 1000,
+		MaxManifestFileSize:   manifestBytesMax,
+	})
+}
+
+// beside runs what calls Pebble where nobody waits for it for ever. After a fatal
+// error Pebble never returns; a flush that fails it tries again without end, which
+// here ends after triesMax: then the store is dead.
+func (p pebbleOpen) beside(f func() error) error {
+	done := make(chan error, 1)
 	go func() {
-		db, err := pebble.Open(p.dir, &pebble.Options{
-			FS:                          p.fs,
-			ReadOnly:                    p.readOnly,
-			FormatMajorVersion:          pebble.FormatNewest,
-			Logger:                      p.faults,
-			EventListener:               p.faults.listener(),
-			Cache:                       cache,
-			MemTableSize:                cmp.Or(p.memTable, memTableBytes),
-			MemTableStopWritesThreshold: 4,
-			// A pile of small tables slows reads down, which nothing here waits for; a
-			// stop would hold every commit.
-			L0StopWritesThreshold: 1000,
-			MaxManifestFileSize:   manifestBytesMax,
-		})
-		cache.Unref()
-		done <- result{db, err}
+		defer func() {
+			if fault := recover(); fault != nil { // Pebble panics with errors of the disk
+				done <- panicFault(fault)
+			}
+		}()
+		done <- f()
 	}()
-	select {
-	case r := <-done:
-		return r.db, pebbleFault(r.err, p.dir)
-	case <-p.dead.ch:
-		return nil, p.dead.err()
+	tick := time.NewTicker(retryPause)
+	defer tick.Stop()
+	for begun := p.faults.errors.Load(); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-p.dead.ch:
+			return p.dead.err()
+		case <-tick.C:
+			if p.faults.errors.Load()-begun >= triesMax {
+				p.faults.die(fmt.Errorf("the disk does not take what must be written: %w",
+					p.faults.lastFault()))
+			}
+		}
 	}
+}
+
+func panicFault(p any) error {
+	if err, ok := p.(error); ok {
+		return fmt.Errorf("pebble: %w", err)
+	}
+	return fmt.Errorf("%w: pebble: %v", ErrCorrupt, p)
 }
 
 // pebbleFault gives an error of Pebble's the class it belongs to. What the

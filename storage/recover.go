@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -14,6 +15,9 @@ import (
 // clockAheadMax is how far the wall clock may be ahead of the store's newest
 // time at an open and still be adopted: beyond 30 days it is more likely wrong.
 const clockAheadMax UnixMsec = 30 * 24 * 3600 * 1000
+
+// closeCommits is how long closing may take, in times of Options.CommitMax.
+const closeCommits = 20
 
 // Open opens the store in dir, making it when there is none, and brings its
 // memory back from rows and frames. It refuses with ErrLocked, ErrCorrupt or
@@ -69,9 +73,9 @@ func (s *Store) abandon() error {
 		errs = append(errs, s.carry.j.Abandon())
 	}
 	if s.db != nil && s.dead.err() == nil {
-		errs = append(errs, s.db.db.Close())
+		errs = append(errs, s.closePebble(s.db.db, s.db.faults))
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.unlock())...)
 }
 
 func (s *Store) boot() error {
@@ -115,7 +119,21 @@ func (s *Store) load(path string, rec *sidecarRecord, faults *faultLog) error {
 	if s.dead.err() != nil {
 		return errors.Join(err, s.dead.err()) // its locks may be held for ever
 	}
-	return errors.Join(err, pdb.Close())
+	return errors.Join(err, s.closePebble(pdb, faults))
+}
+
+// beside runs what calls Pebble where nobody waits for it for ever.
+func (s *Store) beside(faults *faultLog, f func() error) error {
+	return pebbleOpen{faults: faults, dead: &s.dead}.beside(f)
+}
+
+// closePebble closes a Pebble, which may flush first: there is an end to that.
+func (s *Store) closePebble(db *pebble.DB, faults *faultLog) error {
+	limit := time.AfterFunc(closeCommits*s.o.CommitMax, func() {
+		s.die(errors.New("the disk does not take what is to be written at the end"))
+	})
+	defer limit.Stop()
+	return s.beside(faults, db.Close)
 }
 
 func (s *Store) loadAll(path string, rec *sidecarRecord) error {
@@ -158,7 +176,7 @@ func (s *Store) witness(e logEnds) {
 // MANIFESTs.
 func (s *Store) pebble(path string, readOnly bool, faults *faultLog) pebbleOpen {
 	return pebbleOpen{
-		fs: manifestFS{s.o.FS, &s.side}, dir: path, readOnly: readOnly,
+		fs: databaseFS{s.o.FS, &s.side, faults}, dir: path, readOnly: readOnly,
 		memTable: s.o.hooks.memTable, faults: faults, dead: &s.dead,
 	}
 }
@@ -238,12 +256,16 @@ func (s *Store) create() (rec sidecarRecord, err error) {
 		if err != nil {
 			return rec, err
 		}
-		if round == 1 {
-			err = errors.Join(
-				db.Set([]byte{prefixNode, nodeManifest}, m.append(nil), pebble.Sync),
-				db.Set([]byte{prefixNode, nodeEpoch}, appendEpoch(nil, 0, m.created), pebble.Sync))
-		}
-		if err := errors.Join(err, db.Close()); err != nil {
+		err = s.beside(faults, func() error {
+			var err error
+			if round == 1 {
+				err = errors.Join(
+					db.Set([]byte{prefixNode, nodeManifest}, m.append(nil), pebble.Sync),
+					db.Set([]byte{prefixNode, nodeEpoch}, appendEpoch(nil, 0, m.created), pebble.Sync))
+			}
+			return errors.Join(err, db.Close())
+		})
+		if err != nil {
 			return rec, fmt.Errorf("create %s: %w", path, err)
 		}
 	}
@@ -330,11 +352,10 @@ func (s *Store) beginEpoch() error {
 	s.epoch++
 	value := appendEpoch(nil, s.epoch, s.o.Now())
 	b := s.db.db.NewBatch()
-	defer b.Close()
 	if err := b.Set([]byte{prefixNode, nodeEpoch}, value, nil); err != nil {
 		return fmt.Errorf("epoch: %w", err)
 	}
-	if err := s.db.commitSynced(b); err != nil {
+	if err := s.beside(s.db.faults, func() error { return s.db.commitSynced(b) }); err != nil {
 		return fmt.Errorf("epoch: %w", err)
 	}
 	return s.side.update(func(r *sidecarRecord) { r.epoch, r.clean = s.epoch, false })
@@ -444,17 +465,29 @@ func (s *Store) appendFirst(at UnixMsec) error {
 // closed: its locks may be held for ever.
 func (s *Store) closeDatabase() error {
 	close(s.com.jobs)
-	if err := s.dead.err(); err != nil {
-		return errors.Join(err, s.side.close(), s.carry.j.Close(false))
+	clean := false
+	err := s.dead.err()
+	if err == nil {
+		err = s.beside(s.db.faults, func() (err error) {
+			clean, err = s.endDatabase()
+			return err
+		})
 	}
+	if s.dead.err() != nil {
+		clean = false
+	}
+	return errors.Join(err, s.side.close(), s.carry.j.Close(clean))
+}
+
+// endDatabase writes what is left, marks the end as clean and closes Pebble.
+func (s *Store) endDatabase() (clean bool, err error) {
 	errs := []error{s.flushAll()}
 	b := s.db.db.NewBatch()
 	state := s.carry.saved
 	state.Clean = errs[0] == nil
-	err := b.Set([]byte{prefixNode, nodeJournal}, appendJournalState(nil, state), nil)
+	err = b.Set([]byte{prefixNode, nodeJournal}, appendJournalState(nil, state), nil)
 	errs = append(errs, err, s.db.commitSynced(b), b.Close())
-	clean := errors.Join(errs...) == nil
-	errs = append(errs, s.writeWatermark(true), s.side.close(), s.db.db.Close(),
-		s.carry.j.Close(clean))
-	return errors.Join(errs...)
+	clean = errors.Join(errs...) == nil
+	errs = append(errs, s.writeWatermark(clean), s.closePebble(s.db.db, s.db.faults))
+	return clean, errors.Join(errs...)
 }

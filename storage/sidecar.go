@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -363,26 +362,3 @@ func (r *sidecarRecord) verify(fs vfs.FS, db string) error {
 	return fmt.Errorf("%w: %s/%s is unknown to the sidecar (%s, %s)",
 		ErrCorrupt, db, name, r.marks[0].name, r.marks[1].name)
 }
-
-// manifestFS tells the sidecar of a new MANIFEST at the one moment when it is
-// complete and synced but not yet current: when Pebble creates the marker file
-// that names it.
-type manifestFS struct {
-	vfs.FS
-	side *sidecar
-}
-
-// Create intercepts marker.manifest.NUMBER.MANIFEST-NUMBER.
-func (m manifestFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if rest, ok := strings.CutPrefix(m.PathBase(name), markerManifest); ok {
-		if _, manifest, ok := strings.Cut(rest, "."); ok {
-			if err := m.side.rotate(m.PathDir(name), manifest); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return m.FS.Create(name, c)
-}
-
-// Unwrap returns the file system below.
-func (m manifestFS) Unwrap() vfs.FS { return m.FS }

@@ -198,8 +198,9 @@ func (s *Store) Totals() *Totals { return s.totals }
 // DiskFull reports whether appends are refused for want of disk space.
 func (s *Store) DiskFull() bool { return s.guard.full.Load() }
 
-// Err returns why the store has died, nil while it works. A dead store must be
-// closed and opened again, in a new process when Close does not return.
+// Err returns why the store has died, nil while it works. A dead store goes on
+// telling what it holds in memory, takes nothing, and keeps the folder locked
+// until the process ends: it is to be opened again by a new one.
 func (s *Store) Err() error { return s.dead.err() }
 
 // deathNote records the first fatal fault of a store.
@@ -216,21 +217,28 @@ func (d *deathNote) err() error {
 	return nil
 }
 
-func (d *deathNote) write(err error) {
+// write notes the first fault, and says whether it is the first.
+func (d *deathNote) write(err error) (first bool) {
 	d.once.Do(func() {
 		d.why.Store(&err)
 		close(d.ch)
+		first = true
 	})
+	return first
 }
 
-// die fences every group for good. Pebble calls it, through its logger, with
-// locks of its own held: it must not call Pebble.
+// die fences every group for good, and says so. Pebble calls it, through its
+// logger, with locks of its own held: it must not call Pebble.
 func (s *Store) die(err error) {
-	s.dead.write(err)
+	if s.dead.write(err) {
+		s.o.Logger.Error("the store has stopped: nothing is taken until it is opened again",
+			"error", err)
+	}
 }
 
 // Close flushes what is in memory, marks the shutdown as clean and lets the
-// folder go. The store must not be used afterwards.
+// folder go. The store must not be used afterwards. That of a dead store returns
+// its error within Options.CommitMax or two.
 func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return ErrClosed
@@ -241,11 +249,36 @@ func (s *Store) Close() error {
 	s.carry.j.Quiesce()
 	close(s.stop)
 	s.carry.j.Stop()
-	s.loops.Wait()
+	s.awaitLoops()
 	select { // an edit of a list whose caller has gone
 	case s.lists.turn <- struct{}{}:
+	case <-s.dead.ch:
 	case <-time.After(s.o.CommitMax):
 	}
-	err := s.closeDatabase()
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(s.closeDatabase(), s.unlock())
+}
+
+// awaitLoops waits for the loops to end; those of a dead store may be inside
+// Pebble for ever.
+func (s *Store) awaitLoops() {
+	ended := make(chan struct{})
+	go func() { s.loops.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return
+	case <-s.dead.ch:
+	}
+	select {
+	case <-ended:
+	case <-time.After(s.o.CommitMax):
+	}
+}
+
+// unlock lets the folder go. A dead store keeps it as long as the process lives:
+// what is left of Pebble may still write.
+func (s *Store) unlock() error {
+	if s.dead.err() != nil {
+		return nil
+	}
+	return s.lock.Close()
 }

@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// databaseFS is the file system that Pebble is given.
+//
+// It tells the sidecar of a new MANIFEST at the one moment when it is complete and
+// synced but not yet current: when Pebble creates the marker file that names it.
+//
+// Pebble tries a failed flush again at once, thousands of times a second: a new
+// table waits a moment after an error.
+//
+// A folder whose sync fails makes Pebble panic, in a goroutine of its own where
+// nobody can catch it: the store dies instead, and the goroutine never returns, as
+// after any fatal error of Pebble's.
+type databaseFS struct {
+	vfs.FS
+	side   *sidecar
+	faults *faultLog
+}
+
+// Create intercepts marker.manifest.NUMBER.MANIFEST-NUMBER.
+func (f databaseFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if rest, ok := strings.CutPrefix(f.PathBase(name), markerManifest); ok {
+		if _, manifest, ok := strings.Cut(rest, "."); ok {
+			if err := f.side.rotate(f.PathDir(name), manifest); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if strings.HasSuffix(name, ".sst") {
+		f.faults.pause()
+	}
+	return f.FS.Create(name, c)
+}
+
+// OpenDir opens a folder whose failed sync is the end of the store.
+func (f databaseFS) OpenDir(name string) (vfs.File, error) {
+	file, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return databaseDir{file, f.faults.die}, nil
+}
+
+// Unwrap returns the file system below.
+func (f databaseFS) Unwrap() vfs.FS { return f.FS }
+
+type databaseDir struct {
+	vfs.File
+	die func(error)
+}
+
+func (d databaseDir) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		d.die(fmt.Errorf("sync folder: %w", err))
+		select {}
+	}
+	return nil
+}
