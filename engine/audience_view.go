@@ -35,8 +35,9 @@ type Audience struct {
 	Reason string // why an offer is for nobody, or ""
 
 	e     *Engine
-	id    uint64
+	id    uint64 // 0: it is not kept
 	bytes int64
+	full  *Problem // why it is not kept
 	// used, paged and done belong to views.mu.
 	used  storage.UnixMsec
 	paged bool // a cursor of it was used
@@ -55,8 +56,8 @@ type views struct {
 
 // Audience answers a query and keeps the answer for ViewLife after its cursor
 // was last made or used. When as many are kept as may be, those that were read to
-// their end make room first, then those that were read on and not for a minute;
-// else a *Problem of class ProblemTooMany says when the next one ends.
+// their end make room first, then those that were read on and not for a minute.
+// Where none does, the answer is whole all the same, but has no cursors: see Kept.
 func (e *Engine) Audience(ctx context.Context, q *AudienceQuery) (*Audience, error) {
 	p, reason, err := e.FindPeople(ctx, q)
 	if err != nil {
@@ -66,11 +67,21 @@ func (e *Engine) Audience(ctx context.Context, q *AudienceQuery) (*Audience, err
 	for i := range p.Groups {
 		a.bytes += int64(p.Groups[i].Ords.GetSizeInBytes()) + viewGroupBytes
 	}
-	return a, e.keep(a)
+	e.keep(a)
+	return a, nil
 }
 
-// keep makes room for a and keeps it.
-func (e *Engine) keep(a *Audience) error {
+// Kept returns nil when the audience can be read on with a cursor, else a *Problem
+// of class ProblemTooMany that says when the next of those that are kept ends.
+func (a *Audience) Kept() error {
+	if a.full == nil {
+		return nil
+	}
+	return a.full
+}
+
+// keep makes room for a and keeps it, if it can.
+func (e *Engine) keep(a *Audience) {
 	v := &e.views
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -81,14 +92,14 @@ func (e *Engine) keep(a *Audience) error {
 	v.dropOld(now)
 	for len(v.mu.byID) >= e.opts.MaxViews || v.mu.bytes+a.bytes > e.opts.ViewBytes {
 		if !v.makeRoom(now) {
-			return v.tooMany(now)
+			a.full = v.tooMany(now)
+			return
 		}
 	}
 	v.mu.last++
 	a.id, a.used = v.mu.last, now
 	v.mu.byID[a.id] = a
 	v.mu.bytes += a.bytes
-	return nil
 }
 
 // dropOld forgets the views whose time is over. The lock is held.
@@ -128,8 +139,9 @@ func (v *views) tooMany(now storage.UnixMsec) *Problem {
 	seconds := max(1, (wait+999)/1000)
 	return &Problem{
 		Class: ProblemTooMany, Code: "too_many_views", RetryAfter: seconds,
-		Detail: fmt.Sprintf("as many answers are kept for their cursors as may be; read one to "+
-			"its end, or wait %d s until one has not been used for 15 minutes", seconds),
+		Detail: fmt.Sprintf("as many answers are kept for their cursors as may be: ask without a "+
+			"limit, read one to its end, or wait %d s until one has not been used for 15 minutes",
+			seconds),
 	}
 }
 
@@ -166,8 +178,11 @@ const (
 )
 
 // AppendCursor appends the cursor that goes on at a place; it also says that the
-// view is in use now.
+// view is in use now. Of an audience that is not kept there is none.
 func (a *Audience) AppendCursor(dst []byte, from PeoplePos) []byte {
+	if a.id == 0 {
+		return dst
+	}
 	v := &a.e.views
 	v.mu.Lock()
 	a.used = a.e.clock.Now()

@@ -318,11 +318,17 @@ func TestViewsAreBounded(t *testing.T) {
 	for range b.e.opts.MaxViews {
 		kept = append(kept, b.audience(vip))
 	}
-	_, err := b.e.Audience(context.Background(), &vip)
+	b.fill(5)
+	more := b.audience(AudienceQuery{Rule: ruleNode(t, "{}")})
+	err := more.Kept()
 	var p *Problem
 	if !errors.As(err, &p) || p.Class != ProblemTooMany {
 		t.Fatalf("one more: %v", err)
 	}
+	if len(b.idsOf(more.People)) != 5 || more.AppendCursor(nil, PeoplePos{}) != nil {
+		t.Errorf("one more is not whole, or has a cursor: %v", more.People)
+	}
+	more.Done()
 	if p.RetryAfter != int64(ViewLife.Seconds()) {
 		t.Errorf("the next one ends in %d s", p.RetryAfter)
 	}
@@ -335,7 +341,7 @@ func TestViewsAreBounded(t *testing.T) {
 		t.Errorf("a view in use is gone: %v", err)
 	}
 	b.m.pass(viewIdle - time.Second)
-	_, err = b.e.Audience(context.Background(), &vip)
+	err = b.audience(vip).Kept()
 	left := int64((ViewLife - viewIdle).Seconds()) + 1
 	if !errors.As(err, &p) || p.RetryAfter != left {
 		t.Errorf("one was read on a moment ago: %v, %d s", err, p.RetryAfter)
@@ -351,7 +357,7 @@ func TestViewsAreBounded(t *testing.T) {
 		t.Errorf("%d views of %d bytes after their time", n, b.e.views.mu.bytes)
 	}
 	b.e.opts.ViewBytes = 10
-	if _, err := b.e.Audience(context.Background(), &vip); !errors.As(err, &p) || p.Class != ProblemTooMany {
+	if err := b.audience(vip).Kept(); !errors.As(err, &p) || p.Class != ProblemTooMany {
 		t.Errorf("more bytes than may be kept: %v", err)
 	}
 }
@@ -364,7 +370,8 @@ func FuzzCursor(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = e.Close() })
 	a := &Audience{People: &People{Groups: []GroupPeople{{Ords: roaring.New()}}}, e: e}
-	if err := e.keep(a); err != nil {
+	e.keep(a)
+	if err := a.Kept(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(a.AppendCursor(nil, PeoplePos{}))

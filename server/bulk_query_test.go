@@ -383,7 +383,8 @@ func TestBatchEndsWithItsClient(t *testing.T) {
 	}
 }
 
-// As many answers are kept as may be: 429 with Retry-After.
+// As many answers are kept as may be: one that a limit would end is refused with 429
+// and Retry-After; whole ones come, without cursors.
 func TestTooManyViews(t *testing.T) {
 	r := start(t, Options{})
 	r.publish()
@@ -406,6 +407,21 @@ func TestTooManyViews(t *testing.T) {
 	}
 	if status, _ := r.post(queryPath, `{"offer":"hello","format":"count"}`); status != 200 {
 		t.Errorf("a count, which keeps nothing: %d", status)
+	}
+	all := r.lines(queryPath, `{"rule":{},"format":"ids"}`)
+	if len(all) < 32 || strings.Contains(strings.Join(all, ""), "cursor") {
+		t.Errorf("a whole answer: %s", all)
+	}
+	all = r.lines(batchPath,
+		`{"rule":{},"mode":"dry_run","placements":[{"placement_id":"home"}]}`)
+	if len(all) < 32 || strings.Contains(strings.Join(all, ""), "cursor") {
+		t.Errorf("decisions for all: %s", all)
+	}
+	status, _, header = r.do(ask{
+		method: "POST", path: queryPath, kind: "application/json", body: `{"rule":{},"format":"roaring"}`,
+	})
+	if status != 200 || header.Get("Tact-Cursor") != "" {
+		t.Errorf("a bitmap: %d, cursor %q", status, header.Get("Tact-Cursor"))
 	}
 }
 

@@ -103,6 +103,9 @@ func (s *Server) usersFor(r *request, q *wire.Eligibility) {
 		return
 	}
 	a, from, err := s.audience(&q.Population)
+	if err == nil && q.Limit > 0 {
+		err = a.Kept() // what is left would be out of reach
+	}
 	if err != nil {
 		s.fail(r.ctx, err)
 		return
@@ -266,8 +269,7 @@ func (s *Server) describe(r *request, head *wire.BulkHead) {
 		if i > 0 {
 			positions = append(positions, ' ')
 		}
-		positions = strconv.AppendUint(positions, uint64(head.Groups[i].Group), 10)
-		positions = strconv.AppendUint(append(positions, ':'), head.Groups[i].Position, 10)
+		positions = strconv.AppendUint(positions, head.Groups[i].Position, 10)
 	}
 	h.SetBytesV("Tact-Positions", positions)
 }

@@ -188,6 +188,9 @@ func (x *lineExport) head(out *counting, h QueryHead) error {
 			return err
 		}
 	}
+	if h.Cursor == "" {
+		return nil // it cannot be taken up: a break begins anew
+	}
 	return x.checkpoint(out, h.Cursor) // the same people, from the first on
 }
 

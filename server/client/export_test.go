@@ -22,7 +22,8 @@ import (
 // the person to go on with.
 type asked struct {
 	n, every int
-	hang     int // in the first reply, at this person, until the client goes
+	hang     int                  // in the first reply, at this person, until the client goes
+	kept     func(reply int) bool // whether it has cursors; nil: it has
 	cut      func(reply int) int
 	gone     func(reply int) bool
 	replies  int
@@ -61,7 +62,12 @@ func (a *asked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		left--
 		fmt.Fprintf(w, format+"\n", args...)
 	}
-	line(`{"at":"2026-11-22T10:00:00Z","config_version":3,"users":%d,"cursor":"%d"}`, a.n, from)
+	kept := a.kept == nil || a.kept(a.replies)
+	cursor := ""
+	if kept {
+		cursor = fmt.Sprintf(`,"cursor":"%d"`, from)
+	}
+	line(`{"at":"2026-11-22T10:00:00Z","config_version":3,"users":%d%s}`, a.n, cursor)
 	for i := from; i < a.n; i++ {
 		if a.hang > 0 && i == a.hang && a.replies == 1 {
 			w.(http.Flusher).Flush()
@@ -72,7 +78,7 @@ func (a *asked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		} else {
 			line(`{"user_id":"u%d","attributes":{"n":%d},"tags":["vip",{"tag":"tier","is":"x"}]}`, i, i)
 		}
-		if (i+1)%a.every == 0 {
+		if kept && (i+1)%a.every == 0 {
 			line(`{"cursor":"%d"}`, i+1)
 		}
 	}
@@ -161,6 +167,27 @@ func TestExportGoesOn(t *testing.T) {
 	got, _ = os.ReadFile(path)
 	if err != nil || done.Resumed < 50 || string(got) != wholeCSV(many) {
 		t.Fatalf("%v, resumed at %d, asked from %v", err, done.Resumed, b.from)
+	}
+}
+
+// An answer without cursors that breaks off is asked for anew, from the first on.
+func TestExportWithoutCursors(t *testing.T) {
+	a := &asked{n: 60, every: 10, kept: func(reply int) bool { return reply > 2 }}
+	a.cut = func(reply int) int {
+		if reply <= 3 {
+			return 30
+		}
+		return 0
+	}
+	c, path := exporting(t, a)
+	done, err := c.Export(context.Background(), ExportOptions{
+		Path:  path,
+		Query: Query{Segment: "s", Format: "csv", Attributes: []string{"n"}, Tags: []string{"vip", "tier"}},
+	})
+	got, _ := os.ReadFile(path)
+	if err != nil || done.Users != 60 || string(got) != wholeCSV(60) ||
+		strings.Join(a.from, ",") != ",,,20" {
+		t.Fatalf("%v, %d people, asked from %q:\n%s", err, done.Users, a.from, got)
 	}
 }
 

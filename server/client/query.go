@@ -45,14 +45,15 @@ func (q Query) on(cursor string) Query {
 // QueryHead is when and by what everybody was judged, and how many there are.
 // Reason says why an offer is for nobody.
 type QueryHead struct {
-	At       time.Time       `json:"at"`
-	Revision uint32          `json:"config_version"`
-	Users    int64           `json:"users"`
-	ByDay    int64           `json:"by_day,omitempty"` // people of whom a window was answered by day
-	Reason   string          `json:"reason,omitempty"`
-	Cursor   string          `json:"cursor,omitempty"`
-	Ordinals string          `json:"ordinals,omitempty"`
-	Groups   json.RawMessage `json:"groups,omitempty"`
+	At       time.Time `json:"at"`
+	Revision uint32    `json:"config_version"`
+	Users    int64     `json:"users"`
+	ByDay    int64     `json:"by_day,omitempty"` // people of whom a window was answered by day
+	Reason   string    `json:"reason,omitempty"`
+	Cursor   string    `json:"cursor,omitempty"`
+	Ordinals string    `json:"ordinals,omitempty"`
+	// Positions are how far each log group had come, by its number.
+	Positions json.RawMessage `json:"positions,omitempty"`
 }
 
 // Count asks how many people there are.

@@ -9,8 +9,8 @@ import (
 )
 
 // BulkHead is the first line of a bulk reply: when and by which definitions it
-// was judged, how many people it is about, and how far each group had come.
-// Cursor, when it is there, begins again with the first of them.
+// was judged, how many people it is about, and how far each group had come: all
+// groups, in rising order. Cursor, when it is there, begins again with the first of them.
 type BulkHead struct {
 	At       int64 // unix ms
 	Revision uint32
@@ -40,13 +40,11 @@ func AppendBulkHead(dst []byte, h *BulkHead) []byte {
 	w.bytes("cursor", h.Cursor)
 	w.text("ordinals", h.Ordinals)
 	if len(h.Groups) > 0 {
-		w.name("groups")
+		w.name("positions")
 		w.open('[')
 		for i := range h.Groups {
-			w.open('{')
-			w.int("group", int64(h.Groups[i].Group))
-			w.int("position", int64(h.Groups[i].Position))
-			w.close('}')
+			w.comma()
+			w = strconv.AppendUint(w, h.Groups[i].Position, 10)
 		}
 		w.close(']')
 	}
@@ -55,8 +53,11 @@ func AppendBulkHead(dst []byte, h *BulkHead) []byte {
 }
 
 // AppendCursorLine appends a line that says where a reply that breaks off behind
-// it can be taken up.
+// it can be taken up; nothing without a cursor.
 func AppendCursorLine(dst, cursor []byte) []byte {
+	if len(cursor) == 0 {
+		return dst
+	}
 	w := append(writer(dst), '{')
 	w.bytes("cursor", cursor)
 	return append(w, '}', '\n')
