@@ -103,6 +103,9 @@ func (b *DecisionBatch) refresh() error {
 func (b *DecisionBatch) Decide(
 	ids [][]byte, give func(i int, d *Decision, err error) bool,
 ) error {
+	if err := b.follow(); err != nil {
+		return err
+	}
 	for from := 0; from < len(ids); from += len(b.out) {
 		block := ids[from:min(from+len(b.out), len(ids))]
 		if err := b.block(block); err != nil {
@@ -119,9 +122,6 @@ func (b *DecisionBatch) Decide(
 
 // block decides for a block: first everybody, then the wait, then the replies.
 func (b *DecisionBatch) block(ids [][]byte) error {
-	if err := b.follow(); err != nil {
-		return err
-	}
 	for i, id := range ids {
 		err := b.try(i, id)
 		if err == errStaleSnapshot {

@@ -37,7 +37,15 @@ func checkName(name []byte, field string) error {
 
 // control tells whether text holds a control character (C0, DEL, C1).
 func control(text []byte) bool {
-	return bytes.ContainsFunc(text, unicode.IsControl)
+	for _, c := range text {
+		switch {
+		case c < ' ' || c == 0x7f:
+			return true
+		case c >= utf8.RuneSelf:
+			return bytes.ContainsFunc(text, unicode.IsControl)
+		}
+	}
+	return false
 }
 
 // nameSource gives names their dictionary ids: the store's, or those of a check

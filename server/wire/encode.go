@@ -189,6 +189,9 @@ func appendDate(dst []byte, days int64) []byte {
 
 // appendPadded appends n with at least width digits; 0 <= n.
 func appendPadded(dst []byte, n, width int) []byte {
+	if width == 2 && n < 100 {
+		return append(dst, '0'+byte(n/10), '0'+byte(n%10))
+	}
 	for limit := 10; width > 1; width-- {
 		if n < limit {
 			for range width - 1 {
