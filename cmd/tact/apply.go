@@ -26,7 +26,7 @@ func newApply() *cobra.Command {
 		Use:   "apply DIR | apply --revision N",
 		Short: "Publish a definitions folder to a running server, all or nothing",
 		Long: "apply publishes the definitions in DIR as a new revision: a fault or a failed test\n" +
-			"changes nothing. With --revision N it publishes the content of revision N again.",
+			"changes nothing. It names what it removed (-), changed (~) and added (+). With --revision N it publishes the content of revision N again.",
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == (o.revision != 0) {
@@ -57,23 +57,22 @@ func (o *applyFlags) publish(cmd *cobra.Command, c *client.Client, dir string) e
 	if err != nil {
 		return err
 	}
-	files := make([]client.File, len(loaded))
-	for i, f := range loaded {
-		files[i] = client.File{Name: f.Name, Content: f.Content}
-	}
-	done, err := c.Publish(cmd.Context(), files, o.note, o.ifMatch)
+	done, err := c.Publish(cmd.Context(), clientFiles(loaded), o.note, o.ifMatch)
 	var refused *client.Error
 	if errors.As(err, &refused) && len(refused.Faults)+len(refused.Tests) > 0 {
-		return serverReport(dir, len(files), refused.Faults, refused.Tests).
+		return serverReport(dir, len(loaded), refused.Faults, refused.Tests).
 			print(cmd.OutOrStdout(), o.json)
 	}
 	if err != nil {
 		return o.failed(cmd.Context(), err)
 	}
-	r := serverReport(dir, len(files), nil, done.Tests)
+	r := serverReport(dir, len(loaded), nil, done.Tests)
 	r.Revision = done.Revision.Number
 	if !o.json {
 		fmt.Fprintf(cmd.OutOrStdout(), "published revision %d\n", r.Revision)
+	}
+	if r.Changes, err = publishedChanges(cmd.Context(), c, r.Revision); err != nil {
+		return o.failed(cmd.Context(), err)
 	}
 	return r.print(cmd.OutOrStdout(), o.json)
 }
@@ -86,8 +85,13 @@ func (o *applyFlags) rollback(cmd *cobra.Command, c *client.Client) error {
 	if o.json {
 		return writeJSON(cmd.OutOrStdout(), r)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "published revision %d with the content of revision %d\n",
+	fmt.Fprintf(cmd.OutOrStdout(), "published revision %d with the content of revision %d\n",
 		r.Number, o.revision)
+	changes, err := publishedChanges(cmd.Context(), c, r.Number)
+	if err != nil {
+		return o.failed(cmd.Context(), err)
+	}
+	_, err = fmt.Fprint(cmd.OutOrStdout(), changes.lines())
 	return err
 }
 

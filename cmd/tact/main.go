@@ -110,8 +110,9 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return wrongUse(cmd, err)
 	})
-	root.AddCommand(newDemo(), newServe(), newCheck(), newApply(), newImport(), newQuery(),
-		newExport(), newDoctor(), newLoadtest(), newBench(), newTop(), newVersion())
+	root.AddCommand(newDemo(), newServe(), newCheck(), newPlan(), newApply(), newDefinitions(),
+		newImport(), newQuery(), newExport(), newDoctor(), newLoadtest(), newBench(), newTop(),
+		newVersion())
 	return root
 }
 

@@ -21,11 +21,13 @@ func writeJSON(w io.Writer, v any) error {
 
 // report is what is wrong, or right, with a definitions folder.
 type report struct {
-	OK       bool          `json:"ok"`
-	Revision uint32        `json:"revision,omitempty"` // of apply
-	Files    int           `json:"files"`
-	Faults   []reportFault `json:"faults"`
-	Tests    []reportTest  `json:"tests"`
+	OK       bool           `json:"ok"`
+	Revision uint32         `json:"revision,omitempty"` // of apply
+	Against  uint32         `json:"against,omitempty"`  // of plan: the revision in force
+	Files    int            `json:"files"`
+	Faults   []reportFault  `json:"faults"`
+	Tests    []reportTest   `json:"tests"`
+	Changes  *reportChanges `json:"changes,omitempty"` // of apply and plan
 }
 
 type reportFault struct {
@@ -137,6 +139,9 @@ func (r *report) lines() string {
 		for _, line := range t.Trace {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
+	}
+	if r.Changes != nil {
+		b.WriteString(r.Changes.lines())
 	}
 	switch {
 	case r.OK:

@@ -46,6 +46,42 @@ func LoadDir(dir string) ([]File, error) {
 	return w.files, nil
 }
 
+// SaveDir writes files to dir, which must not be there or be empty, so that LoadDir
+// gives the same documents: byte for byte where they are YAML. A name that is no
+// place inside a folder, or that LoadDir would leave out, is an error before
+// anything is written.
+func SaveDir(dir string, files []File) error {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("write definitions: %s is not empty", dir)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write definitions: %w", err)
+	}
+	out := make([]File, 0, len(files))
+	seen := make(map[string]bool, len(files))
+	for _, f := range files {
+		f, err := asYAML(f)
+		if err != nil {
+			return fmt.Errorf("write definitions: %s: %w", f.Name, err)
+		}
+		hidden := strings.HasPrefix(f.Name, ".") || strings.Contains(f.Name, "/.")
+		if !fs.ValidPath(f.Name) || !filepath.IsLocal(filepath.FromSlash(f.Name)) || hidden || seen[f.Name] {
+			return fmt.Errorf("write definitions: %q is no name of a file in a folder", f.Name)
+		}
+		seen[f.Name] = true
+		out = append(out, f)
+	}
+	for _, f := range out {
+		name := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return fmt.Errorf("write definitions: %w", err)
+		}
+		if err := os.WriteFile(name, f.Content, 0o644); err != nil {
+			return fmt.Errorf("write definitions: %w", err)
+		}
+	}
+	return nil
+}
+
 type folderWalk struct {
 	files []File
 	room  int64 // bytes that may still be read
