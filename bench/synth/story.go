@@ -19,6 +19,10 @@ type person struct {
 	hasApp bool
 }
 
+// orderSpend is what an order costs, about, in yuan: orders_total is never less than
+// the orders among a person's events.
+const orderSpend = 180
+
 // storyUser fills r.user with a customer of the shop.
 func (r *Reader) storyUser(index int) {
 	t := r.p.t
@@ -32,7 +36,7 @@ func (r *Reader) storyUser(index int) {
 	}
 	// Most spend little: the smaller of two draws, cubed, is close to a power law.
 	share := min(d.below(1000), d.below(1000))
-	w.spend = share * share / 1000 * share / 25
+	w.spend = share*share/1000*share/25 + orderSpend*r.storyOrders(index)
 	for _, floor := range []int{800, 4000, 15000} {
 		if w.spend >= floor {
 			w.level++
@@ -97,7 +101,7 @@ func (r *Reader) storyAttributes(w *person) {
 		Name: r.join("app_installed"), Value: engine.RawValue{Kind: engine.RawBool, Bool: w.hasApp},
 	})
 	r.attribute("lifetime_value", engine.RawNumber, r.hundredths(w.spend*100+d.below(100)))
-	r.attribute("orders_total", engine.RawNumber, r.number(w.spend/180))
+	r.attribute("orders_total", engine.RawNumber, r.number(w.spend/orderSpend))
 	r.attribute("member_points", engine.RawNumber, r.number(w.spend*2+d.below(500)))
 	// A model's output, made up: likelier for those who buy, never 0 or 1.
 	r.attribute("coupon_propensity", engine.RawNumber,

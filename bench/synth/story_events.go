@@ -47,16 +47,37 @@ const shanghaiMs = 8 * 3_600_000
 
 // storyEvents fills r.events.
 func (r *Reader) storyEvents(index int) {
-	t := r.p.t
-	d := r.draw(index, drawEvents)
-	n := d.poisson(t.activities[t.activityPick.pick(&d)])
-	r.eventTimes(&d, n)
+	d := r.storyKinds(index)
+	r.eventTimes(&d, len(r.kinds))
 	for i, at := range r.times {
-		kind := t.kindPick.pick(&d)
-		r.beginEvent(index, i, at, t.kinds[kind].name)
+		kind := r.kinds[i]
+		r.beginEvent(index, i, at, r.p.t.kinds[kind].name)
 		r.storyProperties(&d, kind)
 		r.endEvent()
 	}
+}
+
+// storyKinds draws which events the person at index has, into r.kinds. It returns
+// where the drawing of everything else about them goes on.
+func (r *Reader) storyKinds(index int) draw {
+	t := r.p.t
+	d := r.draw(index, drawEvents)
+	r.kinds = r.kinds[:0]
+	for range d.poisson(t.activities[t.activityPick.pick(&d)]) {
+		r.kinds = append(r.kinds, t.kindPick.pick(&d))
+	}
+	return d
+}
+
+// storyOrders is how many orders the person at index has among the events.
+func (r *Reader) storyOrders(index int) (n int) {
+	r.storyKinds(index)
+	for _, kind := range r.kinds {
+		if kind == kindOrder {
+			n++
+		}
+	}
+	return n
 }
 
 // eventTimes draws n times in (End-Days, End], in rising order.

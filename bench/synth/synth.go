@@ -86,6 +86,7 @@ type Reader struct {
 	raw    []byte // backs the events' slices
 	props  []engine.NamedValue
 	times  []int64
+	kinds  []int // of a person's events
 }
 
 // Reader returns a new Reader.

@@ -26,7 +26,8 @@ func newApply() *cobra.Command {
 		Use:   "apply DIR | apply --revision N",
 		Short: "Publish a definitions folder to a running server, all or nothing",
 		Long: "apply publishes the definitions in DIR as a new revision: a fault or a failed test\n" +
-			"changes nothing. It names what it removed (-), changed (~) and added (+). With --revision N it publishes the content of revision N again.",
+			"changes nothing. It names what it removed (-), changed (~) and added (+).\n" +
+			"With --revision N it publishes the content of revision N again.",
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == (o.revision != 0) {

@@ -64,7 +64,8 @@ func SaveDir(dir string, files []File) error {
 			return fmt.Errorf("write definitions: %s: %w", f.Name, err)
 		}
 		hidden := strings.HasPrefix(f.Name, ".") || strings.Contains(f.Name, "/.")
-		if !fs.ValidPath(f.Name) || !filepath.IsLocal(filepath.FromSlash(f.Name)) || hidden || seen[f.Name] {
+		local := fs.ValidPath(f.Name) && filepath.IsLocal(filepath.FromSlash(f.Name))
+		if !local || hidden || seen[f.Name] {
 			return fmt.Errorf("write definitions: %q is no name of a file in a folder", f.Name)
 		}
 		seen[f.Name] = true
