@@ -71,6 +71,32 @@ func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help strin
 	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space",
 		oneIf(s.DiskFull))
 	writeJournal(w, &s.Journal, line)
+	writeLog(w, &s.Log, line)
+}
+
+// writeLog writes what the event log holds, and what has left it and why.
+func writeLog(w io.Writer, l *storage.LogStats, line func(name, kind, help string, v any)) {
+	line("tact_log_pending_bytes", "gauge", "bytes of frames that are in no block yet, about",
+		l.Pending)
+	line("tact_log_frames_total", "counter", "frames moved into the event log", l.Frames)
+	line("tact_log_busy_seconds_total", "counter", "time spent on moving frames", l.BusySeconds)
+	each := func(name, kind, help string, value func(s *storage.LogStreamStats) any) {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+		fmt.Fprintf(w, "%s{stream=\"effects\"} %v\n", name, value(&l.Effects))
+		fmt.Fprintf(w, "%s{stream=\"decisions\"} %v\n", name, value(&l.Decisions))
+	}
+	each("tact_log_bytes", "gauge", "bytes of the event log",
+		func(s *storage.LogStreamStats) any { return s.Bytes })
+	each("tact_log_records", "gauge", "records of the event log",
+		func(s *storage.LogStreamStats) any { return s.Records })
+	each("tact_log_oldest_ms", "gauge", "time of the oldest record, 0 without any",
+		func(s *storage.LogStreamStats) any { return int64(s.Oldest) })
+	each("tact_log_gone_days_total", "counter", "files dropped because they were too old",
+		func(s *storage.LogStreamStats) any { return s.GoneDays })
+	each("tact_log_gone_bytes_total", "counter", "files dropped because the log was too large",
+		func(s *storage.LogStreamStats) any { return s.GoneBytes })
+	each("tact_log_gone_until_ms", "gauge", "time of the newest record dropped, 0 for none",
+		func(s *storage.LogStreamStats) any { return int64(s.GoneUntil) })
 }
 
 func oneIf(yes bool) int {

@@ -203,11 +203,12 @@ func (s *Store) recarry(g *Group) error {
 	return nil
 }
 
-// framed reports whether a frame of the group is on disk.
+// framed reports whether there is a frame of the group, or was before it was
+// trimmed.
 func (s *Store) framed(g *Group, number uint64) (bool, error) {
 	_, err := s.db.get(appendFrameKey(nil, g.id, number))
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return s.inLog(g, number)
 	}
 	return err == nil, err
 }

@@ -35,6 +35,7 @@ type StoreStats struct {
 	WriteStalls      int64
 	Epoch            uint32
 	Journal          JournalStats
+	Log              LogStats
 	Dead             error // why the store takes no more appends; nil while it works
 }
 
@@ -49,6 +50,7 @@ func (s *Store) Stats() StoreStats {
 		WriteStalls:      s.db.faults.stalls.Load(), Dead: s.dead.err(),
 	}
 	st.Journal = s.carry.stats()
+	st.Log = s.logStats()
 	st.CommitMedian, st.CommitLongest = s.com.times.summary()
 	st.CommitCounts, st.CommitSum = s.com.times.histogram()
 	for k := range s.dict.kinds {
@@ -93,7 +95,7 @@ func (b *StateBytes) add(o *StateBytes) {
 
 // Check compares everything with everything: in every group the rows with the
 // index, the bitmaps and the counters; what a start would load from disk with
-// what is resident; the chain of the frames; the ledger with the groups' shares.
+// what is resident; the chain of the frames; the event log with both.
 // Appends wait meanwhile, group by group. It joins all faults.
 // Cost: as a start, for each group while it is locked.
 func (s *Store) Check() error {
@@ -106,7 +108,23 @@ func (s *Store) Check() error {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, err))
 		}
 	}
-	return errors.Join(append(errs, s.checkNames())...)
+	return errors.Join(append(errs, s.checkNames(), s.checkLog())...)
+}
+
+// checkLog compares the ends of the event log with those of the frames, and what
+// was trimmed with both.
+func (s *Store) checkLog() error {
+	s.logs.turn.Lock()
+	defer s.logs.turn.Unlock()
+	for i, g := range s.groups {
+		logged, last := s.logs.log.Logged(uint16(i)), g.durable.Load()
+		trimmed, written := s.logs.trimmed[i], g.written.Load()
+		if logged > last || trimmed > logged || trimmed > written {
+			return fmt.Errorf("%w: group %d ends at frame %d, its rows at %d, the event log at %d, "+
+				"trimmed below %d", ErrCorrupt, i, last, written, logged, trimmed)
+		}
+	}
+	return nil
 }
 
 // checkGroup loads the group once more from disk and compares. The group stays

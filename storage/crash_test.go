@@ -55,6 +55,8 @@ func simOptions() Options {
 	o := testOptions(nil)
 	o.FlushEvery = 2 * time.Millisecond
 	o.BoundedMax = 2 * time.Millisecond
+	o.LogEvery, o.LogBlock, o.LogSegment = 2*time.Millisecond, 512, 4<<10
+	o.KeepEffects, o.KeepDecisions = -1, -1
 	o.Now = func() UnixMsec { return 1_700_000_000_000 } // where generators begin
 	o.hooks.memTable = 256 << 10
 	return o
@@ -135,6 +137,12 @@ func (sim *simulation) verify(s *Store) error {
 		if err := g.compareChanges(s, s.groups[i].id); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
 		}
+		if err := g.compareLog(s, s.groups[i]); err != nil {
+			return fmt.Errorf("group %d: event log: %w", i, err)
+		}
+	}
+	if err := s.VerifyLog(); err != nil {
+		return err
 	}
 	if sim.o.hooks.ackEarly != nil {
 		return nil // Check would notice at once: leave it to the power cut

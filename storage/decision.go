@@ -4,15 +4,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // ReadDecision returns a copy of a decision record and the person it was made
 // for, NoOrd for nobody. It waits until the record's frame is durable. Personal
 // is nil when the person's key is gone, and when only the journal brought the
-// decision over the end of the process. ErrNotFound: no such decision.
-// Cost: one read of Pebble and a walk over one frame; a decision that was brought
-// over by the journal takes up to two reads more.
+// decision over the end of the process. ErrNotFound: no such decision, or it is
+// older than Options.KeepDecisions. Cost: one read of Pebble and a walk over one
+// frame, of a decision that was brought over by the journal up to two reads more;
+// for a decision whose frame lies in the event log, the reading of a block, some
+// milliseconds.
 func (s *Store) ReadDecision(id DecisionID) (DecisionEffect, Ord, error) {
 	g := s.Group(id.Group())
 	if g == nil {
@@ -84,6 +85,9 @@ func (s *Store) readDecision(
 	g *Group, id DecisionID, frame uint64,
 ) (DecisionEffect, Ord, error) {
 	value, err := s.db.get(appendFrameKey(nil, g.id, frame))
+	if errors.Is(err, ErrNotFound) {
+		return s.loggedDecision(g, id, frame)
+	}
 	if err != nil {
 		return DecisionEffect{}, NoOrd, err
 	}
@@ -122,12 +126,7 @@ func openDecision(g *Group, h *frameHead, index int, r *record) (DecisionEffect,
 			return DecisionEffect{}, err
 		}
 	}
-	out := e.Decision
-	out.Record = slices.Clone(out.Record)
-	out.Personal = slices.Clone(out.Personal)
-	out.Counts = slices.Clone(out.Counts)
-	out.Kept = slices.Clone(out.Kept)
-	return out, nil
+	return e.Decision.keep(), nil
 }
 
 // personKey returns the key of a person who is still there.

@@ -28,6 +28,9 @@
 // flusher writes changed rows behind, in batches that no sync is spent on.
 // FORMAT.md draws every byte; Open says how memory comes back.
 //
+// Logger: frames that are durable go into the event log, in blocks, and are
+// trimmed when the rows hold them too; package eventlog says what is kept there.
+//
 // Costs: an append allocates nothing for reserve, decision and use; no I/O and
 // no cryptography happens with a group locked, but for the first look at a person
 // after a start and for the sealing of rows that are written behind, 64 at a time

@@ -318,6 +318,11 @@ func appendDecision(b []byte, d *DecisionEffect) []byte {
 	b = binary.LittleEndian.AppendUint64(b, d.Request)
 	b = binary.LittleEndian.AppendUint32(b, d.Body)
 	b = binary.LittleEndian.AppendUint32(b, uint32(d.Until))
+	return appendDecisionRest(b, d)
+}
+
+// appendDecisionRest appends what a frame and the event log write alike.
+func appendDecisionRest(b []byte, d *DecisionEffect) []byte {
 	b = appendText(b, d.Record)
 	b = binary.AppendUvarint(b, uint64(len(d.Counts)))
 	for i := range d.Counts {
@@ -660,6 +665,10 @@ func (d *effectDecoder) decision(v *DecisionEffect) {
 	v.Request = d.in.u64()
 	v.Body = d.in.u32()
 	v.Until = d.seconds()
+	d.decisionRest(v)
+}
+
+func (d *effectDecoder) decisionRest(v *DecisionEffect) {
 	v.Record = d.in.text()
 	d.counts = d.counts[:0]
 	for range d.in.count(13) {

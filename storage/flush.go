@@ -100,6 +100,7 @@ func (s *Store) flushPass(g *Group, max int) error {
 		return fmt.Errorf("write rows: %w", err)
 	}
 	f.watermark, f.meta = pass.watermark, pass.frame
+	g.written.Store(pass.watermark)
 	f.skip = min(pass.metaBytes/flushMetaBytes, flushMetaMax)
 	s.flush.passes.Add(1)
 	s.flush.rows.Add(uint64(pass.rows))

@@ -35,6 +35,7 @@ type Group struct {
 	id      GroupID
 	store   *Store
 	durable atomic.Uint64 // highest frame known to be durable
+	written atomic.Uint64 // the watermark on disk: rows reflect every frame up to it
 	dirty   atomic.Bool   // frames wait for the committer
 	high    atomic.Int64  // newest time, UnixMsec
 	bytes   atomic.Int64  // resident, as last counted

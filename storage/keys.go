@@ -34,6 +34,7 @@ const (
 	nodeEpoch    = 0x02
 	nodeJournal  = 0x03
 	nodeCommit   = 0x04
+	nodeLog      = 0x05
 )
 
 // AppendKey appends the storage key of one part of a person's state to dst and

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -24,8 +25,11 @@ const diskRing = "ring"
 // takeDisk copies what lies on fs, and the ring.
 func takeDisk(fs *vfs.MemFS, ring *ringMemory) (disk, error) {
 	d := disk{}
-	for _, dir := range []string{"store", "store/db"} {
+	for _, dir := range []string{"store", "store/db", "store/log"} {
 		names, err := fs.List(dir)
+		if errors.Is(err, os.ErrNotExist) && dir == "store/log" {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +56,7 @@ func takeDisk(fs *vfs.MemFS, ring *ringMemory) (disk, error) {
 // lay puts d on a new file system.
 func (d disk) lay() (*vfs.MemFS, *ringMemory, error) {
 	fs, ring := vfs.NewMem(), &ringMemory{}
-	if err := fs.MkdirAll("store/db", 0o755); err != nil {
+	if err := errors.Join(fs.MkdirAll("store/db", 0o755), fs.MkdirAll("store/log", 0o755)); err != nil {
 		return nil, nil, err
 	}
 	for path, content := range d {
@@ -267,23 +271,32 @@ func tellStore(s *Store) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		frames := xxh3.New()
-		from := appendFrameKey(nil, g.id, 0)[:3]
-		count := 0
-		err = s.db.scan(from, after(from), func(key, value []byte) error {
-			if h, _, err := parseFrame(value); err != nil || h.epoch >= s.epoch {
-				return err // frames of this start are no part of what was left
+		fmt.Fprintf(&b, "group %d: state %016x at %d\n", g.id, sum, high)
+	}
+	for _, decisions := range []bool{false, true} {
+		effects, count := make([]*xxh3.Hasher, len(s.groups)), 0
+		for i := range effects {
+			effects[i] = xxh3.New()
+		}
+		err := s.ScanLog(&LogQuery{Decisions: decisions, Personal: true}, func(e *LogEntry) error {
+			if e.Epoch >= s.epoch {
+				return nil // what this start wrote is no part of what was left
 			}
 			count++
-			_, _ = frames.Write(key) // a hash takes everything
-			_, _ = frames.Write(value)
+			text := fmt.Appendf(nil, "%d %d %d %d %v", e.Frame, e.Effect.Kind, e.Effect.Ord,
+				e.Effect.Time, e.Lost)
+			text = appendPersonal(appendClear(text, &e.Effect), &e.Effect)
+			_, _ = effects[e.Group].Write(text) // a hash takes everything
 			return nil
 		})
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "group %d: state %016x at %d, %d frames %016x\n", g.id, sum, high, count,
-			frames.Sum64())
+		fmt.Fprintf(&b, "%d effects:", count)
+		for _, h := range effects {
+			fmt.Fprintf(&b, " %016x", h.Sum64())
+		}
+		b.WriteByte('\n')
 	}
 	err := s.ScanDocs("", func(key string, value []byte) bool {
 		fmt.Fprintf(&b, "doc %s %016x\n", key, xxh3.Hash(value))

@@ -69,6 +69,9 @@ func makeFolder(fs vfs.FS, dir string) error {
 // abandon lets go of what a failed boot holds.
 func (s *Store) abandon() error {
 	errs := []error{s.side.close()}
+	if s.logs.log != nil {
+		errs = append(errs, s.logs.log.Close())
+	}
 	if s.carry.j != nil {
 		errs = append(errs, s.carry.j.Abandon())
 	}
@@ -143,7 +146,7 @@ func (s *Store) loadAll(path string, rec *sidecarRecord) error {
 	if err := s.compare(s.db.view, rec); err != nil {
 		return err
 	}
-	for _, load := range []func() error{s.loadNames, s.loadLists, s.loadGroups} {
+	for _, load := range []func() error{s.loadNames, s.loadLists, s.loadGroups, s.openLog} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -395,6 +398,7 @@ func (s *Store) loadGroups() error {
 			g.mu.state, g.mu.last = l.state, l.last
 			g.openLocked(l.last + 1)
 			g.durable.Store(l.last)
+			g.written.Store(l.watermark)
 			g.born.Store(uint32(l.state.nextOrd))
 			g.high.Store(int64(l.state.highWater()))
 			g.bytes.Store(l.state.residentBytes())
@@ -436,7 +440,11 @@ func (s *Store) start() error {
 		close(s.com.jobs)
 		return err
 	}
-	s.loops.Add(2)
+	if err := s.logs.log.Sweep(); err != nil {
+		s.o.Logger.Warn("event log: files of no use stay", "error", err)
+	}
+	s.loops.Add(3)
+	go s.logLoop()
 	go s.flushLoop()
 	go s.watchLoop()
 	return nil
@@ -481,7 +489,7 @@ func (s *Store) closeDatabase() error {
 
 // endDatabase writes what is left, marks the end as clean and closes Pebble.
 func (s *Store) endDatabase() (clean bool, err error) {
-	errs := []error{s.flushAll()}
+	errs := []error{s.flushAll(), s.logs.log.Close()}
 	b := s.db.db.NewBatch()
 	state := s.carry.saved
 	state.Clean = errs[0] == nil

@@ -54,10 +54,20 @@ type Options struct {
 	CommitMax  time.Duration // longest wait for a commit before ErrUnknown; default 2 s
 	FlushEvery time.Duration // pause between write-behind passes; default 1 s
 	BoundedMax time.Duration // an effect nobody waits for is committed by then; default 50 ms
-	MemoryCap  int64         // resident bytes from which new people are refused; 0 = no cap
-	MinFree    int64         // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
-	Ballast    int64         // bytes of the reserve file; default 32 MiB, 0 when FS is set
-	FS         vfs.FS        // nil = the disk
+	LogEvery   time.Duration // pause between looks at what goes into the event log; default 1 s
+	LogBlock   int64         // bytes of a group's frames that become a block; default 4 MiB
+	LogAge     time.Duration // frames this old become a block however few they are; default 1 h
+	LogSegment int64         // bytes of a file of the event log; default 128 MiB
+	// KeepEffects and KeepDecisions are how long the event log keeps what happened
+	// (default 90 days) and what was decided (30 days); negative = for ever. LogBytes
+	// bounds both together: the oldest leave first; 0 = a quarter of the disk.
+	KeepEffects   time.Duration
+	KeepDecisions time.Duration
+	LogBytes      int64
+	MemoryCap     int64  // resident bytes from which new people are refused; 0 = no cap
+	MinFree       int64  // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
+	Ballast       int64  // bytes of the reserve file; default 32 MiB, 0 when FS is set
+	FS            vfs.FS // nil = the disk
 	// RingDir is a folder of a tmpfs for the ring of caps' records: with it a
 	// grant may be answered before it is durable. "" = every grant waits.
 	RingDir      string
@@ -95,6 +105,13 @@ func (o *Options) fill() {
 	set(&o.CommitMax, 2*time.Second)
 	set(&o.FlushEvery, time.Second)
 	set(&o.BoundedMax, 50*time.Millisecond)
+	set(&o.LogEvery, time.Second)
+	set(&o.LogAge, logBlockAge)
+	set(&o.KeepEffects, logKeepEffects)
+	set(&o.KeepDecisions, logKeepDecisions)
+	if o.LogBlock == 0 {
+		o.LogBlock = logBlockBytes
+	}
 	if o.FS == nil {
 		o.FS = vfs.Default
 		if o.Ballast == 0 {
@@ -125,8 +142,13 @@ func (o *Options) validate() error {
 	positive("commit max", o.CommitMax)
 	positive("flush every", o.FlushEvery)
 	positive("bounded max", o.BoundedMax)
+	positive("log every", o.LogEvery)
+	positive("log age", o.LogAge)
 	if o.MemoryCap < 0 || o.MinFree < 0 || o.Ballast < 0 {
 		errs = append(errs, errors.New("memory cap, min free and ballast must not be negative"))
+	}
+	if o.LogBlock < 0 || o.LogSegment < 0 || o.LogBytes < 0 {
+		errs = append(errs, errors.New("sizes of the event log must not be negative"))
 	}
 	return errors.Join(errs...)
 }
@@ -148,6 +170,7 @@ type Store struct {
 	com    committer
 	carry  carrier
 	flush  flusher
+	logs   logger
 	macs   macPool
 	lists  lists
 	follow func(*Group, []Touch)

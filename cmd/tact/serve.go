@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,13 +16,15 @@ import (
 
 // serveFlags are what `tact serve` is told.
 type serveFlags struct {
-	data, config, listen string
-	ringDir              string
-	memoryCap            int64 // MiB
-	minFree              int64 // MiB
-	acceptClock          bool
-	verbose              bool
-	json                 bool
+	data, config, listen  string
+	ringDir               string
+	memoryCap             int64 // MiB
+	minFree               int64 // MiB
+	logDays, decisionDays int   // days
+	logBytes              int64 // MiB
+	acceptClock           bool
+	verbose               bool
+	json                  bool
 }
 
 func newServe() *cobra.Command {
@@ -38,6 +41,10 @@ func newServe() *cobra.Command {
 			if o.data == "" {
 				return wrongUse(cmd, errors.New("--data is required: the folder that holds everything"))
 			}
+			if o.logDays == 0 || o.decisionDays == 0 || o.logBytes < 0 {
+				return wrongUse(cmd, errors.New("--log-days and --decision-days are whole days, or -1 "+
+					"for ever; --log-bytes is not negative"))
+			}
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -51,6 +58,10 @@ func newServe() *cobra.Command {
 	f.Int64Var(&o.minFree, "min-free", 0,
 		"MiB of free disk below which nothing is taken in, with status 507, until there is more\n"+
 			"(default 2 % of the disk, at least 256 and at most 4096)")
+	f.IntVar(&o.logDays, "log-days", 90, "days of events, outcomes and changes that are kept; -1: all")
+	f.IntVar(&o.decisionDays, "decision-days", 30, "days of decision records that are kept; -1: all")
+	f.Int64Var(&o.logBytes, "log-bytes", 0,
+		"MiB of the event log from which its oldest files are dropped (default a quarter of the disk)")
 	f.StringVar(&o.ringDir, "ring-dir", "",
 		"folder in memory, such as /dev/shm, for the ring that lets grants be answered before\n"+
 			"they are on disk; keep it over restarts (default none: every grant waits)")
@@ -75,6 +86,9 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	options.Storage.MemoryCap = o.memoryCap << 20
 	options.Storage.MinFree = o.minFree << 20
 	options.Storage.RingDir = o.ringDir
+	options.Storage.KeepEffects = time.Duration(o.logDays) * 24 * time.Hour
+	options.Storage.KeepDecisions = time.Duration(o.decisionDays) * 24 * time.Hour
+	options.Storage.LogBytes = o.logBytes << 20
 	if err := s.open(options); err != nil {
 		return err
 	}

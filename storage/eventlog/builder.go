@@ -24,6 +24,7 @@ const (
 	flagPersonal
 	flagLost
 	flagOccurred
+	flagDedup
 	flagsKnown = 1<<iota - 1
 )
 
@@ -52,6 +53,8 @@ type entry struct {
 	kind             uint8
 	lost             bool
 	key              [16]byte
+	dedup            uint64
+	body             uint32
 }
 
 // Reset empties the builder.
@@ -96,7 +99,7 @@ func (b *Builder) Add(r *Record, key *[16]byte) error {
 	}
 	e := entry{
 		time: r.Time, occurred: r.Occurred, typ: r.Type, ord: r.Ord, config: r.Config,
-		clear: uint32(len(r.Clear)), kind: r.Kind, lost: r.Lost,
+		clear: uint32(len(r.Clear)), kind: r.Kind, lost: r.Lost, dedup: r.Dedup, body: r.Body,
 	}
 	b.arena = append(b.arena, r.Clear...)
 	switch {
@@ -202,6 +205,10 @@ func (p *packer) plain(b *Builder, h *header) {
 		if e.occurred != e.time {
 			c[columnOccurred] = appendVarint(c[columnOccurred], e.time-e.occurred)
 		}
+		if e.dedup != 0 {
+			col := binary.LittleEndian.AppendUint64(c[columnDedup], e.dedup)
+			c[columnDedup] = binary.LittleEndian.AppendUint32(col, e.body)
+		}
 		time, config = e.time, e.config
 		id := clearColumn + e.kind
 		c[id] = appendText(c[id], arena[:e.clear])
@@ -271,6 +278,9 @@ func (p *packer) code(code *coder, form map[string]uint32, e *entry, parts [3][]
 	dst := c[columnPersonal]
 	if e.occurred != e.time {
 		flags |= flagOccurred
+	}
+	if e.dedup != 0 {
+		flags |= flagDedup
 	}
 	if e.lost {
 		flags |= flagLost

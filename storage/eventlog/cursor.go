@@ -66,7 +66,7 @@ type cursor struct {
 	h        *header
 	personal bool // whether it reads the personal parts
 
-	frames, types, ords, times, occurred, configs, shape, lengths reader
+	frames, types, ords, times, occurred, configs, shape, lengths, dedup reader
 	kinds, flags                                                  []byte
 	clear                                                         [maxKind + 1]reader
 	parts                                                         reader
@@ -133,6 +133,8 @@ func (c *cursor) set(id uint8, b []byte) bool {
 		c.shape = in
 	case columnLengths:
 		c.lengths = in
+	case columnDedup:
+		c.dedup = in
 	case columnPersonal:
 		c.parts = in
 	case columnValues:
@@ -190,6 +192,9 @@ func (c *cursor) next(r *Record) (part []byte, more bool, err error) {
 	if flags&flagOccurred != 0 {
 		r.Occurred -= c.occurred.varint()
 	}
+	if flags&flagDedup != 0 {
+		r.Dedup, r.Body = c.dedup.u64(), c.dedup.u32()
+	}
 	n := c.lengths.uvarint()
 	if c.personal {
 		part = c.parts.take(n)
@@ -198,7 +203,7 @@ func (c *cursor) next(r *Record) (part []byte, more bool, err error) {
 	c.left--
 	c.index++
 	if c.times.bad || c.configs.bad || c.types.bad || c.ords.bad || c.occurred.bad ||
-		c.clear[kind].bad || c.lengths.bad || c.parts.bad {
+		c.clear[kind].bad || c.lengths.bad || c.parts.bad || c.dedup.bad {
 		return nil, false, c.corrupt()
 	}
 	return part, true, nil
@@ -255,7 +260,8 @@ func (c *cursor) open(r *Record, part, shape []byte, key *[16]byte) error {
 // end checks that the columns end with the records.
 func (c *cursor) end() error {
 	left := len(c.times.b) + len(c.types.b) + len(c.ords.b) + len(c.occurred.b) +
-		len(c.configs.b) + len(c.lengths.b) + len(c.parts.b) + len(c.shape.b) + len(c.frames.b)
+		len(c.configs.b) + len(c.lengths.b) + len(c.parts.b) + len(c.shape.b) + len(c.frames.b) +
+		len(c.dedup.b)
 	for i := range c.clear {
 		left += len(c.clear[i].b)
 	}

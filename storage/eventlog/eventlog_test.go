@@ -61,6 +61,7 @@ func (w *world) event() Record {
 		Kind: 3, Type: uint32(1 + w.rng.IntN(6)), Ord: uint32(w.rng.IntN(60_000)), Config: 7,
 		Time: w.now, Occurred: w.now - int64(w.rng.IntN(200)), Clear: []byte{0},
 		Text: []byte(w.uuid()), Raw: []byte(w.properties()),
+		Dedup: w.rng.Uint64() | 1, Body: w.rng.Uint32(),
 	}
 }
 
@@ -91,7 +92,7 @@ func (w *world) strange() Record {
 		r.Text, r.Raw, r.Personal = nil, nil, nil
 	}
 	if w.rng.IntN(4) == 0 {
-		r.Occurred = r.Time
+		r.Occurred, r.Dedup, r.Body = r.Time, 0, 0
 	}
 	return r
 }

@@ -40,6 +40,7 @@ const (
 	columnValues
 	columnShapes
 	columnFilter
+	columnDedup
 	clearColumn = 0x40
 )
 

@@ -48,6 +48,9 @@ type Record struct {
 	// said otherwise.
 	Occurred int64
 	Clear    []byte // nothing personal, kept as it is
+	// Dedup and Body are the hashes of an idempotency key and of its body; 0: none.
+	Dedup uint64
+	Body  uint32
 
 	// The personal part. Text is an id or a word, Raw the compact JSON of an
 	// object, Personal whatever else; nil and empty are one.

@@ -65,6 +65,34 @@ func (o *object) parse(raw []byte) bool {
 	return true
 }
 
+// Property returns the value of a property of a compact JSON object, as it stands
+// there; false: the object has none of that name, or is not compact. A name that
+// is written with an escape is not found. It does not allocate.
+func Property(raw, name []byte) (value []byte, ok bool) {
+	if len(raw) < 2 || raw[0] != '{' || raw[len(raw)-1] != '}' {
+		return nil, false
+	}
+	for b := raw[1 : len(raw)-1]; len(b) > 0; {
+		n := stringEnd(b)
+		if n == 0 || n >= len(b) || b[n] != ':' {
+			return nil, false
+		}
+		key := b[1 : n-1]
+		b = b[n+1:]
+		if n = valueEnd(b); n == 0 {
+			return nil, false
+		}
+		if string(key) == string(name) {
+			return b[:n:n], true
+		}
+		b = b[n:]
+		if len(b) > 0 {
+			b = b[1:] // the comma
+		}
+	}
+	return nil, false
+}
+
 // stringEnd returns the length of the JSON string at the front of b, 0 when there
 // is none.
 func stringEnd(b []byte) int {
