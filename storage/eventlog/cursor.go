@@ -67,12 +67,12 @@ type cursor struct {
 	personal bool // whether it reads the personal parts
 
 	frames, types, ords, times, occurred, configs, shape, lengths, dedup reader
-	kinds, flags                                                  []byte
-	clear                                                         [maxKind + 1]reader
-	parts                                                         reader
-	shapes                                                        [][]byte
-	code                                                          decoder
-	text                                                          []byte
+	kinds, flags                                                         []byte
+	clear                                                                [maxKind + 1]reader
+	parts                                                                reader
+	shapes                                                               [][]byte
+	code                                                                 decoder
+	text                                                                 []byte
 
 	at     uint32 // records read
 	left   uint32 // records left of the frame
