@@ -35,7 +35,8 @@ const (
 	MaxDepth  = 32      // nested lists and maps in one document, the document itself counted
 	MaxKeys   = 512     // keys of one map
 	MaxFaults = 1000    // faults given back; one more says how many are left out
-	MaxTokens = 1 << 20 // YAML tokens of one file: 8 MiB of real documents hold about a million
+	MaxTokens = 1 << 20 // of one file: 8 MiB of real documents hold about a million
+	MaxValues = 1 << 18 // values and keys of a tree in a request: a rule has fewer
 )
 
 // File is one file of a definitions folder. A name that ends in .json holds one

@@ -32,18 +32,18 @@ func faultOf(err error) Fault {
 }
 
 // NodeFromJSON reads one JSON value with its places: RFC 8259 as written, at
-// most MaxBytes long, MaxDepth levels deep and MaxKeys keys a map; no key
-// twice, no broken UTF-8, no lone surrogate, no whole number beyond 64 bits.
+// most MaxBytes long, MaxDepth levels deep, MaxKeys keys a map and MaxValues
+// values and keys in all; no key twice, no broken UTF-8, no lone surrogate, no whole number beyond 64 bits.
 // file is the name that places carry. It stops at the first fault, which it
 // returns as *TextError. Cost: linear in b.
 func NodeFromJSON(b []byte, file string) (*Node, error) {
-	j := &jsonReading{text: b, file: file, line: 1, deepest: MaxDepth}
+	j := &jsonReading{text: b, file: file, line: 1, deepest: MaxDepth, most: MaxValues}
 	return j.whole()
 }
 
 // documentsFromJSON reads one document, or a list of documents.
 func documentsFromJSON(f File) ([]*Node, error) {
-	j := &jsonReading{text: f.Content, file: f.Name, line: 1, deepest: MaxDepth}
+	j := &jsonReading{text: f.Content, file: f.Name, line: 1, deepest: MaxDepth, most: MaxTokens}
 	list := j.peek() == '['
 	if list {
 		j.deepest++
@@ -83,6 +83,7 @@ type jsonReading struct {
 	cols int // characters of the line before mark
 
 	deepest int // lists and maps that may stand in each other
+	most    int // values and keys that may still come
 }
 
 func (j *jsonReading) pos() Pos {
@@ -122,6 +123,9 @@ func (j *jsonReading) peek() byte {
 // value reads one value that has depth lists and maps around it.
 func (j *jsonReading) value(path string, depth int) (*Node, error) {
 	c := j.peek()
+	if j.most--; j.most < 0 {
+		return nil, j.fail(path, "too many values and keys")
+	}
 	n := &Node{Pos: j.pos()}
 	if (c == '{' || c == '[') && depth == j.deepest {
 		return nil, j.fail(path, "nested deeper than %d levels", MaxDepth)
@@ -208,6 +212,7 @@ func (j *jsonReading) mapping(n *Node, path string, depth int) error {
 		if j.peek() != '"' {
 			return j.fail(path, "a key in quotes is expected")
 		}
+		j.most--
 		key := Key{Pos: j.pos()}
 		name, err := j.quoted(path)
 		if err != nil {

@@ -47,6 +47,12 @@ func TestNodeFromJSONFaults(t *testing.T) {
 	f(strings.Repeat("[", 1<<20), "f.json:1:33: "+strings.Repeat("[0]", 32)+
 		": nested deeper than 32 levels")
 	f(strings.Repeat(" ", MaxBytes+1), "f.json:1:1: more than 8 MiB of JSON")
+	f("["+strings.Repeat("1,", MaxValues), "f.json:1:524288: [262143]: too many values and keys")
+	f("["+strings.Repeat("{\"a\":1},", MaxValues), "f.json:1:699050: [87381]: too many values and keys")
+	files := []File{{Name: "f.json", Content: []byte("[" + strings.Repeat("1,", MaxTokens) + "1]")}}
+	if _, faults := Load(files); len(faults) != 1 || faults[0].Message != "too many values and keys" {
+		t.Errorf("%v", faults)
+	}
 }
 
 func TestNodeFromJSONPlaces(t *testing.T) {

@@ -57,6 +57,9 @@ type place struct {
 }
 
 func (at place) fault(format string, args ...any) {
+	if len(at.p.faults) == definition.MaxFaults {
+		return // enough to mend
+	}
 	at.p.faults = append(at.p.faults, definition.Fault{
 		Pos: at.node.Pos, Field: at.path, Message: fmt.Sprintf(format, args...),
 	})
@@ -64,6 +67,9 @@ func (at place) fault(format string, args ...any) {
 
 // near is fault with the word of among that is nearest to word.
 func (at place) near(word string, among []string, format string, args ...any) {
+	if len(at.p.faults) == definition.MaxFaults {
+		return
+	}
 	at.fault(format, args...)
 	at.p.faults[len(at.p.faults)-1].Suggest = definition.Suggest(word, among)
 }

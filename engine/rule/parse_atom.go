@@ -384,8 +384,12 @@ func (c comparing) matches(l leaf) *node {
 		c.fault("not a regular expression: %s", patternError(err))
 		return nil
 	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil || len(program.Inst) > MaxPatternSteps {
+	large := leastSteps(parsed) > MaxPatternSteps // before the repetitions are written out
+	if !large {
+		program, err := syntax.Compile(parsed.Simplify())
+		large = err != nil || len(program.Inst) > MaxPatternSteps
+	}
+	if large {
 		c.fault("the regular expression is too large: at most %d steps", MaxPatternSteps)
 		return nil
 	}
@@ -396,6 +400,27 @@ func (c comparing) matches(l leaf) *node {
 	}
 	l.op, l.pattern, l.values = opMatches, pattern, []operand{{text: text}}
 	return signed(l, false)
+}
+
+// leastSteps counts the instructions that an expression has at least once its
+// repetitions are written out. Cost: linear in the expression.
+func leastSteps(re *syntax.Regexp) int {
+	n := 0
+	switch re.Op {
+	case syntax.OpLiteral:
+		n = len(re.Rune)
+	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		n = 1
+	case syntax.OpCapture:
+		n = 2
+	}
+	for _, sub := range re.Sub {
+		n += leastSteps(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max)
+	}
+	return min(n, MaxPatternSteps+1)
 }
 
 func patternError(err error) string {
@@ -500,6 +525,10 @@ func (c comparing) sinceMany(l leaf) *node {
 	if !ok {
 		return nil
 	}
+	if c.p.nodes += len(items); c.p.nodes > MaxNodes {
+		c.fault("the rule has more than %d conditions", MaxNodes)
+		return nil
+	}
 	anyOf := &node{kind: nodeAny}
 	for _, item := range items {
 		v, good := item.count()
@@ -507,10 +536,6 @@ func (c comparing) sinceMany(l leaf) *node {
 		one := l
 		one.than, one.values = opIs, []operand{v}
 		anyOf.subs = append(anyOf.subs, leafNode(one))
-	}
-	if c.p.nodes += len(items); c.p.nodes > MaxNodes {
-		c.fault("the rule has more than %d conditions", MaxNodes)
-		return nil
 	}
 	if !ok {
 		return nil
