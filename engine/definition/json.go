@@ -33,9 +33,9 @@ func faultOf(err error) Fault {
 
 // NodeFromJSON reads one JSON value with its places: RFC 8259 as written, at
 // most MaxBytes long, MaxDepth levels deep, MaxKeys keys a map and MaxValues
-// values and keys in all; no key twice, no broken UTF-8, no lone surrogate, no whole number beyond 64 bits.
-// file is the name that places carry. It stops at the first fault, which it
-// returns as *TextError. Cost: linear in b.
+// values and keys in all; no key twice, no broken UTF-8, no lone surrogate, no
+// whole number beyond 64 bits. file is the name that places carry. It stops at
+// the first fault, which it returns as *TextError. Cost: linear in b.
 func NodeFromJSON(b []byte, file string) (*Node, error) {
 	j := &jsonReading{text: b, file: file, line: 1, deepest: MaxDepth, most: MaxValues}
 	return j.whole()
