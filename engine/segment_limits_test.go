@@ -9,7 +9,8 @@ import (
 )
 
 // Ten thousand segments are published, listed page by page and counted; 256 of
-// them are tracked, one more is a fault. The times are printed, not judged.
+// them are tracked, one more is a fault. The times and the memory are printed, not
+// judged.
 func TestTenThousandSegments(t *testing.T) {
 	n := max(trackEffort(10_000, 2_000), 300) // more than may be tracked
 	document := func(tracked int) string {
@@ -23,9 +24,10 @@ func TestTenThousandSegments(t *testing.T) {
 		return b.String()
 	}
 	b := newBed(t, "")
-	began := time.Now()
+	before, began := heapNow(), time.Now()
 	b.publish(document(256))
-	t.Logf("%d segments, 256 of them tracked, were published in %v", n, time.Since(began))
+	t.Logf("%d segments, 256 of them tracked, were published in %v, %d KiB of memory", n,
+		time.Since(began), (heapNow()-before)>>10)
 	b.ages(100)
 	b.settle()
 	seen, after := 0, ""

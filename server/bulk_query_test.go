@@ -12,12 +12,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/parquet-go/parquet-go"
 	"github.com/valyala/fasthttp"
+
+	"tact/engine"
 )
 
 // fill makes n users u0 … whose first_name is n0 …, the first ten of them vips.
@@ -341,6 +344,104 @@ func TestDecideBatch(t *testing.T) {
 	}
 	if !slices.Equal(ids(on), ids(rest)) {
 		t.Errorf("taken up behind the cursor: %d people, want %d", len(ids(on)), len(ids(rest)))
+	}
+}
+
+// A live batch over a whole segment decides for everybody in it once: sent again, or
+// taken up at a cursor, it repeats what it decided.
+func TestLiveBatchOverASegment(t *testing.T) {
+	r := start(t, Options{})
+	r.publish()
+	r.fill(700)
+	const ask = `"request_id":"b7","mode":"live","placements":[{"key":"k","placement_id":"home"}]`
+	type line struct {
+		UserID   string `json:"user_id"`
+		ID       string `json:"decision_id"`
+		Replayed bool
+		Cursor   string
+		Error    *struct{ Code string }
+	}
+	read := func(body string) (made map[string]line, cursor string) {
+		t.Helper()
+		made = map[string]line{}
+		for i, text := range r.lines(batchPath, body) {
+			var l line
+			if err := json.Unmarshal([]byte(text), &l); err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case i == 0:
+			case l.Cursor != "" && cursor == "":
+				cursor = l.Cursor
+			case l.ID != "" || l.Error != nil:
+				made[l.UserID] = l
+			}
+		}
+		return made, cursor
+	}
+	count := func() (n uint64) {
+		for _, s := range r.engine.Stats() {
+			if s.What == "decision" && s.Variant == "" {
+				n += s.N
+			}
+		}
+		return n
+	}
+	vips, _ := read(`{"segment":"vips",` + ask + `}`)
+	if len(vips) != 10 || vips["u3"].ID == "" || count() != 10 {
+		t.Fatalf("%d decided, %d counted: %v", len(vips), count(), vips)
+	}
+	again, _ := read(`{"segment":"vips",` + ask + `}`)
+	for id, l := range again {
+		if !l.Replayed || l.ID != vips[id].ID {
+			t.Errorf("sent again %s has %+v, first %+v", id, l, vips[id])
+		}
+	}
+	all, cursor := read(`{"rule":{},` + ask + `}`)
+	if len(all) < 700 || !all["u3"].Replayed || all["u300"].Replayed || cursor == "" {
+		t.Fatalf("%d decided, cursor %q", len(all), cursor)
+	}
+	rest, _ := read(`{"cursor":"` + cursor + `",` + ask + `}`)
+	for id, l := range rest {
+		if !l.Replayed || l.ID != all[id].ID {
+			t.Errorf("behind the cursor %s has %+v, first %+v", id, l, all[id])
+		}
+	}
+	if len(rest) == 0 || len(rest) >= len(all) || count() != uint64(len(all)) {
+		t.Errorf("%d behind the cursor of %d, %d counted", len(rest), len(all), count())
+	}
+	other, _ := read(`{"segment":"vips",` + strings.Replace(ask, `"k"`, `"other"`, 1) + `}`)
+	for id, l := range other {
+		if l.Error == nil || l.Error.Code != "id_reused" {
+			t.Errorf("something else under the same id, %s: %+v", id, l)
+		}
+	}
+}
+
+// A cursor pins its answer for 15 minutes after its last use; then it is 410.
+func TestCursorIsGone(t *testing.T) {
+	var passed atomic.Int64 // milliseconds
+	r := startWith(t, Options{}, engine.Options{Read: func() (wall, mono int64) {
+		return 1_790_000_000_000 + passed.Load(), 1 + passed.Load()
+	}})
+	r.publish()
+	r.fill(30)
+	first := r.lines(queryPath, `{"rule":{},"limit":5}`)
+	var end struct{ Cursor string }
+	if err := json.Unmarshal([]byte(first[len(first)-1]), &end); err != nil || end.Cursor == "" {
+		t.Fatal(first)
+	}
+	r.post("/v1/users", `{"user_id":"later"}`)
+	on := `{"cursor":"` + end.Cursor + `"}`
+	for range 2 { // a use begins the 15 minutes anew
+		passed.Add((15*time.Minute - time.Second).Milliseconds())
+		if rest := r.lines(queryPath, on); len(rest) != 28 {
+			t.Fatalf("%d lines: %s", len(rest), rest)
+		}
+	}
+	passed.Add((15 * time.Minute).Milliseconds())
+	if status, body := r.post(queryPath, on); status != 410 || !strings.Contains(body, "cursor_gone") {
+		t.Errorf("%d %s", status, body)
 	}
 }
 

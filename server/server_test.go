@@ -32,7 +32,12 @@ type running struct {
 
 func start(t *testing.T, o Options) *running {
 	t.Helper()
-	e, err := engine.Open(t.TempDir(), engine.Options{})
+	return startWith(t, o, engine.Options{})
+}
+
+func startWith(t *testing.T, o Options, of engine.Options) *running {
+	t.Helper()
+	e, err := engine.Open(t.TempDir(), of)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"tact/engine"
 	"tact/engine/definition"
 )
@@ -158,6 +160,47 @@ func (r *uploading) bitmapOf(query string) ([]byte, http.Header) {
 	}
 	return []byte(body), http.Header{
 		"Tact-Crc32c": header["Tact-Crc32c"], "Tact-Ordinals": header["Tact-Ordinals"],
+	}
+}
+
+// A Parquet file of more people than a row group holds is streamed in several, in
+// the order in which ids come.
+func TestParquetOfManyRowGroups(t *testing.T) {
+	const n = 70_000
+	r := startUploading(t, n)
+	status, body, _ := r.do(ask{
+		method: "POST", path: queryPath, kind: "application/json",
+		body: `{"rule":{},"format":"parquet","tags":["vip"]}`,
+	})
+	file, err := parquet.OpenFile(strings.NewReader(body), int64(len(body)))
+	if status != 200 || err != nil || file.NumRows() != n || len(file.RowGroups()) < 2 {
+		t.Fatalf("%d, %v", status, err)
+	}
+	for _, g := range file.RowGroups() {
+		if g.NumRows() > 65_536 {
+			t.Errorf("a row group of %d", g.NumRows())
+		}
+	}
+	type row struct {
+		UserID string `parquet:"user_id,optional"`
+	}
+	rows, err := parquet.Read[row](strings.NewReader(body), int64(len(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := r.lines(queryPath, `{"rule":{}}`)
+	at := 0
+	for _, line := range ids[1:] {
+		if !strings.HasPrefix(line, `"`) {
+			continue // a cursor, or the end
+		}
+		if at == n || line != strconv.Quote(rows[at].UserID) {
+			t.Fatalf("row %d is not %s", at, line)
+		}
+		at++
+	}
+	if at != n {
+		t.Errorf("%d ids", at)
 	}
 }
 
