@@ -72,6 +72,19 @@ func (w *writer) time(name string, ms int64) {
 	*w = appendTime(*w, ms)
 }
 
+// objects writes a member with a list of objects; one writes the members of an
+// element.
+func objects[T any](w *writer, name string, all []T, one func(*T)) {
+	w.name(name)
+	w.open('[')
+	for i := range all {
+		w.open('{')
+		one(&all[i])
+		w.close('}')
+	}
+	w.close(']')
+}
+
 // texts writes a member with a list of strings.
 func (w *writer) texts(name string, list []string) {
 	w.name(name)

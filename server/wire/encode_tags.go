@@ -55,11 +55,7 @@ func (w *writer) tagHistory(u *engine.UserView) {
 	if len(u.TagHistory) == 0 {
 		return
 	}
-	w.name("tag_history")
-	w.open('[')
-	for i := range u.TagHistory {
-		h := &u.TagHistory[i]
-		w.open('{')
+	objects(w, "tag_history", u.TagHistory, func(h *engine.TagChangeView) {
 		w.text("tag", h.Tag)
 		w.text("tier", h.Tier)
 		w.text("is", h.Is)
@@ -72,9 +68,7 @@ func (w *writer) tagHistory(u *engine.UserView) {
 			w.text("ended", h.How)
 			w.text("ended_by", h.By)
 		}
-		w.close('}')
-	}
-	w.close(']')
+	})
 }
 
 // AppendTagCounts appends {"tags": […]}, tiers behind the tags.
@@ -123,18 +117,13 @@ func (w *writer) tagCount(c *engine.TagCount) {
 	}
 	w.int("holders", int64(c.Holders))
 	if len(c.Values) > 0 {
-		w.name("values")
-		w.open('[')
-		for _, v := range c.Values {
-			w.open('{')
+		objects(w, "values", c.Values, func(v *engine.TagValueCount) {
 			w.text("value", v.Value)
 			w.int("holders", int64(v.Holders))
 			if !v.Declared {
 				w.bool("declared", false)
 			}
-			w.close('}')
-		}
-		w.close(']')
+		})
 	}
 	w.close('}')
 }
@@ -152,16 +141,11 @@ func AppendTagTally(dst []byte, t *TagTally) []byte {
 	w.int("applied", int64(t.Applied))
 	w.int("duplicates", int64(t.Duplicates))
 	w.int("rejected", int64(t.Rejected))
-	w.name("errors")
-	w.open('[')
-	for i := range t.Errors {
-		w.open('{')
-		w.text("field", t.Errors[i].Field)
-		w.text("code", t.Errors[i].Code)
-		w.text("detail", t.Errors[i].Detail)
-		w.close('}')
-	}
-	w.close(']')
+	objects(&w, "errors", t.Errors, func(e *LineError) {
+		w.text("field", e.Field)
+		w.text("code", e.Code)
+		w.text("detail", e.Detail)
+	})
 	w.close('}')
 	return w
 }
@@ -172,17 +156,11 @@ func (w *writer) migrations(all []engine.Migration) {
 	if len(all) == 0 {
 		return
 	}
-	w.name("migrations")
-	w.open('[')
-	for i := range all {
-		m := &all[i]
-		w.open('{')
+	objects(w, "migrations", all, func(m *engine.Migration) {
 		w.text("attribute", m.Attribute)
 		w.text("from", m.From)
 		w.text("to", m.To)
 		w.int("kept", int64(m.Kept))
 		w.int("lost", int64(m.Lost))
-		w.close('}')
-	}
-	w.close(']')
+	})
 }

@@ -52,27 +52,18 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 }
 
 func (w *writer) userConsents(u *engine.UserView) {
-	w.name("consents")
-	w.open('[')
-	for _, c := range u.Consents {
-		w.open('{')
+	objects(w, "consents", u.Consents, func(c *engine.ConsentView) {
 		w.text("purpose", c.Purpose)
 		w.text("channel", c.Channel)
 		w.bool("granted", c.Granted)
 		w.time("at", int64(c.At))
 		w.text("source", c.Source)
 		w.text("text_version", c.Text)
-		w.close('}')
-	}
-	w.close(']')
+	})
 }
 
 func (w *writer) userEvents(u *engine.UserView) {
-	w.name("events")
-	w.open('[')
-	for i := range u.Events {
-		e := &u.Events[i]
-		w.open('{')
+	objects(w, "events", u.Events, func(e *engine.EventView) {
 		w.text("event", e.Event)
 		w.time("occurred_at", int64(e.Occurred))
 		if e.Clamped {
@@ -88,9 +79,7 @@ func (w *writer) userEvents(u *engine.UserView) {
 			}
 			w.close('}')
 		}
-		w.close('}')
-	}
-	w.close(']')
+	})
 }
 
 // typed is one stored value: number holds a bool, whole number, date or time

@@ -15,6 +15,22 @@ type SegmentQuery struct {
 	Context []engine.NamedValue // of a count
 }
 
+// one reads a member that says which one group of people is meant; false: it is
+// another.
+func (q *SegmentQuery) one(r *reader, key string) bool {
+	switch key {
+	case "rule":
+		q.Source.Rule = r.rule()
+	case "segment":
+		q.Source.Segment = string(r.filled())
+	case "at":
+		setMsec(&q.Source.At, r.time())
+	default:
+		return false
+	}
+	return true
+}
+
 // Count reads {"rule" or "segment", "at"?, "context"?}. The context borrows
 // from src.
 func (d *Decoder) Count(src []byte, q *SegmentQuery) *Fault {
@@ -24,14 +40,9 @@ func (d *Decoder) Count(src []byte, q *SegmentQuery) *Fault {
 	var o object
 	r.object(&o)
 	for r.member(&o) {
-		switch string(o.key) {
-		case "rule":
-			q.Source.Rule = r.rule()
-		case "segment":
-			q.Source.Segment = string(r.filled())
-		case "at":
-			setMsec(&q.Source.At, r.time())
-		case "context":
+		switch key := string(o.key); {
+		case q.one(r, key):
+		case key == "context":
 			q.Context = r.named(nil)
 		default:
 			r.unknown()
@@ -52,11 +63,11 @@ func (d *Decoder) Fill(src []byte, q *SegmentQuery) *Fault {
 	var o object
 	r.object(&o)
 	for r.member(&o) {
-		switch string(o.key) {
-		case "rule":
-			q.Source.Rule = r.rule()
-		case "segment":
-			q.Source.Segment = string(r.filled())
+		key := string(o.key)
+		if q.one(r, key) {
+			continue
+		}
+		switch key {
 		case "union":
 			q.Source.Union = r.names64()
 		case "intersection":
@@ -67,8 +78,6 @@ func (d *Decoder) Fill(src []byte, q *SegmentQuery) *Fault {
 			q.Members = r.ordinals()
 		case "mode":
 			q.Mode = engine.FillReplace + engine.FillMode(r.oneOf("replace", "add", "remove"))
-		case "at":
-			setMsec(&q.Source.At, r.time())
 		default:
 			r.unknown()
 		}
