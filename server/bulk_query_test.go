@@ -83,12 +83,12 @@ func TestUsersForARule(t *testing.T) {
 	rule := `"rule":{"attribute":"first_name","starts_with":"n1"}`
 	status, reply := r.post(queryPath, `{`+rule+`,"format":"count"}`)
 	var head struct {
-		Users  int
-		At     string
-		Groups []struct{ Group, Position int }
+		Users     int
+		At        string
+		Positions []uint64
 	}
 	if err := json.Unmarshal([]byte(reply), &head); err != nil || status != 200 || head.Users != 111 ||
-		len(head.Groups) != 16 || head.At == "" {
+		len(head.Positions) != 16 || head.At == "" {
 		t.Fatalf("%d %s", status, reply)
 	}
 	whole := r.lines(queryPath, `{`+rule+`}`)
