@@ -204,7 +204,7 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
 			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
 		}
-		frame, ticket, err := w.group.Reserve(&w.effect, w.mayAnswer(i))
+		frame, ticket, err := w.group.Reserve(&w.effect, e.mayAnswer(w, i))
 		if err != nil {
 			return err
 		}
@@ -226,11 +226,19 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 }
 
 // mayAnswer tells whether item i may be answered before its reservation is
-// durable: on a page, by caps that count contacts only. What reaches out waits,
-// and so do uses counted on the decision.
-func (w *decideWork) mayAnswer(i int) bool {
+// durable: on a page, by caps that count contacts or hold a total that is not near
+// its limit. What reaches out waits, and so do uses counted on the decision.
+func (e *Engine) mayAnswer(w *decideWork, i int) bool {
 	it := &w.result.Items[i]
-	return definition.Channel(it.Channel).Page() && it.DecisionKeyCount == 0
+	if !definition.Channel(it.Channel).Page() || it.DecisionKeyCount != 0 {
+		return false
+	}
+	for j := it.FirstKey; j < it.FirstKey+it.KeyCount; j++ {
+		if k := &w.result.Keys[j]; k.Total && e.nearLimit(w, k) {
+			return false
+		}
+	}
+	return true
 }
 
 // appendDecision appends the decision record with its statistics.

@@ -219,8 +219,9 @@ func (e *Engine) Close() error {
 
 // loop follows the wall clock and forgets visitors, until ctx ends.
 func (e *Engine) loop(ctx context.Context) {
-	tick := time.NewTicker(tickEvery)
+	tick, feed := time.NewTicker(tickEvery), time.NewTicker(feedEvery)
 	defer tick.Stop()
+	defer feed.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -229,6 +230,8 @@ func (e *Engine) loop(ctx context.Context) {
 			e.tick()
 			e.sweepTags()
 			e.sweepTypes()
+		case <-feed.C:
+			e.feedTotals()
 		}
 	}
 }
@@ -249,6 +252,7 @@ func (e *Engine) tick() {
 		}
 	}
 	e.views.sweep(e.clock.Now())
+	e.feedTotals()
 	now := toSec(e.clock.Now())
 	for i := range e.store.Groups() {
 		g := e.store.Group(storage.GroupID(i))

@@ -45,7 +45,7 @@ func (b *Batch) countEvent(p *found, event storage.Name, doc *EventDoc) error {
 		of.IdentityKey, of.DeviceKey = b.e.scopes(doc.UserID, doc.Identities)
 	}
 	b.keys = plan.AppendEventKeys(b.keys[:0], of)
-	if err := b.takeStock(); err != nil {
+	if err := b.takeStock(false); err != nil {
 		// An event is a fact: it is counted whatever the limit.
 		for i := range b.keys {
 			if k := &b.keys[i]; k.Total {

@@ -71,6 +71,8 @@ func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help strin
 	line("tact_disk_full", "gauge", "1 while appends are refused for want of disk space",
 		oneIf(s.DiskFull))
 	writeJournal(w, &s.Journal, line)
+	line("tact_totals_block_units", "gauge",
+		"units of totals that decisions may give before they are durable", e.store.Totals().Blocks())
 	writeLog(w, &s.Log, line)
 }
 
@@ -128,6 +130,8 @@ func writeJournal(
 	line("tact_stand_ins_total", "counter", "stand-ins written down", j.Charged)
 	line("tact_stand_ins_released_total", "counter", "stand-ins given back", j.Released)
 	line("tact_stand_ins_taken_total", "counter", "counters whose lost use has come", j.Taken)
+	line("tact_totals_burnt_units", "gauge",
+		"units of totals that this start burnt after a loss: uses, or minor units of budgets", j.Burnt)
 	line("tact_journal_longest_seconds", "gauge", "longest write", j.Longest.Seconds())
 	const name = "tact_journal_seconds"
 	fmt.Fprintf(w, "# HELP %s time of the journal's writes\n# TYPE %s histogram\n", name, name)

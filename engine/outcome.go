@@ -435,7 +435,23 @@ func (b *Batch) ungranted(f *fact, once uint64) error {
 			b.e.store.Totals().Force(k)
 		}
 	}
-	return b.use(f, once)
+	if err := b.use(f, once); err != nil {
+		b.giveStock(len(b.keys))
+		return err
+	}
+	if f.lost {
+		b.giveBurnt()
+	}
+	return nil
+}
+
+// giveBurnt gives back what was burnt in the place of b.keys.
+func (b *Batch) giveBurnt() {
+	for i := range b.keys {
+		if k := &b.keys[i]; k.Total {
+			b.e.store.Totals().GiveBurnt(k)
+		}
+	}
 }
 
 // placeOf maps a token's names to indices of the snapshot.
@@ -476,7 +492,9 @@ func (b *Batch) reaction(f *fact) error {
 	if f.ord == storage.NoOrd {
 		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
 	}
-	if err := b.takeStock(); err != nil {
+	lost := f.ord != storage.NoOrd && state == storage.ReservationUnknown &&
+		f.group.LostReservation(f.token.Reservation)
+	if err := b.takeStock(lost); err != nil {
 		return err
 	}
 	refused := f.on == definition.CountReject && state == storage.ReservationOpen && onlyStock(held)
@@ -490,6 +508,9 @@ func (b *Batch) reaction(f *fact) error {
 	if err != nil {
 		b.giveStock(len(b.keys))
 		return err
+	}
+	if lost {
+		b.giveBurnt()
 	}
 	if refused { // nobody waits for the rest of the reservation's life
 		b.stamp(storage.EffectRelease, f.ord)
@@ -513,11 +534,17 @@ func onlyStock(held storage.Held) bool {
 	return held.Len() > 0
 }
 
-// takeStock takes a unit of every total among b.keys, all or none.
-func (b *Batch) takeStock() error {
+// takeStock takes a unit of every total among b.keys, all or none. lost: the
+// decision may have held them in a reservation that a loss of power took; what was
+// burnt for it is theirs.
+func (b *Batch) takeStock(lost bool) error {
 	for i := range b.keys {
 		k := &b.keys[i]
-		if !k.Total {
+		switch {
+		case !k.Total:
+			continue
+		case lost && b.e.store.Totals().BurntFor(k):
+			b.e.store.Totals().Force(k)
 			continue
 		}
 		limit, since := b.snap.Plan.TotalRule(k.Key.Cap, b.e.clock.Now())

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"tact/engine/definition"
 	"tact/storage"
@@ -18,8 +19,47 @@ type TotalView struct {
 	Currency string
 	Spent    int64 // what happened
 	Held     int64 // what open reservations hold
+	Burnt    int64 // of Spent, what a loss of power may have taken: see feedTotals
 	Limit    int64
 	Planned  int64 // what the plan of the pacing gives by now; the limit without it
+}
+
+const (
+	// feedEvery is how often blocks of totals are looked after: a block lasts a
+	// second, and a new one is asked for when half of it is drawn.
+	feedEvery = 100 * time.Millisecond
+	// oneByOne is how many uses before its limit a total waits for the disk with
+	// each: a loss of power must not take the last units of a stock.
+	oneByOne = 32
+)
+
+// feedTotals lets decisions that use totals be answered before they are durable:
+// each counter that is in demand has a durable block of what it used in the last
+// second, but for the last 32 uses before its limit. What is left of a block after
+// a loss of power is burnt: see storage.BurnEffect.
+func (e *Engine) feedTotals() {
+	snap, now := e.snap.Load(), e.clock.Now()
+	if snap == nil {
+		return
+	}
+	err := e.store.FeedTotals(now, func(k storage.TotalKey) int64 {
+		i, ok := snap.Plan.CapByCounter(k.Cap)
+		if !ok {
+			return 0
+		}
+		limit, since := snap.Plan.TotalRule(k.Cap, now)
+		return limit - e.store.Totals().UsedSince(k.CounterKey, since) -
+			oneByOne*snap.Plan.GreatestCost(i)
+	})
+	if err != nil {
+		e.log.Debug("blocks of totals are not renewed", "err", err)
+	}
+}
+
+// nearLimit tells whether a total is so near its limit that its uses wait.
+func (e *Engine) nearLimit(w *decideWork, k *storage.HeldKey) bool {
+	limit, since := w.snap.Plan.TotalRule(k.Key.Cap, w.now)
+	return limit-e.store.Totals().UsedSince(k.Key, since) < oneByOne*k.Units()
 }
 
 // Totals returns the counters of the total caps that are in force, by cap and
@@ -36,12 +76,13 @@ func (e *Engine) Totals() []TotalView {
 		}
 		if k, ok := at[c.Key.CounterKey]; ok {
 			out[k].Spent, out[k].Held = out[k].Spent+c.Confirmed, out[k].Held+c.Held
+			out[k].Burnt += c.Burnt
 			continue
 		}
 		at[c.Key.CounterKey] = len(out)
 		out = append(out, TotalView{
 			CapID: snap.Plan.Caps[i].ID, Of: e.dimensionOf(snap.Plan.Caps[i].Per, c.Key.Dim),
-			Spent: c.Confirmed, Held: c.Held, Limit: snap.totalLimit(c.Key.Cap),
+			Spent: c.Confirmed, Held: c.Held, Burnt: c.Burnt, Limit: snap.totalLimit(c.Key.Cap),
 			Planned: snap.planned(c.Key.Cap, now), Currency: snap.Plan.Caps[i].Def.Currency,
 		})
 	}

@@ -36,7 +36,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	switch e.Kind {
 	case EffectCreate:
 		return s.create(frame, e)
-	case EffectTime:
+	case EffectTime, EffectBlock, EffectBurn:
 		return nil
 	case EffectMember, EffectTrack:
 		return s.checkMember(e)
@@ -143,6 +143,7 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		}
 	case EffectReserve:
 		s.reserved = max(s.reserved, e.Reserve.ID.Number&(1<<48-1))
+		s.share.blocks.drew(&e.Reserve)
 	case EffectOutcome:
 		s.stats.addOutcome(&e.Outcome)
 	case EffectDecision:
@@ -158,6 +159,10 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		s.members.move(frame, e.Time, &e.Member)
 	case EffectTrack:
 		s.members.track(frame, e.Time, &e.Track)
+	case EffectBlock:
+		addTo(s.share.blocks.allowed, e.Block.Key, e.Block.Units)
+	case EffectBurn:
+		s.share.burn(&e.Burn)
 	case EffectForget:
 		if s.row(e.Ord) == nil {
 			s.members.forget(frame, e.Time, e.Ord)

@@ -27,6 +27,7 @@ type carrier struct {
 	moved bool          // the batch holds next
 	first bool          // next begins the epoch
 	found int           // records that no frame held
+	burnt int64         // units of totals that this start has burnt
 	upTo  []uint64      // by group: newest frame that is durable with the batch
 }
 
@@ -40,11 +41,13 @@ type JournalStats struct {
 	Charged  uint64 // stand-ins written down
 	Released uint64 // and given back
 	Taken    uint64 // counters whose lost use has come
+	Burnt    int64  // units of totals that this start counts as used: see EffectBurn
 }
 
 func (c *carrier) stats() JournalStats {
 	return JournalStats{
 		Stats: c.j.Stats(), Incident: !c.rec.Harmless, Why: c.rec.Why, Found: c.found,
+		Burnt: c.burnt,
 	}
 }
 
@@ -173,6 +176,9 @@ func (s *Store) beginJournal(at UnixMsec) error {
 			return fmt.Errorf("group %d: first frame: %w", i, err)
 		}
 	}
+	if err := s.endBlocks(at); err != nil {
+		return err
+	}
 	c.next, c.first = c.j.First(s.epoch, c.rec, journal.Msec(at)), true
 	return nil
 }
@@ -260,7 +266,7 @@ func (s *Store) runJournal(at UnixMsec) error {
 		log = s.o.Logger.Warn
 	}
 	log("journal: begun", "harmless", c.rec.Harmless, "why", c.rec.Why, "found", c.found,
-		"ring", c.j.Stats().Ring)
+		"ring", c.j.Stats().Ring, "burnt_units", c.burnt)
 	c.rec.Records = nil
 	s.loops.Add(1)
 	go func() { defer s.loops.Done(); c.j.Run() }()

@@ -99,7 +99,7 @@ func TestTickets(t *testing.T) {
 	f("two uses of a counter", "record", personKey(4), personKey(4))
 	total := personKey(5)
 	total.Total = true
-	f("a total", "frame", total)
+	f("a total without a block", "record", total)
 	var many []HeldKey
 	for i := range Name(40) {
 		many = append(many, personKey(100+i))

@@ -42,6 +42,7 @@ func (s *state) checksum() (uint64, error) {
 		b = append(appendTotalKey(b[:0], k), 't')
 		sum += xxh3.Hash(le.AppendUint64(b, uint64(n)))
 	}
+	sum += s.share.blocks.sum(xxh3.Hash)
 	s.identities.each(func(e *identityEntry) {
 		b = le.AppendUint64(le.AppendUint64(b[:0], e.lo), e.hi)
 		b = le.AppendUint64(append(b, 'i'), uint64(e.person))

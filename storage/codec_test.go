@@ -52,6 +52,11 @@ func every() []*Effect {
 				{CounterKey{6, 7}, 8, 9, false, 1 << 31, CoarseCalendar, 0},
 			},
 		}},
+		{Kind: EffectReserve, Ord: 1, Reserve: ReserveEffect{ID: ReservationID{1, 2}, Drawn: true}},
+		{Kind: EffectBlock, Ord: NoOrd, Block: BlockEffect{TotalKey{CounterKey{1, 2}, 3}, -4}},
+		{Kind: EffectBurn, Ord: NoOrd, Burn: BurnEffect{true, []BlockEffect{
+			{TotalKey{CounterKey{1, 2}, 3}, 1 << 40}, {TotalKey{CounterKey{1, 2}, 4}, -1},
+		}}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, []TotalKey{
 			{CounterKey{5, 6}, 7}, {CounterKey{8, 0}, 0},

@@ -114,7 +114,38 @@ func (g *simGroup) logFloor(group *Group) {
 	g.cut(group.durable.Load() - 1)
 	g.log = append(g.log, simEffect{group.durable.Load(), e})
 	g.gen.m.apply(e)
+	g.logBurn(group)
 	g.acked = group.durable.Load()
+}
+
+// logBurn adds the end of the blocks of the epoch before, with what was burnt of
+// them, as the group says: TestBlocksOverCrashes says how much that may be.
+func (g *simGroup) logBurn(group *Group) {
+	m := newModel()
+	allowed := make(map[TotalKey]int64)
+	for _, l := range g.log {
+		m.apply(l.effect)
+		switch e := l.effect; {
+		case e.Kind == EffectBlock:
+			addTo(allowed, e.Block.Key, e.Block.Units)
+		case e.Kind == EffectBurn && e.Burn.Ends:
+			clear(allowed)
+		}
+	}
+	burn := &Effect{Kind: EffectBurn, Ord: NoOrd, Burn: BurnEffect{Ends: true}}
+	group.Lock()
+	for k, n := range group.mu.state.share.blocks.burnt {
+		if n > m.burnt[k] {
+			burn.Burn.Units = append(burn.Burn.Units, BlockEffect{k, n - m.burnt[k]})
+		}
+	}
+	group.Unlock()
+	if len(allowed)+len(burn.Burn.Units) == 0 {
+		return
+	}
+	burn.Time = UnixMsec(group.high.Load())
+	g.log = append(g.log, simEffect{group.durable.Load(), burn})
+	g.gen.m.apply(burn)
 }
 
 // cut takes out of the log what was lost.

@@ -21,10 +21,12 @@ const (
 	EffectTime                           // nothing but the frame's time
 	EffectMember                         // people enter or leave a tracked segment
 	EffectTrack                          // the tracking of a segment begins, is whole or ends
+	EffectBlock                          // units of a total may be drawn before they are durable
+	EffectBurn                           // such units are counted as used after a loss
 )
 
 // effectLast is the highest kind.
-const effectLast = EffectTrack
+const effectLast = EffectBurn
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -57,6 +59,8 @@ type Effect struct {
 	Claim    ClaimEffect
 	Member   MemberEffect
 	Track    TrackEffect
+	Block    BlockEffect
+	Burn     BurnEffect
 }
 
 // CreateEffect makes a person.
@@ -93,6 +97,8 @@ type ReserveEffect struct {
 	Expires   UnixSec
 	Grace     uint32 // seconds after Expires in which a confirm is not late
 	Keys      []HeldKey
+	// Drawn: the totals among Keys are drawn from blocks. Group.Reserve sets it.
+	Drawn bool
 	// Lease, with an epoch, is the person's new lease: see Group.Reserve, which
 	// sets it.
 	Lease journal.Lease

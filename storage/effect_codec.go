@@ -88,6 +88,10 @@ func appendClear(b []byte, e *Effect) []byte {
 		t := &e.Track
 		b = binary.AppendUvarint(b, uint64(t.Segment))
 		b = le.AppendUint64(append(b, byte(t.Phase)), t.Digest)
+	case EffectBlock:
+		b = appendBlock(b, &e.Block)
+	case EffectBurn:
+		b = appendBurn(b, &e.Burn)
 	}
 	return b
 }
@@ -257,40 +261,15 @@ func appendReserve(b []byte, r *ReserveEffect) []byte {
 	if r.Lease.Epoch != 0 {
 		b = appendLease(b, &r.Lease)
 	}
+	if r.Drawn {
+		b = append(b, 1)
+	}
 	return b
 }
 
 func appendReservationID(b []byte, id ReservationID) []byte {
 	b = binary.LittleEndian.AppendUint32(b, id.Epoch)
 	return binary.LittleEndian.AppendUint64(b, id.Number)
-}
-
-func appendKeys(b []byte, keys []HeldKey) []byte {
-	b = binary.AppendUvarint(b, uint64(len(keys)))
-	for i := range keys {
-		k := &keys[i]
-		b = binary.AppendUvarint(b, uint64(k.Key.Cap))
-		b = binary.AppendUvarint(b, uint64(k.Key.Dim))
-		b = binary.LittleEndian.AppendUint16(b, k.CountOn)
-		b = append(b, k.Limit, k.flags())
-		if k.Total || k.Coarse != CoarseNone {
-			b = binary.AppendUvarint(b, uint64(k.Window))
-		}
-		if k.Cost != 0 {
-			b = binary.AppendUvarint(b, k.Cost)
-		}
-	}
-	return b
-}
-
-func appendWindows(b []byte, windows []TotalKey) []byte {
-	b = binary.AppendUvarint(b, uint64(len(windows)))
-	for _, k := range windows {
-		b = binary.AppendUvarint(b, uint64(k.Cap))
-		b = binary.AppendUvarint(b, uint64(k.Dim))
-		b = binary.AppendUvarint(b, uint64(k.Window))
-	}
-	return b
 }
 
 func appendOutcome(b []byte, o *OutcomeEffect) []byte {
@@ -367,6 +346,7 @@ func appendBool(b []byte, v bool) []byte {
 // valid until the next decode; byte slices alias the body.
 type effectDecoder struct {
 	in    effectReader
+	units []BlockEffect
 	patch Patch
 
 	blacklist    uint16
@@ -436,6 +416,10 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		d.member(&e.Member)
 	case EffectTrack:
 		e.Track = TrackEffect{d.in.name(), TrackPhase(d.in.u8()), d.in.u64()}
+	case EffectBlock:
+		e.Block = d.block()
+	case EffectBurn:
+		d.burn(&e.Burn)
 	case EffectEvent, EffectForget:
 	default:
 		return fmt.Errorf("%w: effect kind %d", ErrCorrupt, e.Kind)
@@ -574,11 +558,14 @@ func (d *effectDecoder) reserve(r *ReserveEffect) {
 	r.Grace = d.in.uvarint32()
 	r.Keys = d.heldKeys()
 	r.Lease = journal.Lease{}
-	if len(d.in.b) > 0 {
+	if len(d.in.b) >= leaseSize {
 		if b := d.in.bytes(leaseSize); b != nil {
 			r.Lease = parseLease(b)
 			d.in.check(r.Lease.Epoch != 0 && le32(b[12:]) == 0)
 		}
+	}
+	if r.Drawn = len(d.in.b) > 0; r.Drawn {
+		d.in.check(d.in.u8() == 1)
 	}
 }
 
@@ -594,45 +581,6 @@ func (d *effectDecoder) incident(in *journal.Incident) {
 
 func (d *effectDecoder) reservationID() ReservationID {
 	return ReservationID{Epoch: d.in.u32(), Number: d.in.u64()}
-}
-
-func (d *effectDecoder) heldKeys() []HeldKey {
-	d.keys = d.keys[:0]
-	for range d.in.count(6) {
-		k := HeldKey{
-			Key:     CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()},
-			CountOn: d.in.u16(), Limit: d.in.u8(),
-		}
-		flags := d.in.u8()
-		d.in.check(flags&^heldKeyCost <= heldKeyFlags)
-		k.Total, k.Coarse = flags&heldKeyTotal != 0, Coarse(flags>>1&3)
-		if flags != 0 {
-			k.Window = d.in.uvarint32()
-		}
-		if flags&heldKeyCost != 0 {
-			k.Cost = d.in.uvarint()
-			d.in.check(k.Total && k.Cost != 0)
-		}
-		d.keys = append(d.keys, k)
-	}
-	return orNil(d.keys)
-}
-
-// totalWindows reads the windows of a confirm: none in one of a version without
-// them.
-func (d *effectDecoder) totalWindows() []TotalKey {
-	d.windows = d.windows[:0]
-	if len(d.in.b) == 0 {
-		return nil
-	}
-	n := d.in.count(3)
-	d.in.check(n > 0)
-	for range n {
-		d.windows = append(d.windows, TotalKey{
-			CounterKey: CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()}, Window: d.in.uvarint32(),
-		})
-	}
-	return orNil(d.windows)
 }
 
 func (d *effectDecoder) outcome(o *OutcomeEffect) {

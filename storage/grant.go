@@ -47,12 +47,13 @@ type grantScratch struct {
 // of the reservation counts on a contact and that nothing else of the decision
 // has to be durable. e.Reserve.Lease is set here. Errors are those of Append.
 //
-// A reservation with a total key, or of a person whose row is not durable yet,
-// waits for its frame: the journal has no use for it.
+// One with keys of totals is answered before its record is durable only when blocks
+// cover them: see Store.FeedTotals. A reservation of a person whose row is not
+// durable yet waits for its frame: the journal has no use for it.
 //
 // The group must be locked. It does not allocate once buffers have grown.
 func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err error) {
-	e.Reserve.Lease = journal.Lease{}
+	e.Reserve.Lease, e.Reserve.Drawn = journal.Lease{}, false
 	j := g.store.carry.j
 	if j == nil || !g.carries(e) {
 		frame, err = g.Append(e)
@@ -70,12 +71,19 @@ func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err 
 			e.Reserve.Lease = journal.Lease{}
 		}
 	}
+	if a.AtOnce && e.Reserve.hasTotal() {
+		e.Reserve.Drawn = g.store.totals.draw(e.Reserve.Keys)
+		a.AtOnce = e.Reserve.Drawn
+	}
 	s.payload = appendClear(s.payload[:0], e)
 	if len(s.payload) > journal.MaxPayload && a.Carries {
 		e.Reserve.Lease, a.Carries = journal.Lease{}, false
 		s.payload = appendClear(s.payload[:0], e)
 	}
 	if frame, err = g.Append(e); err != nil {
+		if e.Reserve.Drawn {
+			g.store.totals.undraw(e.Reserve.Keys)
+		}
 		return 0, Ticket{}, err
 	}
 	if len(s.payload) > journal.MaxPayload {
@@ -128,12 +136,16 @@ func (g *Group) carries(e *Effect) bool {
 	if e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
 		return false
 	}
-	for i := range e.Reserve.Keys {
-		if e.Reserve.Keys[i].Total {
-			return false
+	return true
+}
+
+func (e *ReserveEffect) hasTotal() bool {
+	for i := range e.Keys {
+		if e.Keys[i].Total {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // describe fills in what a record says of its owner.

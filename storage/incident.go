@@ -67,11 +67,8 @@ func appendIncident(b []byte, in *journal.Incident) []byte {
 	return le.AppendUint64(b, in.Known)
 }
 
-// append appends n u8 × (frame u64 | incident), nothing when there is none.
+// append appends n u8 × (frame u64 | incident).
 func (l incidents) append(b []byte) []byte {
-	if len(l) == 0 {
-		return b
-	}
 	b = append(b, byte(len(l)))
 	for i := range l {
 		b = binary.LittleEndian.AppendUint64(b, l[i].frame)
@@ -80,13 +77,13 @@ func (l incidents) append(b []byte) []byte {
 	return b
 }
 
-// load reads what append wrote; r is at its end when there were none.
+// load reads what append wrote; r may be at its end when there were none.
 func (l *incidents) load(r *reader) bool {
 	if len(r.b) == 0 {
 		return true
 	}
 	n := int(r.byte())
-	if n == 0 || n > incidentsMax || len(r.b) < n*incidentSize {
+	if n > incidentsMax || len(r.b) < n*incidentSize {
 		return false
 	}
 	for range n {

@@ -13,11 +13,15 @@ import (
 //	floors u8 × (frame u64 | time u32) | lost statistics u64 |
 //	rows u32 × (offer u32 | treatment u32 | variant u32 | what u32 | n u64 | value f64) |
 //	totals u32 × (cap u32 | dim u32 | window u32 | confirmed i64) |
-//	incidents u8 × (frame u64 | epoch u32 | synced i64 | high i64 | known u64) | CRC32C u32
+//	incidents u8 × (frame u64 | epoch u32 | synced i64 | high i64 | known u64) |
+//	blocks u32 × (cap u32 | dim u32 | window u32 | allowed i64 | drawn i64 | burnt i64) |
+//	CRC32C u32
 //
-// Without incidents their count is left out as well.
+// Format 1 has no blocks, and without incidents their count is left out as well.
+// Format 2 has both.
 const (
-	metaFormat    = 1
+	metaFormat    = 2
+	metaPlain     = 1
 	metaStatsRow  = 32
 	metaTotalsRow = 20
 )
@@ -27,7 +31,11 @@ const (
 // takeClaims belong in the same batch.
 func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 	le, at := binary.LittleEndian, len(dst)
-	dst = append(dst, metaFormat, 0)
+	format := byte(metaPlain)
+	if !s.share.blocks.empty() {
+		format = metaFormat
+	}
+	dst = append(dst, format, 0)
 	dst = le.AppendUint16(dst, uint16(s.group))
 	dst = le.AppendUint64(dst, frame)
 	dst = le.AppendUint64(dst, uint64(s.person))
@@ -51,7 +59,10 @@ func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 		dst = appendTotalKey(dst, k)
 		dst = le.AppendUint64(dst, uint64(n))
 	}
-	dst = s.incidents.append(dst)
+	if len(s.incidents) > 0 || format == metaFormat {
+		dst = s.incidents.append(dst)
+	}
+	dst = s.share.blocks.append(dst)
 	return le.AppendUint32(dst, checkSum(dst[at:]))
 }
 
@@ -78,7 +89,7 @@ func (s *state) loadMeta(value []byte) error {
 		return fmt.Errorf("meta: %w", err)
 	}
 	r := reader{b: b}
-	r.byte()
+	format := r.byte()
 	zero, group := r.byte(), GroupID(r.u16())
 	s.metaFrame = r.u64()
 	s.person = PersonID(r.u64())
@@ -110,7 +121,7 @@ func (s *state) loadMeta(value []byte) error {
 		k := TotalKey{CounterKey{Name(r.u32()), r.u32()}, r.u32()}
 		s.share.confirmed[k] = int64(r.u64())
 	}
-	whole := s.incidents.load(&r)
+	whole := s.incidents.load(&r) && (format == metaPlain || s.share.blocks.load(&r))
 	if r.bad || !whole || len(r.b) != 0 || int64(len(s.stats.rows)) != rows ||
 		int64(len(s.share.confirmed)) != totals {
 		return fmt.Errorf("meta of group %d: length: %w", s.group, ErrCorrupt)

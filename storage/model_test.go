@@ -14,6 +14,7 @@ type model struct {
 	stats    map[StatsKey]statsRow
 	dedup    map[uint64]uint32
 	totals   map[TotalKey]int64 // confirmed
+	burnt    map[TotalKey]int64 // of totals
 	claims   map[[16]byte]PersonRef
 	members  map[Name]map[Ord]bool // of tracked segments
 	changes  []Change
@@ -51,7 +52,7 @@ type modelPerson struct {
 func newModel() *model {
 	return &model{
 		people: map[Ord]*modelPerson{}, stats: map[StatsKey]statsRow{},
-		dedup: map[uint64]uint32{}, totals: map[TotalKey]int64{},
+		dedup: map[uint64]uint32{}, totals: map[TotalKey]int64{}, burnt: map[TotalKey]int64{},
 		claims: map[[16]byte]PersonRef{}, members: map[Name]map[Ord]bool{},
 	}
 }
@@ -73,6 +74,12 @@ func (m *model) apply(e *Effect) {
 			states: map[ReservationID]ReservationState{}, uses: map[CounterKey][]UnixSec{},
 		}
 		m.nextOrd++
+	case EffectBurn:
+		for _, u := range e.Burn.Units {
+			n := max(u.Units, -m.burnt[u.Key])
+			addTo(m.burnt, u.Key, n)
+			addTo(m.totals, u.Key, n)
+		}
 	case EffectTime:
 		m.floor = max(m.floor, e.Floor)
 	case EffectClaim:
@@ -607,12 +614,27 @@ func (g *generator) draw() *Effect {
 		return g.members()
 	case n < 95:
 		return &Effect{Kind: EffectForget, Ord: o}
-	case n < 97:
+	case n < 96:
 		return &Effect{Kind: EffectTime, Ord: NoOrd}
+	case n < 97:
+		return g.blocks()
 	}
 	return &Effect{Kind: EffectClaim, Ord: NoOrd, Claim: ClaimEffect{
 		Workspace: 1, Slot: Slot(g.r.IntN(Slots)), Hash: [16]byte{byte(g.r.IntN(200)), 9},
 		Target: PersonRef{Group: 3, Ord: o, Person: PersonID(o) + 1},
+	}}
+}
+
+// blocks draws an effect on blocks of totals.
+func (g *generator) blocks() *Effect {
+	unit := BlockEffect{
+		TotalKey{CounterKey{Name(1 + g.r.IntN(5)), 0}, uint32(g.r.IntN(2))}, g.r.Int64N(40) - 10,
+	}
+	if g.r.IntN(2) == 0 {
+		return &Effect{Kind: EffectBlock, Ord: NoOrd, Block: unit}
+	}
+	return &Effect{Kind: EffectBurn, Ord: NoOrd, Burn: BurnEffect{
+		g.r.IntN(3) == 0, []BlockEffect{unit},
 	}}
 }
 

@@ -106,10 +106,35 @@ func (c *recarrier) append(r *journal.Record) (frame uint64, err error) {
 	if err := c.decoder.decodeClear(&e, clear); err != nil {
 		return 0, err
 	}
-	if e.Kind == EffectDecision {
+	switch e.Kind {
+	case EffectDecision:
 		return c.decision(&e)
+	case EffectReserve:
+		return c.reserve(&e)
 	}
 	return g.Append(&e)
+}
+
+// reserve appends a reservation, and takes its totals from the ledger, as the grant
+// did before its effect was applied.
+func (c *recarrier) reserve(e *Effect) (frame uint64, err error) {
+	state := func() ReservationState {
+		_, state := c.g.mu.state.contact(e.Ord).Reservation(e.Reserve.ID)
+		return state
+	}
+	before := state()
+	if frame, err = c.g.Append(e); err != nil {
+		return 0, err
+	}
+	if before != ReservationUnknown || state() != ReservationOpen {
+		return frame, nil
+	}
+	for i := range e.Reserve.Keys {
+		if k := &e.Reserve.Keys[i]; k.Total {
+			c.g.store.totals.Force(k)
+		}
+	}
+	return frame, nil
 }
 
 // decision appends a decision that was made in another frame, once.

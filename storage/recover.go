@@ -466,6 +466,7 @@ func (s *Store) appendFirst(at UnixMsec) error {
 			return fmt.Errorf("group %d: first frame: %w", i, err)
 		}
 	}
+	s.knowBurnt()
 	return s.runJournal(at)
 }
 

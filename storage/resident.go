@@ -86,6 +86,7 @@ func newState(g GroupID, o stateOptions) *state {
 	s.dedup.days = o.dedupDays
 	s.stats.rows = make(map[StatsKey]statsRow)
 	s.share.confirmed = make(map[TotalKey]int64)
+	s.share.blocks = newBlockShare()
 	s.tags.byName = make(map[Name]*roaring.Bitmap)
 	s.ends = newTagIndex()
 	s.indexes = newPopulation()

@@ -47,6 +47,7 @@ type totalsShare struct {
 	ledger    *Totals // nil before attachTotals: the ledger is not touched
 	// oldest is derived: no cell of a rolling total before it is in confirmed.
 	oldest map[CounterKey]uint32
+	blocks blockShare
 }
 
 // totalCells is how many cells of a rolling total are kept before the newest one
@@ -90,6 +91,7 @@ func (t *totalsShare) forget(k TotalKey) {
 		return
 	}
 	delete(t.confirmed, k)
+	delete(t.blocks.burnt, k)
 	if t.ledger != nil {
 		t.ledger.add(k, -n)
 	}

@@ -27,13 +27,16 @@ type TotalKey struct {
 // of its own, held for a look at the windows of one counter, and never takes
 // another lock, so it may be used with a group's lock held.
 type Totals struct {
-	shards [16]totalsShard
+	shards  [16]totalsShard
+	feeding sync.Mutex // held by FeedTotals
 }
 
 type totalsShard struct {
-	mu   sync.Mutex
-	used map[CounterKey][]totalCell // rising windows, none of 0 uses
-	_    [48]byte                   // a cache line for each shard
+	mu     sync.Mutex
+	used   map[CounterKey][]totalCell // rising windows, none of 0 uses
+	blocks map[TotalKey]*block
+	burnt  map[TotalKey]burntUnits
+	_      [32]byte // a cache line for each shard
 }
 
 type totalCell struct {
@@ -46,6 +49,8 @@ func NewTotals() *Totals {
 	t := new(Totals)
 	for i := range t.shards {
 		t.shards[i].used = make(map[CounterKey][]totalCell)
+		t.shards[i].blocks = make(map[TotalKey]*block)
+		t.shards[i].burnt = make(map[TotalKey]burntUnits)
 	}
 	return t
 }

@@ -4,8 +4,9 @@ package storage
 // happened, and beside them those that reservations hold.
 type TotalCount struct {
 	Key       TotalKey
-	Confirmed int64
+	Confirmed int64 // with what was burnt
 	Held      int64
+	Burnt     int64 // counted as used after a loss of power: see BurnEffect
 }
 
 // TotalCounts returns every counter of the ledger, in no order. It locks each
@@ -27,6 +28,9 @@ func (s *Store) TotalCounts() []TotalCount {
 		g.mu.Lock()
 		for k, n := range g.mu.state.share.confirmed {
 			count(k).Confirmed += n
+		}
+		for k, n := range g.mu.state.share.blocks.burnt {
+			count(k).Burnt += n
 		}
 		g.mu.Unlock()
 	}

@@ -102,6 +102,18 @@ func (o *Offer) cost(c *Cap) uint64 {
 // CapCost is what a use of an offer costs a cap that is a budget in money; else 0.
 func (p *Plan) CapCost(cap, offer int32) uint64 { return p.Offers[offer].cost(&p.Caps[cap]) }
 
+// GreatestCost is what the dearest offer of a budget in money costs; 1 for a cap that
+// counts uses.
+func (p *Plan) GreatestCost(cap int32) int64 {
+	c, most := &p.Caps[cap], int64(1)
+	for i := range p.Offers {
+		if c.money && c.offers.has(int32(i)) {
+			most = max(most, int64(p.Offers[i].cost(c)))
+		}
+	}
+	return most
+}
+
 // costIndex returns where a cost stands in Plan.costs: 0 for a cost of 0.
 func (c *compiler) costIndex(cost uint64) uint16 {
 	i, ok := c.costs[cost]

@@ -15,6 +15,9 @@ func AppendTotals(dst []byte, totals []engine.TotalView) []byte {
 		w.text("currency", t.Currency)
 		w.int("spent", t.Spent)
 		w.int("held", t.Held)
+		if t.Burnt != 0 {
+			w.int("burnt", t.Burnt)
+		}
 		w.int("limit", t.Limit)
 		w.int("planned", t.Planned)
 		w.close('}')
