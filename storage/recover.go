@@ -68,7 +68,7 @@ func makeFolder(fs vfs.FS, dir string) error {
 
 // abandon lets go of what a failed boot holds.
 func (s *Store) abandon() error {
-	errs := []error{s.side.close()}
+	var errs []error
 	if s.logs.log != nil {
 		errs = append(errs, s.logs.log.Close())
 	}
@@ -78,6 +78,7 @@ func (s *Store) abandon() error {
 	if s.db != nil && s.dead.err() == nil {
 		errs = append(errs, s.closePebble(s.db.db, s.db.faults))
 	}
+	errs = append(errs, s.side.close()) // Pebble tells it of a new MANIFEST until it is closed
 	return errors.Join(append(errs, s.unlock())...)
 }
 
