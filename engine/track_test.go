@@ -358,3 +358,60 @@ func TestTrackedMembersEqualNaive(t *testing.T) {
 		})
 	}
 }
+
+// A change of a person whom time has moved too is judged for both at once, in the
+// frame of the change, and not only when the calendar comes to it; also just after
+// a start, when the calendar knows nothing of the person yet.
+func TestChangeFindsWhoIsDue(t *testing.T) {
+	const definitions = `
+kind: workspace
+id: default
+timezone: UTC
+---
+{kind: attribute, id: age, type: int}
+---
+{kind: tag, id: hot, ttl: 3h}
+---
+{kind: segment, id: adults, track: true, rule: {attribute: age, gte: 18}}
+---
+{kind: segment, id: heated, track: true, rule: {tag: hot}}
+`
+	f := func(name string, restart bool) {
+		t.Helper()
+		b := newBed(t, definitions)
+		b.user(UserDoc{UserID: []byte("ann"), BodyHash: 1, Tags: []TagDoc{{Name: []byte("hot")}}})
+		b.settle()
+		// Nothing but the change below may judge anybody.
+		b.e.track.pause.Lock()
+		if restart {
+			b.e.track.pause.Unlock()
+			b.reopen()
+			b.e.track.pause.Lock()
+		}
+		defer b.e.track.pause.Unlock()
+		b.m.pass(4 * time.Hour)
+		b.e.tick()
+		b.user(UserDoc{UserID: []byte("ann"), BodyHash: 2, Attributes: []NamedValue{
+			{[]byte("age"), RawValue{Kind: RawNumber, Text: []byte("20")}},
+		}})
+		for id, want := range map[string]uint64{"adults": 1, "heated": 0} {
+			if v, err := b.e.Segment(id); err != nil || v.Count != want {
+				t.Errorf("%s: %s has %d, want %d: %v", name, id, v.Count, want, err)
+			}
+		}
+		sub, err := b.e.Subscribe(nil, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, err := sub.Next(context.Background(), 100, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := changes.List[len(changes.List)-2:]
+		if last[0].At != last[1].At || last[0].Cause != last[1].Cause {
+			t.Errorf("%s: %+v", name, last)
+		}
+	}
+	f("while it runs", false)
+	f("after a start", true)
+}

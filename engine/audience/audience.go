@@ -7,12 +7,13 @@
 // changes of a person which of them must be asked anew; a [Calendar] keeps for
 // every person of a group when they must be asked again although nothing came.
 //
-// Laws, each with a test:
+// Laws, each with a test of the same name:
 //  1. Incremental is full: judging only what a change touches, and who is due,
 //     gives the members that judging everybody by everything gives.
 //  2. Never late: a person is due no later than the second in which a tracked
 //     segment changes for the person with time alone.
-//  3. What a change does not concern costs a look-up in the watch.
+//  3. Watch hears what concerns: a change touches the segments that look at what
+//     changed and no other; the rest costs a look-up.
 //
 // Everything here is plain data: it reads no clock, does no I/O and starts no
 // goroutine. The conductor keeps the members and records who enters and leaves.

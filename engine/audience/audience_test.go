@@ -130,8 +130,8 @@ func mint(_ storage.DictKind, id string) (storage.Name, error) {
 	return storage.Name(len(id)), nil
 }
 
-// Each segment hears of what its rule reads, and of nothing else.
-func TestWatch(t *testing.T) {
+// Law 3: each segment hears of what its rule reads, and of nothing else.
+func TestWatchHearsWhatConcerns(t *testing.T) {
 	n := names()
 	docs := []*definition.Segment{
 		dynamic(t, n, "a", `{"attribute":"age","gte":18}`),

@@ -202,7 +202,7 @@ func (p *Program) byDay(w *Who) bool {
 // Law 6: what the kept part of a log answers is what the log itself answers, now
 // and at times before: exactly inside the tail, by calendar day beyond it, which
 // it says.
-func TestWindowsEqualTheLog(t *testing.T) {
+func TestTheLogIsTheTruth(t *testing.T) {
 	var exact, byDay, unknown, held int
 	r := newRun(t, 2e6)
 	for seed := uint64(0); r.more(); seed++ {
@@ -591,7 +591,7 @@ func TestLastInOneMillisecond(t *testing.T) {
 
 // Law 5 beyond the tail: a day leaves on time, also where its clock changes, and
 // a window that comes into the tail is judged anew.
-func TestTimeTravelOfDays(t *testing.T) {
+func TestNeverLateByDay(t *testing.T) {
 	changes := 0
 	for seed := range uint64(12 * effort()) {
 		d := newDraw(900 + seed)

@@ -30,7 +30,7 @@ func wantFaults(t *testing.T, rule string, want ...string) {
 }
 
 // Law 7: the exact place, field, message and suggestion of every fault.
-func TestFaults(t *testing.T) {
+func TestEveryFaultAtOnce(t *testing.T) {
 	f := func(rule string, want ...string) { t.Helper(); wantFaults(t, rule, want...) }
 	f(`{"tier":"x"}`, `1:9 eligibility.tier: there is no tier "x"`)
 	f(`{"attribute":"agee","gte":18}`,

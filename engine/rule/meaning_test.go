@@ -21,8 +21,9 @@ func person(t testing.TB, p *storage.Patch) *Who {
 	}
 }
 
-// Every positive comparison over something missing is false.
-func TestMissingPositiveIsFalse(t *testing.T) {
+// Law 1: every positive comparison over something missing is false. The tests
+// below have the rest of it.
+func TestMissingIsNotAValue(t *testing.T) {
 	nobody := &Who{Now: moment(t, "2026-11-22T12:00:00Z")}
 	for _, atom := range positives() {
 		if holds(t, mustParse(t, atom), nobody, nil) {

@@ -139,7 +139,7 @@ func TestDerivedMeaning(t *testing.T) {
 
 // Law 5, and partial evaluation: a row that is judged again only when its
 // next change has come is always the row that is judged anew.
-func TestTimeTravel(t *testing.T) {
+func TestNeverLate(t *testing.T) {
 	steps, changes := 0, 0
 	for seed := range uint64(9 * effort()) {
 		w := newWorld(t, seed, 12)

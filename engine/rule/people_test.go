@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -13,7 +14,9 @@ import (
 // valid until the test ends.
 func people(t testing.TB, patches ...*storage.Patch) []storage.Profile {
 	t.Helper()
-	s, err := storage.Open("store", storage.Options{Groups: 1, FS: vfs.NewMem()})
+	s, err := storage.Open("store", storage.Options{
+		Groups: 1, FS: vfs.NewMem(), CommitMax: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

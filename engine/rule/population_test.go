@@ -52,7 +52,9 @@ func newCrowd(t testing.TB, seed uint64, n int) *crowd {
 func (c *crowd) open() {
 	c.t.Helper()
 	var err error
-	if c.s, err = storage.Open("store", storage.Options{Groups: 1, FS: c.fs}); err != nil {
+	if c.s, err = storage.Open("store", storage.Options{
+		Groups: 1, FS: c.fs, CommitMax: time.Minute,
+	}); err != nil {
 		c.t.Fatal(err)
 	}
 	c.g = c.s.Group(0)

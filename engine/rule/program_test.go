@@ -148,7 +148,7 @@ func TestTooManyAtoms(t *testing.T) {
 // Law 4: over many publishes atoms keep their bits, one Rev has one layout, and
 // a row brought up to date from whatever Program judged it last, older or newer,
 // equals a row judged anew.
-func TestIncrementalPublish(t *testing.T) {
+func TestBitsAreStable(t *testing.T) {
 	for seed := range uint64(30 * effort()) {
 		w := newWorld(t, seed, 8)
 		pool := make([]string, 40)

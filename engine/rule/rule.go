@@ -7,23 +7,24 @@
 // bits are kept in the person's row and computed by [Program.EvalUser]; the bits
 // of a request by [Program.EvalRequest]; a decision only compares words.
 //
-// Laws, each with a test:
+// Laws, each with a test of the same name:
 //  1. Missing is not a value: a positive comparison over something missing is
 //     false; is_not, not_in and not over it are true; is_set asks for a value.
 //  2. Safety is never negated: what a safety rule names must be known, also
 //     where the rule says not.
-//  3. One meaning: Cond.Holds over the bits of EvalPage and EvalRequest equals
-//     [Tree.Naive] for every tree, person, request and time.
+//  3. One meaning: Cond.Holds over the bits of EvalPage, EvalRequest and EvalClock
+//     equals [Tree.Naive] for every tree, person, request and time. Three
+//     evaluators agree: so does [Population], over sets and one by one.
 //  4. Bits are stable: an atom keeps its bit from one Program to the next, and
 //     two Programs with one Rev have one layout.
 //  5. Never late: no atom of a page changes between the time of EvalPage and the
 //     instant the page names.
 //  6. The log is the truth: what is asked of events is answered as the whole log
 //     of the person would, to the millisecond inside the tail, by calendar day of
-//     the workspace beyond it, and not at all where neither reaches.
-//  7. Every fault of a tree is found at once, with its place, field and, where
-//     a word is near, a suggestion. No input panics; depth, nodes, values and
-//     regular expressions are bounded.
+//     the workspace beyond it, which it says, and not at all where neither reaches.
+//  7. Every fault at once: each comes with its place, field and, where a word is
+//     near, a suggestion. No input panics; depth, nodes, values and regular
+//     expressions are bounded.
 //
 // Path: definition.Node → Parse → Tree → Builder.Cond → Cond; Builder.Program.
 //
