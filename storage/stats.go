@@ -50,25 +50,25 @@ type totalsShare struct {
 	blocks blockShare
 }
 
-// totalCells is how many cells of a rolling total are kept before the newest one
+// keptCells is how many cells of a rolling total are kept before the newest one
 // that was used: more than its window and the longest hold reach over.
-const totalCells = 128
+const keptCells = 128
 
 // confirm counts a use. Of a rolling total the cells that have left go.
 func (t *totalsShare) confirm(k *HeldKey) {
 	key := TotalKey{k.Key, k.Window}
 	before := t.confirmed[key]
 	t.confirmed[key] = before + k.Units()
-	if k.Coarse != CoarseRolling || before > 0 || k.Window < totalCells {
+	if k.Coarse != CoarseRolling || before > 0 || k.Window < keptCells {
 		return
 	}
-	last := k.Window - totalCells
+	last := k.Window - keptCells
 	first, ok := t.oldest[k.Key]
 	if ok && k.Window < first {
 		t.oldest[k.Key] = k.Window // a late one: it goes with the next new cell
 		return
 	}
-	if !ok || last-first > totalCells {
+	if !ok || last-first > keptCells {
 		for have := range t.confirmed {
 			if have.CounterKey == k.Key && have.Window < last {
 				t.forget(have)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tact/engine/definition"
+	"tact/engine/rule"
 	"tact/storage"
 )
 
@@ -124,7 +125,7 @@ func (p *Plan) appendFact(dst []storage.HeldKey, c *Cap, f *Fact, dim uint32) []
 		dim = mixDim(f.DeviceKey, dim)
 	}
 	if f.counts(c.CountOn, c.events) && (f.Late || !c.held(f.Channel)) &&
-		!c.over(clampSec(floorDiv(int64(f.At), 1000))) {
+		!c.over(clampSec(rule.FloorDiv(int64(f.At), 1000))) {
 		var one [1]*time.Location
 		k := p.heldKey(c, dim, f.At, p.zonesOf(c, f.Zone, &one))
 		if c.money {

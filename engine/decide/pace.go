@@ -41,7 +41,7 @@ func newPace(d *definition.Cap) *pace {
 // passed is the traffic, in days, from the first second of 1970 to a time of
 // the wall clock.
 func (p *pace) passed(wall int64) float64 {
-	day := floorDiv(wall, daySeconds)
+	day := rule.FloorDiv(wall, daySeconds)
 	second := wall - day*daySeconds
 	h := second / 3600
 	part := float64(second%3600) / 3600
@@ -97,16 +97,16 @@ func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 	if c.pace == nil {
 		return limit
 	}
-	sec := floorDiv(int64(at), 1000)
+	sec := rule.FloorDiv(int64(at), 1000)
 	zone := p.calendarZone(c)
 	start, end := p.paceWindow(c, sec, zone)
-	from := c.pace.passed(wall(start, zone))
+	from := c.pace.passed(rule.Wall(start, zone))
 	// The end's wall time is read a second before it: it may fall on a change.
-	whole := c.pace.passed(wall(end-1, zone)+1) - from
+	whole := c.pace.passed(rule.Wall(end-1, zone)+1) - from
 	if whole <= 0 {
 		return limit // a window without traffic: nothing to spread
 	}
-	share := min(max((c.pace.passed(wall(sec, zone))-from)/whole, 0), 1)
+	share := min(max((c.pace.passed(rule.Wall(sec, zone))-from)/whole, 0), 1)
 	if c.pace.by == definition.PacingFrontLoaded {
 		share = 1 - (1-share)*(1-share)
 	}
@@ -118,7 +118,7 @@ func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 // no more in this one.
 func (p *Plan) PacedUntil(cap int32, used int64, at storage.UnixMsec) storage.UnixSec {
 	c := &p.Caps[cap]
-	sec := floorDiv(int64(at), 1000)
+	sec := rule.FloorDiv(int64(at), 1000)
 	_, end := p.paceWindow(c, sec, p.calendarZone(c))
 	n := sort.Search(int(max(end-sec, 0)), func(i int) bool {
 		return i > 0 && p.PacedUnits(cap, storage.UnixMsec((sec+int64(i))*1000)) >= used

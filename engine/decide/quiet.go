@@ -66,8 +66,8 @@ func (q *Quiet) inForce(day int64) bool {
 // covers tells whether a window holds a moment of the wall clock (seconds since
 // 1970 as if it were UTC), and gives the wall time at which it ends.
 func (q *Quiet) covers(s *definition.MinuteSpan, wall int64) (end int64, ok bool) {
-	day := floorDiv(wall, daySeconds)
-	minute := int(floorDiv(wall, 60) - day*dayMinutes)
+	day := rule.FloorDiv(wall, daySeconds)
+	minute := int(rule.FloorDiv(wall, 60) - day*dayMinutes)
 	begins := func(day int64) bool {
 		const thursday = 4 // 1 January 1970
 		weekday := (day%7 + 7 + thursday) % 7
@@ -128,7 +128,7 @@ func windowEnd(q *Quiet, s *definition.MinuteSpan, at int64, zone *time.Location
 
 // quietNow tells whether a moment is quiet in a zone.
 func (q *Quiet) quietNow(at int64, zone *time.Location) bool {
-	local := wall(at, zone)
+	local := rule.Wall(at, zone)
 	for i := range q.windows {
 		if _, ok := q.covers(&q.windows[i], local); ok {
 			return true
@@ -157,7 +157,7 @@ func (r *run) quiet(mask uint64) Reason {
 			continue
 		}
 		r.quietBinds |= 1 << i
-		sec := floorDiv(int64(r.at.Ms), 1000)
+		sec := rule.FloorDiv(int64(r.at.Ms), 1000)
 		for _, zone := range r.zones() {
 			if q.quietNow(sec, zone) {
 				r.quietNow |= 1 << i
@@ -196,7 +196,7 @@ func (r *run) quietUntil(mask uint64) storage.UnixSec {
 		return r.quietOpen
 	}
 	r.quietMask, r.quietOpen = mask, Never
-	at := floorDiv(int64(r.at.Ms), 1000)
+	at := rule.FloorDiv(int64(r.at.Ms), 1000)
 	for range quietSteps {
 		next := int64(0)
 		for left := mask; left != 0; left &= left - 1 {

@@ -17,8 +17,8 @@ import (
 // last second has left. A minimum gap is a rolling window of one use, under a
 // name of its own.
 const (
-	totalCells = 24
-	holdCells  = 64
+	rollingCells = 24
+	holdCells    = 64
 )
 
 // totalCells sets the cells of a rolling total and of a total's minimum gap.
@@ -35,7 +35,7 @@ func (c *compiler) totalCells(d *definition.Cap, out *Cap) {
 		hold = holdOther
 	}
 	cell := func(window int64) int64 {
-		return max((window+totalCells-1)/totalCells, (hold+holdCells-1)/holdCells, 1)
+		return max((window+rollingCells-1)/rollingCells, (hold+holdCells-1)/holdCells, 1)
 	}
 	if d.Window.Rolling > 0 {
 		out.cell = cell(d.Window.Rolling)
@@ -149,7 +149,7 @@ func (p *Plan) totalWindow(c *Cap, at storage.UnixMsec) uint32 {
 	case c.Window.Unit == definition.UnitNone:
 		return 0
 	}
-	sec := floorDiv(int64(at), 1000)
+	sec := rule.FloorDiv(int64(at), 1000)
 	return uint32(rule.CalendarIndex(&c.Window, sec, p.calendarZone(c)))
 }
 
@@ -168,13 +168,13 @@ func (p *Plan) TotalWindow(name storage.Name, at storage.UnixMsec) (window uint3
 
 // secondUp rounds a time up to seconds: a use in a rolling window errs to less
 // contact.
-func secondUp(at storage.UnixMsec) int64 { return floorDiv(int64(at)+999, 1000) }
+func secondUp(at storage.UnixMsec) int64 { return rule.FloorDiv(int64(at)+999, 1000) }
 
 // TotalRule says how the ledger judges a total's counter now: the number of uses
 // that may lie in its windows from since on. An unknown name has a limit of 0; one
 // whose window of two times has ended has none.
 func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, since uint32) {
-	sec := floorDiv(int64(now), 1000)
+	sec := rule.FloorDiv(int64(now), 1000)
 	if i, ok := p.gapNames[name]; ok {
 		c := &p.Caps[i]
 		if c.over(clampSec(sec)) {
@@ -220,7 +220,7 @@ func (p *Plan) TotalFree(name storage.Name, now storage.UnixMsec, frees uint32) 
 	case c.cell > 0:
 		return cellFree(frees, c.Window.Rolling, c.cell)
 	}
-	at := clampSec(floorDiv(int64(now), 1000))
+	at := clampSec(rule.FloorDiv(int64(now), 1000))
 	zones := [1]*time.Location{p.calendarZone(c)}
 	end := capWindowEnd(c, at, zones[:])
 	for end < Never && c.Window.Unit != definition.UnitNone &&

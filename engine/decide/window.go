@@ -120,20 +120,6 @@ func (p *Plan) calendarZone(c *Cap) *time.Location {
 	return p.Workspace.Zone
 }
 
-// wall is what the clock on the wall shows, as if it were UTC, in seconds.
-func wall(at int64, zone *time.Location) int64 {
-	_, offset := time.Unix(at, 0).In(zone).Zone()
-	return at + int64(offset)
-}
-
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
 func clampSec(at int64) storage.UnixSec {
 	return storage.UnixSec(min(max(at, 0), int64(Never)))
 }

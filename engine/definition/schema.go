@@ -7,6 +7,15 @@ package definition
 // weights) only Load checks. docs/schema.json holds the same bytes.
 func Schema() []byte { return []byte(schemaFirst + schemaQuiet + schemaSecond + schemaParts) }
 
+// schemaMeta is what every document may have.
+const schemaMeta = `        "kind": true,
+        "id": {"$ref": "#/$defs/id"},
+        "name": {"$ref": "#/$defs/human"},
+        "description": {"$ref": "#/$defs/human"},
+        "owner": {"$ref": "#/$defs/text"},
+        "labels": {"$ref": "#/$defs/labels"},
+`
+
 // schemaFirst is the head and the kinds up to cap.
 const schemaFirst = `{
   "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -65,13 +74,8 @@ const schemaFirst = `{
       "type": "object",
       "additionalProperties": false,
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "timezone": {"$ref": "#/$defs/zone", "default": "UTC"},
+` + schemaMeta +
+	`        "timezone": {"$ref": "#/$defs/zone", "default": "UTC"},
         "zones": {
           "description": "Where its people live: judges those without a zone. Default: timezone.",
           "type": "array",
@@ -155,13 +159,8 @@ const schemaFirst = `{
       "additionalProperties": false,
       "required": ["levels"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "levels": {"$ref": "#/$defs/values"}
+` + schemaMeta +
+	`        "levels": {"$ref": "#/$defs/values"}
       }
     },
     "event": {
@@ -201,13 +200,8 @@ const schemaFirst = `{
       "additionalProperties": false,
       "oneOf": [{"required": ["members"]}, {"required": ["rule"]}],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "members": {"const": "static"},
+` + schemaMeta +
+	`        "members": {"const": "static"},
         "rule": {"$ref": "#/$defs/tree"},
         "track": {
           "description": "Keeps the members, their number over time, who enters, who leaves.",
@@ -222,13 +216,8 @@ const schemaFirst = `{
       "additionalProperties": false,
       "required": ["scope", "per", "count_on", "window", "limit"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "scope": {"enum": ["person", "identity", "device", "total"]},
+` + schemaMeta +
+	`        "scope": {"enum": ["person", "identity", "device", "total"]},
         "per": {"enum": ["all", "offer", "offer_group", "campaign", "channel", "placement"]},
         "applies_to": {
           "description": "Absent: everything.",

@@ -7,13 +7,8 @@ const schemaSecond = `    "offer": {
       "additionalProperties": false,
       "required": ["message_class", "treatments"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "group": {"$ref": "#/$defs/group"},
+` + schemaMeta +
+	`        "group": {"$ref": "#/$defs/group"},
         "message_class": {"$ref": "#/$defs/class"},
         "purpose": {
           "description": "What a consent must cover.",
@@ -93,13 +88,8 @@ const schemaSecond = `    "offer": {
       "additionalProperties": false,
       "required": ["channel", "policy"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "channel": {"$ref": "#/$defs/channel"},
+` + schemaMeta +
+	`        "channel": {"$ref": "#/$defs/channel"},
         "policy": {"$ref": "#/$defs/id"},
         "count": {"type": "integer", "minimum": 1, "maximum": 20, "default": 1},
         "sticky": {"enum": ["none", "hold"]},
@@ -122,13 +112,8 @@ const schemaSecond = `    "offer": {
       "type": "object",
       "additionalProperties": false,
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "candidates": {"$ref": "#/$defs/offers"},
+` + schemaMeta +
+	`        "candidates": {"$ref": "#/$defs/offers"},
         "ranking": {
           "anyOf": [
             {
@@ -186,13 +171,8 @@ const schemaSecond = `    "offer": {
       "additionalProperties": false,
       "required": ["layer", "range", "variants"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "layer": {"$ref": "#/$defs/id"},
+` + schemaMeta +
+	`        "layer": {"$ref": "#/$defs/id"},
         "range": {"$ref": "#/$defs/range"},
         "unit": {"const": "user", "default": "user"},
         "coverage": {"$ref": "#/$defs/percent", "default": "100%"},
@@ -255,13 +235,8 @@ const schemaSecond = `    "offer": {
       "additionalProperties": false,
       "required": ["range"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "range": {"$ref": "#/$defs/range"},
+` + schemaMeta +
+	`        "range": {"$ref": "#/$defs/range"},
         "start": {"$ref": "#/$defs/time"},
         "end": {"$ref": "#/$defs/time"},
         "covers": {"$ref": "#/$defs/offers"},
@@ -274,13 +249,8 @@ const schemaSecond = `    "offer": {
       "additionalProperties": false,
       "required": ["at", "user", "decide", "expect"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "at": {"$ref": "#/$defs/time"},
+` + schemaMeta +
+	`        "at": {"$ref": "#/$defs/time"},
         "user": {
           "type": "object",
           "additionalProperties": false,

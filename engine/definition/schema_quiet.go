@@ -7,13 +7,8 @@ const schemaQuiet = `    "calendar": {
       "additionalProperties": false,
       "required": ["days"],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "source": {"description": "Where the dates come from.", "$ref": "#/$defs/text"},
+` + schemaMeta +
+	`        "source": {"description": "Where the dates come from.", "$ref": "#/$defs/text"},
         "days": {
           "type": "array",
           "minItems": 1,
@@ -43,13 +38,8 @@ const schemaQuiet = `    "calendar": {
       "additionalProperties": false,
       "anyOf": [{"required": ["windows"]}, {"required": ["on"]}],
       "properties": {
-        "kind": true,
-        "id": {"$ref": "#/$defs/id"},
-        "name": {"$ref": "#/$defs/human"},
-        "description": {"$ref": "#/$defs/human"},
-        "owner": {"$ref": "#/$defs/text"},
-        "labels": {"$ref": "#/$defs/labels"},
-        "applies_to": {
+` + schemaMeta +
+	`        "applies_to": {
           "description": "Absent: everything of class marketing.",
           "type": "object",
           "additionalProperties": false,

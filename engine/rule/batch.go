@@ -143,8 +143,8 @@ func (e *evaluation) run(b *batch, bits *[PageWords]uint64) {
 		bits[i] &^= b.bits[i]
 	}
 	e.attributes(&b.attributes, bits)
-	e.tags(&b.tags, bits)
-	e.segments(&b.segments, bits)
+	e.labels(&b.tags, true, bits)
+	e.labels(&b.segments, false, bits)
 	e.each(b.events, bits)
 	e.each(b.rest, bits)
 }
@@ -216,38 +216,14 @@ func (e *evaluation) value(f *family, v storage.Value, bits *[PageWords]uint64) 
 	}
 }
 
-// tags walks over the tags of the person.
-func (e *evaluation) tags(f *families, bits *[PageWords]uint64) {
-	p := &e.who.Profile
-	held := p.TagCount()
-	if len(f.ids) == 0 || held == 0 {
-		return
-	}
-	if len(f.ids)*8 < held {
-		for i := range f.ids {
-			e.each(f.of[i].atoms, bits)
-		}
-		return
-	}
-	at := 0
-	for i := 0; i < held && at < len(f.ids); i++ {
-		id := p.TagID(i)
-		if at = f.seek(at, id); at == len(f.ids) || f.ids[at] != id {
-			continue
-		}
-		v := p.TagAt(i)
-		for _, i := range f.of[at].atoms {
-			if t := &e.atoms[i].test; e.held(t, v.Value, v.Expires) && t.tagged(v.Value) {
-				bits[i/64] |= 1 << (i % 64)
-			}
-		}
-	}
-}
-
-// segments walks over the static segments the person is in.
-func (e *evaluation) segments(f *families, bits *[PageWords]uint64) {
+// labels walks over the tags of the person, or over the static segments the person
+// is in.
+func (e *evaluation) labels(f *families, tags bool, bits *[PageWords]uint64) {
 	p := &e.who.Profile
 	held := p.SegmentCount()
+	if tags {
+		held = p.TagCount()
+	}
 	if len(f.ids) == 0 || held == 0 {
 		return
 	}
@@ -259,12 +235,23 @@ func (e *evaluation) segments(f *families, bits *[PageWords]uint64) {
 	}
 	at := 0
 	for i := 0; i < held && at < len(f.ids); i++ {
-		id := p.SegmentAt(i)
-		if at = f.seek(at, id); at == len(f.ids) || f.ids[at] != id {
+		v := storage.TagValue{}
+		if tags {
+			v.ID = p.TagID(i)
+		} else {
+			v.ID = p.SegmentAt(i)
+		}
+		if at = f.seek(at, v.ID); at == len(f.ids) || f.ids[at] != v.ID {
 			continue
 		}
+		if tags {
+			v = p.TagAt(i)
+		}
 		for _, i := range f.of[at].atoms {
-			bits[i/64] |= 1 << (i % 64)
+			t := &e.atoms[i].test
+			if !tags || e.held(t, v.Value, v.Expires) && t.tagged(v.Value) {
+				bits[i/64] |= 1 << (i % 64)
+			}
 		}
 	}
 }

@@ -34,14 +34,14 @@ func newClock(now storage.UnixMsec, zone *time.Location) clock {
 	if _, end := at.ZoneBounds(); !end.IsZero() {
 		c.turn = storage.UnixMsec(end.UnixMilli())
 	}
-	c.today = floorDiv(int64(now)+c.offset, dayMs)
+	c.today = FloorDiv(int64(now)+c.offset, dayMs)
 	return c
 }
 
 // local returns the local date of an instant.
 func (c *clock) local(ms int64) int64 {
 	_, offset := time.UnixMilli(ms).In(c.zone).Zone()
-	return floorDiv(ms+int64(offset)*1000, dayMs)
+	return FloorDiv(ms+int64(offset)*1000, dayMs)
 }
 
 // flips lowers flip to the instant at which the local date becomes day, when
@@ -55,7 +55,8 @@ func (c *clock) flips(flip *storage.UnixMsec, day int64) {
 	*flip = min(*flip, at)
 }
 
-func floorDiv(a, b int64) int64 {
+// FloorDiv is a / b rounded down; b > 0.
+func FloorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {
 		q--
@@ -69,7 +70,7 @@ func floorDiv(a, b int64) int64 {
 // Cost: O(1), no allocation.
 func civil(day int64) (year, month, dom int64) {
 	day += 719468
-	era := floorDiv(day, 146097)
+	era := FloorDiv(day, 146097)
 	doe := day - era*146097
 	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
 	doy := doe - (365*yoe + yoe/4 - yoe/100)
@@ -84,12 +85,12 @@ func civil(day int64) (year, month, dom int64) {
 
 // dayOf is the inverse of civil; month may be any number, dom 1..31.
 func dayOf(year, month, dom int64) int64 {
-	years := floorDiv(month-1, 12)
+	years := FloorDiv(month-1, 12)
 	year, month = year+years, month-12*years
 	if month <= 2 {
 		year, month = year-1, month+12
 	}
-	era := floorDiv(year, 400)
+	era := FloorDiv(year, 400)
 	yoe := year - era*400
 	doy := (153*(month-3)+2)/5 + dom - 1
 	doe := yoe*365 + yoe/4 - yoe/100 + doy

@@ -13,18 +13,18 @@ import (
 // clock of the zone, so days at a change of daylight saving have 23 or 25 hours.
 func CalendarWindow(w *definition.Window, at int64, zone *time.Location) (start, end int64) {
 	every := max(int64(w.Every), 1)
-	index := floorDiv(unitIndex(w, wall(at, zone)), every) * every
+	index := FloorDiv(unitIndex(w, Wall(at, zone)), every) * every
 	return instant(unitStart(w, index), zone), instant(unitStart(w, index+every), zone)
 }
 
 // CalendarIndex is the number of the calendar window that holds an instant:
 // units since 1970 in the zone, divided by `every`.
 func CalendarIndex(w *definition.Window, at int64, zone *time.Location) int64 {
-	return floorDiv(unitIndex(w, wall(at, zone)), max(int64(w.Every), 1))
+	return FloorDiv(unitIndex(w, Wall(at, zone)), max(int64(w.Every), 1))
 }
 
-// wall is what the clock on the wall shows, as if it were UTC, in seconds.
-func wall(at int64, zone *time.Location) int64 {
+// Wall is what the clock on the wall shows, as if it were UTC, in seconds.
+func Wall(at int64, zone *time.Location) int64 {
 	_, offset := time.Unix(at, 0).In(zone).Zone()
 	return at + int64(offset)
 }
@@ -42,11 +42,11 @@ func instant(w int64, zone *time.Location) int64 {
 	_, late := time.Unix(guess+half, 0).In(zone).Zone()
 	first, second := w-int64(early), w-int64(late)
 	switch {
-	case wall(first, zone) == w && wall(second, zone) == w:
+	case Wall(first, zone) == w && Wall(second, zone) == w:
 		return min(first, second)
-	case wall(first, zone) == w:
+	case Wall(first, zone) == w:
 		return first
-	case wall(second, zone) == w:
+	case Wall(second, zone) == w:
 		return second
 	}
 	_, jump := time.Unix(guess, 0).In(zone).ZoneBounds()
@@ -67,18 +67,18 @@ const (
 
 // unitIndex counts whole units from 1970 to a wall time.
 func unitIndex(w *definition.Window, wall int64) int64 {
-	days := floorDiv(wall, daySeconds)
+	days := FloorDiv(wall, daySeconds)
 	switch w.Unit {
 	case definition.UnitHour:
-		return floorDiv(wall, hourSeconds)
+		return FloorDiv(wall, hourSeconds)
 	case definition.UnitDay:
 		return days
 	case definition.UnitWeek:
-		return floorDiv(days-weekShift(w), 7)
+		return FloorDiv(days-weekShift(w), 7)
 	}
 	t := time.Unix(wall, 0).UTC()
 	months := int64(t.Year()-1970)*12 + int64(t.Month()-time.January)
-	return floorDiv(months, monthsOf(w.Unit))
+	return FloorDiv(months, monthsOf(w.Unit))
 }
 
 // unitStart is the wall time at which the unit of an index begins.
@@ -92,7 +92,7 @@ func unitStart(w *definition.Window, index int64) int64 {
 		return (index*7 + weekShift(w)) * daySeconds
 	}
 	months := index * monthsOf(w.Unit)
-	year, month := floorDiv(months, 12), months-floorDiv(months, 12)*12
+	year, month := FloorDiv(months, 12), months-FloorDiv(months, 12)*12
 	return time.Date(1970+int(year), time.January+time.Month(month), 1, 0, 0, 0, 0,
 		time.UTC).Unix()
 }

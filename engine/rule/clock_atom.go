@@ -74,7 +74,7 @@ func (t *test) compileClock(l *leaf) {
 // next hour for which the answer is another, or to the zone's turn before it.
 func (e *evaluation) hour(t *test) bool {
 	const epoch = 3 * 24 // hours from Monday to 1 January 1970, a Thursday
-	local := floorDiv(int64(e.clock.now)+e.clock.offset, hourMs)
+	local := FloorDiv(int64(e.clock.now)+e.clock.offset, hourMs)
 	in := func(hour int64) bool {
 		h := (hour + epoch) % weekHours
 		if h < 0 {

@@ -12,7 +12,7 @@ import (
 
 // seconds rounds an instant down to what a row can hold.
 func seconds(at storage.UnixMsec) storage.UnixSec {
-	s := floorDiv(int64(at), 1000)
+	s := FloorDiv(int64(at), 1000)
 	return storage.UnixSec(max(0, min(s, math.MaxUint32)))
 }
 

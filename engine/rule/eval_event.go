@@ -42,7 +42,7 @@ func (e *evaluation) span(w *window) span {
 		if zone == nil {
 			zone = time.UTC
 		}
-		start, end := CalendarWindow(&w.calendar, floorDiv(int64(now), 1000), zone)
+		start, end := CalendarWindow(&w.calendar, FloorDiv(int64(now), 1000), zone)
 		s.lo, s.end = storage.UnixMsec(start*1000), storage.UnixMsec(end*1000)
 	case windowBetween:
 		s.lo, s.until = storage.UnixMsec(w.from), storage.UnixMsec(w.to-1)

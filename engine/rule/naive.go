@@ -284,7 +284,7 @@ func (l *leaf) naiveTime(v time.Time, w *Who) bool {
 	case opYearsSince, opMonthsSince:
 		n := wholeMonths(day, today)
 		if l.op == opYearsSince {
-			n = floorDiv(n, 12)
+			n = FloorDiv(n, 12)
 		}
 		return naiveOrder(l.than, l.values, func(o operand) int {
 			return order(n < o.num,

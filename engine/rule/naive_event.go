@@ -91,7 +91,7 @@ func (w *window) naive(who *Who) (lo, hi, until storage.UnixMsec) {
 		if zone == nil {
 			zone = time.UTC
 		}
-		start, _ := CalendarWindow(&w.calendar, floorDiv(int64(who.Now), 1000), zone)
+		start, _ := CalendarWindow(&w.calendar, FloorDiv(int64(who.Now), 1000), zone)
 		lo = storage.UnixMsec(start * 1000)
 	case windowBetween:
 		lo, until = storage.UnixMsec(w.from), storage.UnixMsec(w.to-1)

@@ -162,7 +162,7 @@ func parseDate(text string) (day int64, ok bool) {
 	if err != nil || t.Year() < 1 {
 		return 0, false
 	}
-	return floorDiv(t.Unix(), dayMs/1000), true
+	return FloorDiv(t.Unix(), dayMs/1000), true
 }
 
 // longestDuration keeps sums of times inside the calendar: ten years, in seconds.

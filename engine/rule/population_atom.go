@@ -295,7 +295,7 @@ func (t *test) ranges(now storage.UnixMsec) (all []rankRange, exact bool) {
 	case testLocals:
 		all, exact = []rankRange{localRange(rank{1, 0}, rank{t.ints[0], t.ints[len(t.ints)-1]})}, false
 	case testDays, testMonths:
-		inner, outer := t.days(floorDiv(int64(now), dayMs))
+		inner, outer := t.days(FloorDiv(int64(now), dayMs))
 		all = []rankRange{{inner, outer}}
 		if t.typ == definition.TypeTime {
 			all[0] = localRange(inner, outer)

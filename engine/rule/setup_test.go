@@ -454,7 +454,7 @@ func (d draw) patch() *storage.Patch {
 	set(3, text(storage.KindString, "female"), odd)
 	set(4, some(storage.KindString, drawnTexts())...)
 	set(5, val(storage.KindBool, 0), val(storage.KindBool, 1), val(storage.KindInt, 1))
-	set(6, val(storage.KindDate, floorDiv(at, dayMs)), val(storage.KindDate, 11016),
+	set(6, val(storage.KindDate, FloorDiv(at, dayMs)), val(storage.KindDate, 11016),
 		odd) // 2000-02-29
 	set(7, val(storage.KindTime, at), val(storage.KindTime, int64(d.now)), odd)
 	set(8, listValue(), listValue("a", "Ann"), listValue("Kelvin", "小雨", "sam"), odd)
@@ -489,8 +489,8 @@ func (d draw) context() (ctx []ContextValue) {
 		text(storage.KindString, "2"))
 	at := int64(d.now) + int64(d.IntN(9)-4)*dayMs/3
 	add(5, val(storage.KindTime, at), val(storage.KindInt, at))
-	add(6, val(storage.KindDate, floorDiv(at, dayMs)), val(storage.KindDate, 11016),
-		val(storage.KindDate, floorDiv(at, dayMs)-int64(d.IntN(1000))))
+	add(6, val(storage.KindDate, FloorDiv(at, dayMs)), val(storage.KindDate, 11016),
+		val(storage.KindDate, FloorDiv(at, dayMs)-int64(d.IntN(1000))))
 	add(8, floatValue(18), val(storage.KindInt, 30), floatValue(math.NaN()))
 	add(1, text(storage.KindString, "a"))
 	slots := [][]ContextValue{
