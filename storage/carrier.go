@@ -124,7 +124,7 @@ func (s *Store) openJournal(side *sidecarRecord) error {
 
 func (s *Store) journalOptions() journal.Options {
 	o := journal.Options{
-		StoreID: s.man.id, Groups: len(s.groups), Slots: s.o.JournalSlots, Lease: s.o.Lease,
+		StoreID: s.man.id, Groups: s.man.groups, Slots: s.o.JournalSlots, Lease: s.o.Lease,
 		Logger: s.o.Logger, Disk: vfsDisk{s.o.FS, s.dir}, Shm: s.o.hooks.shm,
 		OnSync: func(epoch uint32, number uint64) {
 			s.witness(logEnds{epoch: epoch, journal: number})
@@ -136,13 +136,17 @@ func (s *Store) journalOptions() journal.Options {
 		o.Slots = 512 // in memory: of a test
 	}
 	if s.o.RingDir != "" {
-		name := "tact-" + hex.EncodeToString(s.man.id[:])
-		o.Shm = journal.SharedFile(filepath.Join(s.o.RingDir, name))
+		o.Shm = journal.SharedFile(s.ringFile())
 	}
 	if s.o.hooks.disk != nil {
 		o.Disk = s.o.hooks.disk(o.Disk)
 	}
 	return o
+}
+
+// ringFile is where the store's ring lies.
+func (s *Store) ringFile() string {
+	return filepath.Join(s.o.RingDir, "tact-"+hex.EncodeToString(s.man.id[:]))
 }
 
 // beginJournal appends, within one batch, what recovery found and the incident.

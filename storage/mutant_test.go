@@ -453,7 +453,19 @@ func judgeMutant(what string, d disk, tells string) string {
 	if err != nil {
 		return "FAULT " + err.Error()
 	}
+	o := mutantOptions(ring)
+	o.FS = fs
+	found, err := Examine("store", o, nil)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Sprintf("FAULT %s: examine: %v", what, err)
+	}
+	if changed := d.changed(fs); changed != "" {
+		return fmt.Sprintf("FAULT %s: examined, and %s", what, changed)
+	}
 	got, opened, err := tellFolder(fs, ring)
+	if found != nil && found.Damaged() == (err == nil) {
+		return fmt.Sprintf("FAULT %s: examined: %+v, opened: %v", what, found.Findings, err)
+	}
 	refused := errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewerFormat) ||
 		errors.Is(err, ErrRolledBack)
 	switch {

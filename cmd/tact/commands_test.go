@@ -304,4 +304,46 @@ func TestDoctor(t *testing.T) {
 	if code != exitOK || !d.OK || d.Users != 300 {
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}
+	for round := range 2 { // nothing has changed by looking
+		out, logs, code := tact(t, "doctor", data)
+		if code != exitOK || !strings.Contains(out, "300 users, revision 1") ||
+			!strings.Contains(out, "nothing is damaged") {
+			t.Errorf("look %d: exit code %d: %s%s", round, code, out, logs)
+		}
+	}
+	damaged(t, data)
+}
+
+// damaged flips a bit in the MANIFEST: doctor and a start say so, with an exit code
+// of its own.
+func damaged(t *testing.T, data string) {
+	manifests, err := filepath.Glob(filepath.Join(data, "store", "db", "MANIFEST-*"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatal(manifests, err)
+	}
+	for _, name := range manifests {
+		b, err := os.ReadFile(name)
+		if err == nil {
+			b[len(b)/2] ^= 1
+			err = os.WriteFile(name, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, logs, code := tact(t, "doctor", data, "--json")
+	var d diagnosis
+	decodeJSON(t, out, &d)
+	if code != exitDamaged || d.OK || len(d.Findings) == 0 || d.Findings[0].File != "MANIFEST" ||
+		d.Findings[0].WayBack == "" {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+	if out, logs, code = tact(t, "doctor", data); code != exitDamaged ||
+		!strings.Contains(out, "DAMAGE") || !strings.Contains(out, "way back") {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+	_, logs, code = tact(t, "serve", "--data", data, "--listen", "127.0.0.1:0")
+	if code != exitDamaged || !strings.Contains(logs, "tact doctor") {
+		t.Errorf("a start: exit code %d: %s", code, logs)
+	}
 }

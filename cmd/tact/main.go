@@ -6,7 +6,7 @@
 //     nothing else.
 //  2. The exit code says what happened: 0 done, 1 failure, 2 wrong use of the
 //     command line, 3 definitions that are not valid, 4 no server to talk to,
-//     130 ended by SIGINT.
+//     5 a damaged store, 130 ended by SIGINT.
 //  3. A subcommand turns flags into Options, opens from the bottom up and closes
 //     from the top down; what it does is done by the packages below.
 //
@@ -33,6 +33,7 @@ const (
 	exitUsage       = 2
 	exitDefinitions = 3
 	exitUnreachable = 4
+	exitDamaged     = 5
 	exitInterrupted = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -98,7 +99,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Short: "Which offer, through which channel, with which message, for this user, now",
 		Long: "tact is a real-time decisioning server with its store inside.\n\n" +
 			"Exit codes: 0 done, 1 failure, 2 wrong use, 3 definitions not valid,\n" +
-			"4 no server to talk to, 130 interrupted.",
+			"4 no server to talk to, 5 a damaged store, 130 interrupted.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          usage(cobra.NoArgs),

@@ -16,6 +16,7 @@ import (
 	"tact/engine"
 	"tact/engine/definition"
 	"tact/server"
+	"tact/storage"
 )
 
 // drainTime is how long requests under way may take at the end.
@@ -45,10 +46,14 @@ func newService(data string, listen net.Listener, log *slog.Logger) (*service, e
 	return s, nil
 }
 
-// open opens the engine.
+// open opens the engine. A damaged store has an exit code of its own.
 func (s *service) open(o engine.Options) (err error) {
 	o.Logger = s.log
 	s.engine, err = engine.Open(storeFolder(s.data), o)
+	if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrRolledBack) {
+		return &exitError{exitDamaged, fmt.Errorf("%w\nnothing was changed; see: tact doctor %s",
+			err, s.data)}
+	}
 	return err
 }
 

@@ -91,6 +91,15 @@ const (
 	headFormat = 1
 )
 
+// CurrentOf returns the number of the current revision when key and value are the
+// document that says so.
+func CurrentOf(key string, value []byte) (n uint32, ok bool) {
+	if key != keyCurrent || len(value) != 4 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(value), true
+}
+
 func headKey(n uint32) string    { return fmt.Sprintf("%s%010d", keyHead, n) }
 func contentKey(n uint32) string { return fmt.Sprintf("%s%010d", keyContent, n) }
 

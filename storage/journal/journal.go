@@ -25,13 +25,16 @@ var (
 	ErrDead = errors.New("the journal has stopped")
 )
 
+// DefaultSlots is Options.Slots when it is 0.
+const DefaultSlots = 16384
+
 // Options says how to open a journal.
 type Options struct {
 	Disk    Disk
 	Shm     Shm // nil: no ring, and every grant waits
 	StoreID [16]byte
 	Groups  int
-	Slots   int           // records it holds, a multiple of 16; default 16384
+	Slots   int           // records it holds, a multiple of 16; default DefaultSlots
 	Ahead   time.Duration // how far the high-water is written ahead; default 2 s
 	Lease   time.Duration // of a session; default 30 min
 	Every   time.Duration // pause between syncs nobody waits for; default 5 ms
@@ -68,7 +71,7 @@ type bugs struct {
 
 func (o *Options) fill() {
 	if o.Slots == 0 {
-		o.Slots = 16384
+		o.Slots = DefaultSlots
 	}
 	if o.page == 0 {
 		o.page = pageSize

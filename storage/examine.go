@@ -1,0 +1,415 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
+)
+
+// A Diagnosis is what Examine found.
+type Diagnosis struct {
+	StoreID   [16]byte
+	Groups    int
+	Epoch     uint32 // starts of the store
+	Clean     bool   // the last process ended it
+	Users     int
+	Documents int
+	Frames    int
+	Tables    int   // of Pebble, every block of which was read
+	Bytes     int64 // of the tables
+	Findings  []Finding
+}
+
+// Finding is one thing that is not as it should be.
+type Finding struct {
+	Damage  bool   // a start refuses the store; else it mends this, or goes on
+	File    string // in the store's folder, or a part of the content
+	What    string // what is wrong
+	Holds   string // what lies there, "" when that is not known
+	WayBack string // what to do
+}
+
+// Damaged says whether there is damage among the findings.
+func (d *Diagnosis) Damaged() bool {
+	for i := range d.Findings {
+		if d.Findings[i].Damage {
+			return true
+		}
+	}
+	return false
+}
+
+// What to do about a finding.
+const (
+	wayRestore = "copy the whole folder away first; then put back a backup, or a copy of the " +
+		"folder that was taken while no server used it"
+	wayNothing = "nothing: the next start writes it anew"
+	wayNewer   = "use the version that wrote it, or a newer one"
+	wayOlder   = "use the newer folder. If it is gone for good: remove the ring, and what was " +
+		"answered since this copy is forgotten"
+)
+
+// errNotWritten refuses what would change an examined store.
+var errNotWritten = errors.New("an examined store is not written")
+
+// examiner looks at a store that nobody uses.
+type examiner struct {
+	*Store
+	d   *Diagnosis
+	rec sidecarRecord
+	doc func(key string, value []byte)
+}
+
+// Examine looks at everything in the store in dir, which no process may use, and
+// changes nothing: it reads every table whole, and of the content what a start
+// reads and all frames and documents. doc, when not nil, is called for every
+// document. It errors when it cannot look: ErrNotFound without a store, ErrLocked,
+// an error of the disk. Of o it uses FS, RingDir, JournalSlots and Logger.
+// Cost: as a start, and a read of all tables.
+func Examine(dir string, o Options, doc func(key string, value []byte)) (*Diagnosis, error) {
+	o.fill()
+	lock, err := lockExamined(o.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.FS == vfs.Default && o.JournalSlots == 0 {
+		o.JournalSlots = journal.DefaultSlots
+	}
+	o.FS = readFS{o.FS}
+	o.hooks.disk = func(d journal.Disk) journal.Disk {
+		return readJournal{d, vfsDisk{vfs.NewMem(), ""}}
+	}
+	s := &Store{dir: dir, o: o, totals: NewTotals()}
+	s.dead.ch = make(chan struct{})
+	x := examiner{Store: s, d: &Diagnosis{}, doc: doc}
+	if err := errors.Join(x.look(), lock.Close()); err != nil {
+		return nil, fmt.Errorf("examine %s: %w", dir, err)
+	}
+	return x.d, nil
+}
+
+// lockExamined takes the folder, when it holds anything of a store.
+func lockExamined(fs vfs.FS, dir string) (io.Closer, error) {
+	names, err := fs.List(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("examine: %w", err)
+	}
+	for _, name := range names {
+		if name == folderDatabase || strings.HasPrefix(name, "sidecar-") {
+			return lockFolder(fs, dir)
+		}
+	}
+	return nil, fmt.Errorf("%w: %s holds no store", ErrNotFound, dir)
+}
+
+// found notes an error about a part, if there is one, with its class. Errors of
+// the disk itself are returned: they are not about the bytes.
+func (x *examiner) found(file, holds string, err error) error {
+	f := Finding{Damage: true, File: file, Holds: holds, WayBack: wayRestore}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNewerFormat):
+		f.WayBack = wayNewer
+	case errors.Is(err, ErrRolledBack):
+		f.WayBack = wayOlder
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNotFound):
+	default:
+		return err
+	}
+	f.What = strings.Join(strings.Fields(err.Error()), " ")
+	x.d.Findings = append(x.d.Findings, f)
+	return nil
+}
+
+func (x *examiner) notice(file, what, way string) {
+	x.d.Findings = append(x.d.Findings, Finding{File: file, What: what, WayBack: way})
+}
+
+func (x *examiner) look() error {
+	if err := x.lookSidecars(); err != nil {
+		return err
+	}
+	fs := x.o.FS
+	path := fs.PathJoin(x.dir, folderDatabase)
+	if there, err := exists(fs, path); err != nil || !there {
+		return errors.Join(err, x.found(folderDatabase, "everything",
+			fmt.Errorf("%w: the folder is missing", ErrCorrupt)))
+	}
+	if len(x.rec.durable) > 0 {
+		if err := x.found("MANIFEST", "the list of all tables", x.rec.verify(fs, path)); err != nil {
+			return err
+		}
+	}
+	faults := &faultLog{log: x.o.Logger, die: x.die}
+	pdb, err := x.pebble(path, true, faults).open()
+	if err != nil {
+		return x.found(folderDatabase, "everything", err)
+	}
+	x.db = newDatabase(pdb, faults)
+	err = errors.Join(x.lookTables(path), x.lookContent())
+	return errors.Join(err, x.closePebble(pdb, faults))
+}
+
+// lookSidecars reads both sidecars and the witness.
+func (x *examiner) lookSidecars() error {
+	fs, whole := x.o.FS, 0
+	var faults []error
+	for i := range 2 {
+		b, err := readFile(fs, fs.PathJoin(x.dir, sidecarFile(i)))
+		var rec sidecarRecord
+		if err == nil {
+			rec, err = parseSidecar(b)
+		}
+		switch {
+		case err == nil:
+			if whole++; whole == 1 || rec.seq > x.rec.seq {
+				x.rec = rec
+			}
+		case errors.Is(err, ErrNewerFormat):
+			return x.found(sidecarFile(i), "", err)
+		case errors.Is(err, ErrCorrupt), errors.Is(err, os.ErrNotExist):
+			faults = append(faults, fmt.Errorf("%s: %w", sidecarFile(i), err))
+		default:
+			return err
+		}
+	}
+	if whole == 0 {
+		return x.found("sidecar-a, sidecar-b", "what the log and the MANIFEST are compared with",
+			fmt.Errorf("%w: neither is whole: %w", ErrCorrupt, errors.Join(faults...)))
+	}
+	for _, err := range faults {
+		x.notice("sidecar", err.Error()+"; the other one counts", wayNothing)
+	}
+	ends, err := loadWitness(fs, x.dir, x.rec.id)
+	switch {
+	case err == nil:
+		x.rec.ends.raise(ends)
+	case errors.Is(err, ErrNewerFormat):
+		return x.found(fileWitness, "", err)
+	case errors.Is(err, ErrCorrupt):
+		x.notice(fileWitness, err.Error()+"; the sidecar counts", wayNothing)
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return nil
+}
+
+// lookTables reads every block of every table.
+func (x *examiner) lookTables(path string) error {
+	levels, err := x.db.db.SSTables()
+	if err != nil {
+		return readFault(err)
+	}
+	for _, level := range levels {
+		for i := range level {
+			t := &level[i].TableInfo
+			x.d.Tables++
+			x.d.Bytes += int64(t.Size)
+			name := fmt.Sprintf("%06d.sst", uint64(t.FileNum))
+			err := x.lookTable(x.o.FS.PathJoin(path, name), t)
+			if err := x.found(folderDatabase+"/"+name, tableHolds(t), err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (x *examiner) lookTable(path string, t *pebble.TableInfo) error {
+	if err := verifyTable(x.o.FS, path, t); err != nil {
+		return err
+	}
+	r, err := openTable(x.o.FS, path)
+	if err != nil {
+		return err
+	}
+	return tableFault(errors.Join(r.ValidateBlockChecksums(), r.Close()))
+}
+
+// tableHolds says what lies between the first and the last key of a table.
+func tableHolds(t *pebble.TableInfo) string {
+	first, last := keyHolds(t.Smallest.UserKey), keyHolds(t.Largest.UserKey)
+	if first == last {
+		return first
+	}
+	return "from " + first + " to " + last
+}
+
+// keyHolds names what a key stands for.
+func keyHolds(key []byte) string {
+	if len(key) == 0 {
+		return "nothing"
+	}
+	switch first := key[0]; {
+	case first < 0x10:
+		return "people"
+	case first < 0x20:
+		return "identities"
+	}
+	names := map[byte]string{
+		prefixFrame: "frames", prefixGroup: "records of groups", prefixMember: "members of segments",
+		prefixPersonKey: "people's keys", prefixName: "names", prefixDedup: "idempotency keys",
+		prefixDoc: "definitions and other documents", prefixNode: "records of the store",
+		prefixList: "suppression lists",
+	}
+	if name, ok := names[key[0]]; ok {
+		return name
+	}
+	return fmt.Sprintf("keys that begin with %02x", key[0])
+}
+
+// lookContent reads what the keys hold.
+func (x *examiner) lookContent() error {
+	d := x.d
+	if err := x.found("records of the store", "", x.lookRecords()); err != nil {
+		return err
+	}
+	if x.man.groups == 0 {
+		return nil
+	}
+	d.StoreID, d.Groups, d.Epoch, d.Clean = x.man.id, x.man.groups, x.epoch, x.rec.clean
+	looks := []struct {
+		part string
+		f    func() error
+	}{
+		{"names", x.loadNames},
+		{"suppression lists", x.loadLists},
+		{"documents", x.lookDocuments},
+	}
+	for _, l := range looks {
+		if err := x.found(l.part, "", l.f()); err != nil {
+			return err
+		}
+	}
+	for g := range x.man.groups {
+		if err := x.lookGroup(GroupID(g)); err != nil {
+			return err
+		}
+	}
+	return x.lookJournal()
+}
+
+// lookRecords compares the store's own records with the sidecar, when there is
+// one.
+func (x *examiner) lookRecords() error {
+	if len(x.rec.durable) > 0 {
+		return x.compare(x.db.view, &x.rec)
+	}
+	value, err := x.db.get([]byte{prefixNode, nodeManifest})
+	if err != nil {
+		return err
+	}
+	man, err := parseManifest(value)
+	if err != nil {
+		return err
+	}
+	return x.compare(x.db.view, &sidecarRecord{id: man.id, durable: make([]uint64, man.groups)})
+}
+
+func (x *examiner) lookDocuments() error {
+	return x.ScanDocs("", func(key string, value []byte) bool {
+		x.d.Documents++
+		if x.doc != nil {
+			x.doc(key, value)
+		}
+		return true
+	})
+}
+
+// lookGroup loads a group as a start does, compares its parts with each other,
+// and reads all of its frames.
+func (x *examiner) lookGroup(g GroupID) error {
+	part := fmt.Sprintf("group %d", g)
+	l, err := x.loadGroup(g)
+	if err == nil {
+		err = l.state.check()
+		x.d.Users += l.state.people
+	}
+	if err := x.found(part, "people, and what is behind them", err); err != nil {
+		return err
+	}
+	from := appendFrameKey(nil, g, 0)[:3]
+	var before uint64
+	err = x.db.scan(from, after(from), func(_, value []byte) error {
+		h, _, err := parseFrame(value)
+		if err == nil && before != 0 && h.prev != before {
+			err = fmt.Errorf("%w: frame %d does not follow the one before it", ErrCorrupt, h.number)
+		}
+		before = frameHash(value)
+		x.d.Frames++
+		return err
+	})
+	return x.found(part, "frames", err)
+}
+
+// lookJournal reads the journal and the ring as a start does.
+func (x *examiner) lookJournal() error {
+	if x.o.RingDir != "" {
+		x.o.hooks.shm = readRing{x.ringFile()}
+		x.o.RingDir = ""
+	}
+	err := x.openJournal(&x.rec)
+	if err != nil {
+		return x.found("journal", "reservations that were answered last", err)
+	}
+	if rec := x.carry.rec; !rec.Harmless {
+		x.notice("journal", rec.Why, "nothing: the next start charges everybody who may have "+
+			"lost a reservation one pending use, and gives it back when its life is over")
+	}
+	return x.carry.j.Abandon()
+}
+
+// readFS is a file system that is not written.
+type readFS struct{ vfs.FS }
+
+func (f readFS) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+	return nil, fmt.Errorf("%s: %w", name, errNotWritten)
+}
+
+func (f readFS) OpenReadWrite(
+	name string, _ vfs.DiskWriteCategory, opts ...vfs.OpenOption,
+) (vfs.File, error) {
+	return f.FS.Open(name, opts...)
+}
+
+func (f readFS) Link(_, name string) error                 { return f.refuse(name) }
+func (f readFS) Remove(name string) error                  { return f.refuse(name) }
+func (f readFS) RemoveAll(name string) error               { return f.refuse(name) }
+func (f readFS) Rename(name, _ string) error               { return f.refuse(name) }
+func (f readFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse(name) }
+func (f readFS) refuse(name string) error                  { return fmt.Errorf("%s: %w", name, errNotWritten) }
+func (f readFS) Unwrap() vfs.FS                            { return f.FS }
+
+// readJournal is the disk of an examined journal: a file that a start would make
+// lies in memory.
+type readJournal struct {
+	journal.Disk
+	memory journal.Disk
+}
+
+func (d readJournal) Create(name string, header []byte, size int64) (journal.File, error) {
+	return d.memory.Create(name, header, size)
+}
+
+func (d readJournal) Remove(string) error { return errNotWritten }
+
+// readRing is a copy of a ring.
+type readRing struct{ path string }
+
+func (r readRing) Open(size int) ([]byte, error) {
+	b, err := os.ReadFile(r.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(b) != size {
+		return make([]byte, size), nil
+	}
+	return b, err
+}
+
+func (r readRing) Close(bool) error { return nil }
