@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -311,7 +312,29 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("look %d: exit code %d: %s%s", round, code, out, logs)
 		}
 	}
+	upgradeAndBack(t, data)
 	damaged(t, data)
+	if _, logs, code := tact(t, "upgrade", data); code != exitDamaged {
+		t.Errorf("upgrade of a damaged store: exit code %d: %s", code, logs)
+	}
+}
+
+// upgradeAndBack upgrades, and puts the checkpoint back.
+func upgradeAndBack(t *testing.T, data string) {
+	out, logs, code := tact(t, "upgrade", data, "--json")
+	var up upgraded
+	decodeJSON(t, out, &up)
+	if code != exitOK || up.Users != 300 || up.Revision != 1 {
+		t.Fatalf("upgrade: exit code %d: %s%s", code, out, logs)
+	}
+	store := filepath.Join(data, "store")
+	if err := errors.Join(os.RemoveAll(store), os.Rename(up.Checkpoint, store)); err != nil {
+		t.Fatal(err)
+	}
+	out, logs, code = tact(t, "doctor", data)
+	if code != exitOK || !strings.Contains(out, "300 users, revision 1") {
+		t.Errorf("the checkpoint: exit code %d: %s%s", code, out, logs)
+	}
 }
 
 // damaged flips a bit in the MANIFEST: doctor and a start say so, with an exit code
