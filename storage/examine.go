@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tact/storage/eventlog"
 	"tact/storage/journal"
 )
 
@@ -65,11 +66,13 @@ type examiner struct {
 	d   *Diagnosis
 	rec sidecarRecord
 	doc func(key string, value []byte)
+
+	last []uint64 // frame of each group
 }
 
 // Examine looks at everything in the store in dir, which no process may use, and
-// changes nothing: it reads every table whole, and of the content what a start
-// reads and all frames and documents. doc, when not nil, is called for every
+// changes nothing: it reads every table and the event log whole, and of the content
+// what a start reads and all frames and documents. doc, when not nil, is called for every
 // document. It errors when it cannot look: ErrNotFound without a store, ErrLocked,
 // an error of the disk. Of o it uses FS, RingDir, JournalSlots and Logger.
 // Cost: as a start, and a read of all tables.
@@ -294,7 +297,33 @@ func (x *examiner) lookContent() error {
 			return err
 		}
 	}
+	if err := x.found(folderLog, "what happened and was decided, older than the last frames",
+		x.lookLog()); err != nil {
+		return err
+	}
 	return x.lookJournal()
+}
+
+// lookLog reads every block of the event log.
+func (x *examiner) lookLog() error {
+	value, err := x.db.get([]byte{prefixNode, nodeLog})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	fs := x.o.FS
+	log, err := eventlog.Open(fs, fs.PathJoin(x.dir, folderLog), eventlog.Options{
+		StoreID: x.man.id, Key: x.logKey(), Groups: x.man.groups, Random: x.o.Rand,
+	}, value)
+	if err != nil {
+		return logFault(err)
+	}
+	for g, last := range x.last {
+		if logged := log.Logged(uint16(g)); logged > last {
+			return fmt.Errorf("%w: it has frame %d of group %d, which ends at %d",
+				ErrCorrupt, logged, g, last)
+		}
+	}
+	return logFault(errors.Join(log.Verify(), log.Close()))
 }
 
 // lookRecords compares the store's own records with the sidecar, when there is
@@ -332,6 +361,9 @@ func (x *examiner) lookGroup(g GroupID) error {
 	if err == nil {
 		err = l.state.check()
 		x.d.Users += l.state.people
+		x.last = append(x.last, l.last)
+	} else {
+		x.last = append(x.last, 1<<63)
 	}
 	if err := x.found(part, "people, and what is behind them", err); err != nil {
 		return err
