@@ -417,8 +417,12 @@ func (f readFS) Remove(name string) error                  { return f.refuse(nam
 func (f readFS) RemoveAll(name string) error               { return f.refuse(name) }
 func (f readFS) Rename(name, _ string) error               { return f.refuse(name) }
 func (f readFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse(name) }
-func (f readFS) refuse(name string) error                  { return fmt.Errorf("%s: %w", name, errNotWritten) }
-func (f readFS) Unwrap() vfs.FS                            { return f.FS }
+
+func (f readFS) refuse(name string) error {
+	return fmt.Errorf("%s: %w", name, errNotWritten)
+}
+
+func (f readFS) Unwrap() vfs.FS { return f.FS }
 
 // readJournal is the disk of an examined journal: a file that a start would make
 // lies in memory.
