@@ -161,16 +161,19 @@ func (l *appendLog) close() {
 	_ = os.Remove(name)
 }
 
-// readDirect reads every file below folder once with direct I/O, past the page
-// cache; where the file system refuses that, through the cache after dropping
-// what it holds of the file.
+// readDirect reads every file of a store that a start reads, once, with direct I/O,
+// past the page cache: neither the event log nor the ballast. Where the file system
+// refuses that, it reads through the cache after dropping what it holds of the file.
 func readDirect(folder string) (total int64, direct bool, err error) {
 	const block = 1 << 20
 	raw := make([]byte, block+4096)
 	buf := raw[alignment(raw):][:block]
 	direct = true
 	err = filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err == nil && d.IsDir() && d.Name() == "log" {
+			return filepath.SkipDir
+		}
+		if err != nil || !d.Type().IsRegular() || d.Name() == "ballast" {
 			return err
 		}
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)

@@ -107,7 +107,7 @@ type Decision struct {
 	DecidedAt   storage.UnixMsec
 	Revision    uint32
 	Replayed    bool   // the same request_id was answered before
-	Durability  string // "strict" when the reply waited for the disk, else "bounded(50ms)"
+	Durability  string // "strict" when the reply waited for the disk, else "bounded(50ms)"; or "none"
 	Slots       []SlotReply
 	Items       []ItemReply
 	Assignments []AssignmentReply

@@ -148,7 +148,9 @@ func (d *Decision) reset(snap *Snapshot) {
 const (
 	durabilityStrict  = "strict"
 	durabilityBounded = "bounded(50ms)"
-	durabilityNone    = "none" // dry runs write nothing
+	// A dry run writes nothing; and while the disk is late nobody knows when what
+	// was written will be durable.
+	durabilityNone = "none"
 )
 
 // snapshotFor returns the snapshot a request is decided on.

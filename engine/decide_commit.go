@@ -511,6 +511,9 @@ func (w *decideWork) fail(why storage.Name) {
 // made again without caps: false.
 func (e *Engine) settle(w *decideWork, out *Decision) bool {
 	if !w.ticket.Waits() {
+		if e.store.Behind() {
+			out.Durability = durabilityNone
+		}
 		return true
 	}
 	out.Durability = durabilityStrict

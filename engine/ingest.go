@@ -74,6 +74,23 @@ func (b *Batch) Commit(timeout time.Duration) error {
 	return nil
 }
 
+// CommitBounded is Commit that does not wait while what a crash could take of all
+// bounded answers is at most 50 ms of them: see storage.Store.Bounded. It returns
+// how durable the lines are: "bounded(50ms)", or "strict" when it has waited.
+func (b *Batch) CommitBounded(timeout time.Duration) (durability string, err error) {
+	for g, frame := range b.frames {
+		if frame == 0 {
+			continue
+		}
+		bounded, err := b.e.store.Bounded(storage.GroupID(g), frame)
+		if err != nil || !bounded {
+			return durabilityStrict, b.Commit(timeout)
+		}
+	}
+	clear(b.frames)
+	return durabilityBounded, nil
+}
+
 // append appends b.effect in g, which the caller has locked, and notes the frame.
 func (b *Batch) append(g *storage.Group) error {
 	frame, err := g.Append(&b.effect)

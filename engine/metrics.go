@@ -62,6 +62,10 @@ func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help strin
 		s.CommitMedian.Seconds())
 	line("tact_commit_longest_seconds", "gauge", "longest of the latest commits",
 		s.CommitLongest.Seconds())
+	line("tact_durable_lag_seconds", "gauge", "for how long the oldest effect not durable waits",
+		e.store.Lag().Seconds())
+	line("tact_last_end_clean", "gauge", "1 when the life before this one ended in order",
+		oneIf(e.store.Cut().Clean))
 	line("tact_durable_lag_frames", "gauge", "frames appended and not durable", s.DurableLag)
 	line("tact_flush_lag_rows", "gauge", "rows changed and not written behind", s.FlushLag)
 	line("tact_disk_free_bytes", "gauge", "free bytes of the store's disk", s.DiskFree)

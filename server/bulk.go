@@ -33,18 +33,19 @@ type lines struct {
 	kind   kind
 	key    []byte // Idempotency-Key, or empty
 
-	body   *bodyReader
-	text   io.Reader // body, unpacked
-	free   func()    // of text
-	left   int64     // unpacked bytes still allowed
-	batch  *engine.Batch
-	group  []lineReply // lines applied since the last commit
-	bytes  int         // of these lines
-	line   int         // number of the last line taken, from 1
-	start  int         // of what is unread in r.work.body
-	end    error       // why there is no more text
-	long   bool        // the rest of a line that was too long is being skipped
-	closed bool
+	body    *bodyReader
+	text    io.Reader // body, unpacked
+	free    func()    // of text
+	left    int64     // unpacked bytes still allowed
+	batch   *engine.Batch
+	group   []lineReply // lines applied since the last commit
+	bytes   int         // of these lines
+	line    int         // number of the last line taken, from 1
+	start   int         // of what is unread in r.work.body
+	end     error       // why there is no more text
+	long    bool        // the rest of a line that was too long is being skipped
+	closed  bool
+	bounded bool // the lines may be answered before they are durable
 
 	upload *upload // a list of members instead of documents; or nil
 
@@ -59,8 +60,9 @@ type lineReply struct {
 }
 
 // ingestLines answers a body of many lines with one result a line.
-func (s *Server) ingestLines(r *request, k kind, key []byte) {
-	s.ingestBatch(r, k, key, s.engine.Begin())
+func (s *Server) ingestLines(r *request, l *lines) {
+	l.batch = s.engine.Begin()
+	s.readLines(r, l)
 }
 
 // ingestBatch is ingestLines into a batch that was begun.
@@ -91,7 +93,10 @@ func (s *Server) readLines(r *request, l *lines) {
 	l.server, l.r, l.body, l.text, l.free = s, r, body, text, free
 	l.left = s.opts.UnpackedBytes
 	r.ctx.SetContentType("application/x-ndjson")
-	r.ctx.Response.Header.Set("Tact-Durability", "strict")
+	r.ctx.Response.Header.Set(durabilityHeader, durabilityStrict)
+	if l.bounded { // or more: a group of lines waits when the disk is late
+		r.ctx.Response.Header.Set(durabilityHeader, durabilityBounded)
+	}
 	r.ctx.Response.SetBodyStream(l, -1)
 }
 
@@ -355,7 +360,8 @@ func (l *lines) commit() {
 		return
 	}
 	var doubt *wire.LineError
-	if err := l.batch.Commit(l.server.opts.CommitTimeout); err != nil {
+	_, err := commitBatch(l.batch, l.bounded, l.server.opts.CommitTimeout)
+	if err != nil {
 		e := l.server.lineError(err)
 		doubt = &e
 	}

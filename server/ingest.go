@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -33,8 +34,12 @@ func (s *Server) ingest(r *request, k kind) {
 	if !ok {
 		return
 	}
+	bounded, ok := s.wantBounded(r, k)
+	if !ok {
+		return
+	}
 	if isBulk(r.ctx.Request.Header.ContentType()) {
-		s.ingestLines(r, k, key)
+		s.ingestLines(r, &lines{kind: k, key: append([]byte(nil), key...), bounded: bounded})
 		return
 	}
 	if !s.wantJSON(r) {
@@ -58,13 +63,46 @@ func (s *Server) ingest(r *request, k kind) {
 		s.fail(r.ctx, res.Err)
 		return
 	}
-	if err := batch.Commit(s.opts.CommitTimeout); err != nil {
+	durability, err := commitBatch(batch, bounded, s.opts.CommitTimeout)
+	if err != nil {
 		s.fail(r.ctx, err)
 		return
 	}
-	r.ctx.Response.Header.Set("Tact-Durability", "strict")
+	r.ctx.Response.Header.Set(durabilityHeader, durability)
 	r.work.reply = wire.AppendResult(r.work.reply[:0], res)
 	reply(r.ctx, r.work.reply)
+}
+
+// How durable what was written is when the reply leaves; a request for events may
+// ask for it by the same header.
+const (
+	durabilityHeader  = "Tact-Durability"
+	durabilityStrict  = "strict"
+	durabilityBounded = "bounded(50ms)"
+)
+
+// wantBounded reads how durable events must be before they are answered: strict
+// unless the request says otherwise.
+func (s *Server) wantBounded(r *request, k kind) (bounded, ok bool) {
+	switch want := string(r.ctx.Request.Header.Peek(durabilityHeader)); {
+	case want == "", want == durabilityStrict:
+		return false, true
+	case k == kindEvent && (want == "bounded" || want == durabilityBounded):
+		return true, true
+	}
+	s.problem(r.ctx, wire.Problem{
+		Status: 400, Code: "invalid_durability", Field: durabilityHeader,
+		Detail: "strict; of events bounded too, for what may be lost when the power goes",
+	})
+	return false, false
+}
+
+// commitBatch makes a batch durable, and says how durable it is.
+func commitBatch(b *engine.Batch, bounded bool, wait time.Duration) (string, error) {
+	if bounded {
+		return b.CommitBounded(wait)
+	}
+	return durabilityStrict, b.Commit(wait)
 }
 
 // apply decodes one line and adds it to the batch. key is the line's

@@ -27,6 +27,7 @@ type committer struct {
 	jobs    chan *pebble.Batch
 	results chan error
 	waiters waiterPool
+	bounded bounded
 
 	// Below: only the committer goroutine.
 	parts  []part
@@ -151,6 +152,7 @@ func (s *Store) syncLoop() {
 func (s *Store) commitRound() {
 	s.gather()
 	if len(s.com.parts) == 0 && len(s.com.names) == 0 {
+		s.com.bounded.settled()
 		return
 	}
 	start := time.Now()
@@ -175,6 +177,7 @@ func (s *Store) commitRound() {
 		s.o.Logger.Error("commit refused", "error", err)
 		_ = b.Close()
 		s.refuse(err)
+		s.com.bounded.settled()
 	default:
 		s.die(fmt.Errorf("commit: %w", err))
 		s.fenceAll(fmt.Errorf("%w: %w", ErrFenced, s.dead.err()))
@@ -188,6 +191,7 @@ func (s *Store) commitRound() {
 func (s *Store) gather() {
 	c := &s.com
 	c.parts = c.parts[:0]
+	c.bounded.taken()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	for _, g := range s.groups {
@@ -284,6 +288,8 @@ func (s *Store) sync(b *pebble.Batch) (late bool, err error) {
 	}
 	timer := time.NewTimer(s.o.CommitMax)
 	defer timer.Stop()
+	slow := time.NewTimer(s.o.BoundedMax - s.com.bounded.age())
+	defer slow.Stop()
 	for {
 		select {
 		case err := <-s.com.results:
@@ -293,6 +299,8 @@ func (s *Store) sync(b *pebble.Batch) (late bool, err error) {
 			return late, err
 		case <-s.dead.ch:
 			return late, s.dead.err()
+		case <-slow.C:
+			s.com.bounded.behind.Store(true)
 		case <-timer.C:
 			late = true
 			s.com.late.Add(1)
@@ -319,6 +327,7 @@ func (s *Store) succeed(took time.Duration) {
 		c.chain[p.group.id] = c.hashes[i]
 	}
 	s.acknowledge()
+	c.bounded.settled()
 	s.settleJournal()
 	for _, p := range c.parts {
 		s.logCommitted(p.group.id, len(p.frame.buf))

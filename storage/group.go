@@ -236,6 +236,7 @@ func (g *Group) Append(e *Effect) (frame uint64, err error) {
 	g.high.Store(int64(e.Time))
 	if !g.dirty.Load() {
 		g.dirty.Store(true)
+		g.store.com.bounded.appended()
 	}
 	if e.Kind == EffectCreate {
 		g.bytes.Store(g.mu.state.residentBytes())

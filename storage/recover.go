@@ -39,6 +39,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.dead.ch = make(chan struct{})
 	s.lists.turn = make(chan struct{}, 1)
 	s.com.kick = make(chan struct{}, 1)
+	s.com.bounded.begun = time.Now()
 	s.com.jobs = make(chan *pebble.Batch)
 	s.com.results = make(chan error, 1)
 	if err := makeFolder(o.FS, dir); err != nil {
@@ -102,6 +103,7 @@ func (s *Store) boot() error {
 	if err := s.stage("opened"); err != nil {
 		return err
 	}
+	s.findCut(rec.clean)
 	if err := s.beginEpoch(); err != nil {
 		return err
 	}

@@ -171,6 +171,7 @@ type Store struct {
 	carry  carrier
 	flush  flusher
 	logs   logger
+	cut    Cut
 	macs   macPool
 	lists  lists
 	follow func(*Group, []Touch)

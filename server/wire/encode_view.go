@@ -275,6 +275,18 @@ func (w *writer) tests(tests []engine.TestOutcome) {
 	w.close(']')
 }
 
+// lastEnd writes how the life of the store before this one ended.
+func (w *writer) lastEnd(c *engine.EndView) {
+	w.name("last_end")
+	w.open('{')
+	w.bool("clean", c.Clean)
+	w.int("epoch", int64(c.Epoch))
+	if c.Until > 0 {
+		w.time("until", int64(c.Until))
+	}
+	w.close('}')
+}
+
 // AppendNodes appends {"nodes": […]}.
 func AppendNodes(dst []byte, nodes []engine.NodeView) []byte {
 	w := append(writer(dst), '{')
@@ -287,6 +299,7 @@ func AppendNodes(dst []byte, nodes []engine.NodeView) []byte {
 		w.text("id", n.ID)
 		w.int("epoch", int64(n.Epoch))
 		w.time("server_time", int64(n.ServerTime))
+		w.lastEnd(&n.LastEnd)
 		w.name("groups")
 		w.open('[')
 		for j := range n.Groups {
