@@ -17,10 +17,12 @@ import (
 // The committer makes effects durable that nobody waits for every T/2; while a disk
 // is slow bounded answers become strict ones, that wait.
 type bounded struct {
-	begun  time.Time
-	open   atomic.Int64 // nanoseconds since begun: no effect that no batch has taken is older; 0: there is none
-	flying atomic.Int64 // the same of the batch under way
-	behind atomic.Bool  // the batch under way is older than T
+	begun time.Time
+	// open is in nanoseconds since begun: no effect that no batch has taken is older;
+	// 0: there is none. flying is the same of the batch under way.
+	open   atomic.Int64
+	flying atomic.Int64
+	behind atomic.Bool // the batch under way is older than T
 }
 
 // now is the time since begun, never 0.
