@@ -53,7 +53,8 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 		if e.Ord == NoOrd {
 			return s.useTotals(e)
 		}
-	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectForget:
+	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectForget,
+		EffectCede, EffectAbsorb:
 	default:
 		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
 	}
@@ -479,6 +480,12 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 			d.answer(&e.Decision)
 		}
 		d.keep(e.Decision.Kept)
+	case EffectCede:
+		d.cede(e.Cede.Origins, t)
+	case EffectAbsorb:
+		if err := d.absorb(Contact{e.Absorb.Part}, e.Absorb.Origin, e.Absorb.Until); err != nil {
+			return err
+		}
 	}
 	s.scratch = d.append(s.scratch[:0])
 	if string(s.scratch) == string(old) {
@@ -496,8 +503,15 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	for i := range d.moved {
 		s.share.move(&d.moved[i])
 	}
-	if e.Kind == EffectReserve {
+	switch e.Kind {
+	case EffectReserve:
 		s.queueHeld(e.Ord, &e.Reserve)
+	case EffectAbsorb:
+		for h := range (Contact{e.Absorb.Part}).held {
+			if h.hasTotal() {
+				s.held.push(heldEntry{uint64(h.Expires()) + uint64(h.Grace()), e.Ord, h.ID()})
+			}
+		}
 	}
 	s.touch(frame, r, e.Ord, rowDirtyContact)
 	return nil
@@ -532,6 +546,10 @@ func checkContactEffect(e *Effect) error {
 	case EffectConfirm:
 		if e.Resolve.At == 0 {
 			return bad("confirm without a time")
+		}
+	case EffectAbsorb:
+		if checkContact(e.Absorb.Part) != nil {
+			return bad("a ceded part that is none")
 		}
 	}
 	return nil

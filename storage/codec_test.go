@@ -89,6 +89,9 @@ func every() []*Effect {
 			Segment: 3, Entered: true, Cause: CauseBackfill, At: testDay, Ords: []Ord{0, 7, 900_000},
 		}},
 		{Kind: EffectTrack, Ord: NoOrd, Track: TrackEffect{3, TrackWhole, 1 << 60}},
+		{Kind: EffectCede, Ord: 1},
+		{Kind: EffectCede, Ord: 1, Cede: CedeEffect{[]Origin{7, 1 << 48}}},
+		{Kind: EffectAbsorb, Ord: 1, Absorb: AbsorbEffect{7, 60, []byte("part")}},
 	}
 	for i, e := range list {
 		e.Time = testDay + UnixMsec(i*1000)

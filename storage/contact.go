@@ -30,15 +30,19 @@ const (
 //	open u8 | resolved u8 | requests u8 | flags u8 | rings u16 | 0 u16 | open bytes u32
 //	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
 //	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
-//	           flags u8 (1 some confirmed, 2 cost, 4 kept) | 0 u8 | keys × (cap u32 |
+//	           flags u8 (1 some confirmed, 2 cost, 4 kept, 8 origin) | 0 u8 | keys × (cap u32 |
 //	           dim u32 | window u32 | count_on u16 | limit u8 | flags u8) |
-//	           cost u64?
+//	           cost u64? | origin u64?
 //	resolved × epoch u32 | number u64 | state u8 | 0 ×3            oldest first
 //	requests × hash u64 | body u32 | until u32 | decision id 16    oldest first
 //	rings ×    cap u32 | dim u32 | room u8 | n u8 | kind u8 | 0 u8, then by kind
 //	           0: dropped u32 | n × time u32                       rising times
 //	           1: latest u32 | n × (end u32 | uses u32)            rising ends
-//	                                                   rising keys
+//	           and behind a kind with 0x80: origin u64 | until u32
+//	                                                   rising keys, origins
+//
+// flags: 1 a trailer follows, 2 some ring has an origin. An origin is the person
+// that the uses came from in a merge: see MergeContacts.
 //
 // A ring of kind 1 keeps counts of uses instead of their times (limits above
 // RingMax): each before its end, and counted until the second before the end
@@ -62,12 +66,16 @@ const (
 	heldHasCost       = 2 // flag of an open reservation: a cost follows its keys
 	heldCostSize      = 8
 	heldKept          = 4 // flag of an open reservation: a later decision was answered with it too
+	heldHasOrigin     = 8 // flag of an open reservation: an origin follows its cost
+	heldOriginSize    = 8
 	heldKeyTotal      = 1 // flag of a key; the next two bits are its Coarse
 	heldKeyFlags      = 5 // the greatest set of these flags
 	heldKeyCost       = 8 // flag of a total key: a use costs what the reservation does
 
 	ringTimes   = 0 // kinds of rings
 	ringCells   = 1
+	ringTagged  = 0x80 // beside the kind: an origin follows the entries
+	ringTagSize = 12
 	cellSize    = 8
 	cellsMax    = 96
 	cellUnknown = math.MaxUint32
@@ -201,6 +209,9 @@ func (h Held) size() int {
 	if h.b[38]&heldHasCost != 0 {
 		n += heldCostSize
 	}
+	if h.b[38]&heldHasOrigin != 0 {
+		n += heldOriginSize
+	}
 	return n
 }
 
@@ -246,7 +257,10 @@ func (c Contact) CountWithout(
 	key CounterKey, since UnixSec, t Instant, without ReservationID,
 ) Usage {
 	var u Usage
-	c.ring(key).count(&u, since)
+	r, next := c.ringFrom(c.ringsAt(), key)
+	for r.count(&u, since); next > 0; r.count(&u, since) {
+		r, next = c.ringFrom(next, key)
+	}
 	for h := range c.held {
 		if h.Expires() <= since || !h.Live(t) || h.ID() == without {
 			continue
@@ -274,20 +288,23 @@ func (r Ring) count(u *Usage, since UnixSec) {
 		for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
 			u.add(r.time(i))
 		}
-		u.Unknown = r.dropped() > since
+		u.Unknown = u.Unknown || r.dropped() > since
 		return
 	}
+	some := false
 	for i := r.len() - 1; i >= 0 && r.time(i) > since; i-- {
 		n := r.uses(i)
 		if n == cellUnknown {
 			u.Unknown = true
 			continue
 		}
+		latest := u.Latest
 		u.add(r.time(i))
 		u.N += int(n) - 1
+		u.Latest, some = latest, true
 	}
-	if u.N > 0 {
-		u.Latest = r.latest()
+	if some {
+		u.Latest = max(u.Latest, r.latest())
 	}
 }
 
@@ -307,10 +324,13 @@ func (u *Usage) add(at UnixSec) {
 // Cost: for each different time down to the result one pass over the ring and the
 // open reservations, no allocation.
 func (c Contact) KthLatest(key CounterKey, k int, t Instant, more ...UnixSec) UnixSec {
-	s := latest{key: key, ring: c.ring(key), t: t, bound: 1 << 32}
+	s := latest{key: key, t: t, bound: 1 << 32}
 	for seen := uint64(0); seen < uint64(k); seen += s.n {
 		s.best, s.n = 0, 0
-		s.inRing()
+		r, next := c.ringFrom(c.ringsAt(), key)
+		for s.inRing(r); next > 0; s.inRing(r) {
+			r, next = c.ringFrom(next, key)
+		}
 		for h := range c.held {
 			s.inHeld(h)
 		}
@@ -334,7 +354,6 @@ func (c Contact) KthLatest(key CounterKey, k int, t Instant, more ...UnixSec) Un
 // latest looks for the latest uses before a bound, all of one time.
 type latest struct {
 	key   CounterKey
-	ring  Ring
 	t     Instant
 	bound uint64 // exclusive
 	best  uint64
@@ -351,15 +370,15 @@ func (s *latest) consider(at UnixSec, uses uint32) {
 	}
 }
 
-func (s *latest) inRing() {
-	for i := s.ring.len() - 1; i >= 0; i-- {
-		at := s.ring.time(i)
+func (s *latest) inRing(r Ring) {
+	for i := r.len() - 1; i >= 0; i-- {
+		at := r.time(i)
 		if uint64(at) < s.best {
 			break
 		}
-		s.consider(at, s.ring.uses(i))
+		s.consider(at, r.uses(i))
 	}
-	s.consider(s.ring.dropped(), cellUnknown)
+	s.consider(r.dropped(), cellUnknown)
 }
 
 func (s *latest) inHeld(h Held) {
@@ -458,18 +477,18 @@ func (r Ring) kind() byte {
 	if len(r.b) == 0 {
 		return ringTimes
 	}
-	return r.b[10]
+	return r.b[10] &^ ringTagged
 }
 
 func (r Ring) time(i int) UnixSec {
-	if r.b[10] == ringCells {
+	if r.kind() == ringCells {
 		return UnixSec(le32(r.b[ringHeader+cellSize*i:]) - 1)
 	}
 	return UnixSec(le32(r.b[ringHeader+4*i:]))
 }
 
 func (r Ring) uses(i int) uint32 {
-	if r.b[10] == ringCells {
+	if r.kind() == ringCells {
 		return le32(r.b[ringHeader+cellSize*i+4:])
 	}
 	return 1
@@ -479,24 +498,21 @@ func (r Ring) latest() UnixSec {
 	switch {
 	case len(r.b) == 0 || r.len() == 0:
 		return 0
-	case r.b[10] == ringCells:
+	case r.kind() == ringCells:
 		return UnixSec(le32(r.b[12:]))
 	}
 	return r.time(r.len() - 1)
 }
 
 func (r Ring) dropped() UnixSec {
-	if len(r.b) == 0 || r.b[10] == ringCells {
+	if len(r.b) == 0 || r.kind() == ringCells {
 		return 0
 	}
 	return UnixSec(le32(r.b[12:]))
 }
 
 func (r Ring) size() int {
-	if r.b[10] == ringCells {
-		return ringHeader + cellSize*r.len()
-	}
-	return ringHeader + 4*r.len()
+	return r.entries() + r.tagSize()
 }
 
 func (c Contact) opens() int {
@@ -572,18 +588,22 @@ func (c Contact) ringsFrom(at int, yield func(Ring) bool) {
 	}
 }
 
-// ring returns the ring of key, or a view of nothing.
-func (c Contact) ring(key CounterKey) Ring {
-	at := c.ringsAt()
-	for range c.rings() {
-		r := Ring{c.b[at:]}
+// ringFrom returns the first ring of key from an offset on, or a view of nothing.
+// next is where another may be: 0 = there is none.
+func (c Contact) ringFrom(at int, key CounterKey) (r Ring, next int) {
+	for end := c.bodyEnd(); at < end; {
+		r = Ring{c.b[at:]}
+		size := r.size()
 		if r.Key() == key {
-			r.b = r.b[:r.size()]
-			return r
+			r.b = r.b[:size]
+			if c.b[3]&contactTagged == 0 || at+size == end {
+				return r, 0
+			}
+			return r, at + size
 		}
-		at += r.size()
+		at += size
 	}
-	return Ring{}
+	return Ring{}, 0
 }
 
 // checkContact reports whether b is a contact part, so that a Contact over it
@@ -593,7 +613,7 @@ func checkContact(b []byte) error {
 		return nil
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
-	if len(b) < contactHeader || b[3]&^contactTrailer != 0 || le16(b[6:]) != 0 {
+	if len(b) < contactHeader || b[3]&^(contactTrailer|contactTagged) != 0 || le16(b[6:]) != 0 {
 		return bad("header")
 	}
 	b, ok := checkTrailer(b)
@@ -624,9 +644,9 @@ func checkContact(b []byte) error {
 		}
 		r := Ring{b[at:]}
 		switch {
-		case r.b[10] > ringCells,
-			r.b[10] == ringTimes && (r.Room() < RingMin || r.Room() > RingMax),
-			r.b[10] == ringCells && r.Room() != cellsMax, r.len() > r.Room():
+		case r.kind() > ringCells, r.tagSize() > 0 && b[3]&contactTagged == 0,
+			r.kind() == ringTimes && (r.Room() < RingMin || r.Room() > RingMax),
+			r.kind() == ringCells && r.Room() != cellsMax, r.len() > r.Room():
 			return bad("ring size")
 		}
 		if at += r.size(); at > len(b) {

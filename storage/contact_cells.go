@@ -99,11 +99,11 @@ func (d *contactDraft) toCells(at int, k *HeldKey) {
 // counts says nothing about a time before 1970.
 func (r Ring) rising() bool {
 	for i := range r.len() {
-		if r.b[10] == ringCells && (le32(r.b[ringHeader+cellSize*i:]) == 0 || r.uses(i) == 0 ||
+		if r.kind() == ringCells && (le32(r.b[ringHeader+cellSize*i:]) == 0 || r.uses(i) == 0 ||
 			i > 0 && r.time(i) == r.time(i-1)) {
 			return false
 		}
-		if r.b[10] == ringCells && i > 0 && r.time(i) < r.time(i-1) {
+		if r.kind() == ringCells && i > 0 && r.time(i) < r.time(i-1) {
 			return false
 		}
 	}

@@ -14,6 +14,7 @@ import (
 type contactDraft struct {
 	open      []byte
 	opens     int
+	tagged    bool // some ring has an origin
 	resolved  []byte
 	requests  []byte
 	rings     []byte
@@ -41,6 +42,7 @@ func (d *contactDraft) load(c Contact) {
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
 	d.given, d.confirmed, d.moved = d.given[:0], d.confirmed[:0], d.moved[:0]
 	d.opens, d.nRings = c.opens(), c.rings()
+	d.tagged = !c.Empty() && c.b[3]&contactTagged != 0
 	d.loadTrailer(c)
 	if c.Empty() {
 		return
@@ -60,6 +62,9 @@ func (d *contactDraft) append(dst []byte) []byte {
 	if d.hasTrailer() {
 		flags = contactTrailer
 	}
+	if d.tagged {
+		flags |= contactTagged
+	}
 	le := binary.LittleEndian
 	dst = append(dst, byte(d.opens), byte(len(d.resolved)/resolvedSize),
 		byte(len(d.requests)/requestSize), flags)
@@ -77,6 +82,9 @@ func (d *contactDraft) append(dst []byte) []byte {
 // become resolved, and request ids.
 func (d *contactDraft) sweep(t Instant) {
 	d.sweepLease(t)
+	if d.tagged {
+		d.sweepOrigins(t.Now)
+	}
 	for at := 0; at < len(d.open); {
 		h := d.heldAt(at)
 		if h.Live(t) {
@@ -259,9 +267,9 @@ func (d *contactDraft) ringAt(k HeldKey) int {
 	for at < len(d.rings) {
 		r := Ring{d.rings[at:]}
 		switch have := r.Key(); {
-		case have == k.Key:
+		case have == k.Key && r.tagSize() == 0:
 			return at
-		case have.Cap > k.Key.Cap || have.Cap == k.Key.Cap && have.Dim > k.Key.Dim:
+		case have == k.Key, have.Cap > k.Key.Cap || have.Cap == k.Key.Cap && have.Dim > k.Key.Dim:
 			d.insertRing(at, k)
 			return at
 		}

@@ -21,6 +21,7 @@ import (
 // written over; until then it is read off the lease and the incident.
 const (
 	contactTrailer = 1 // in the header's fourth byte
+	contactTagged  = 2
 	leaseSize      = 48
 	standInHeader  = 20
 	trailerEnd     = 4

@@ -128,10 +128,32 @@ func decodeContact(b []byte) error {
 	d.sweep(t)
 	d.answer(&DecisionEffect{Request: 9})
 	d.use(HeldKey{Limit: 9}, 8)
+	if err := moveContact(d.append(nil), t); err != nil {
+		panic(err)
+	}
 	if checkContact(d.append(nil)) != nil {
 		panic("a contact part that was taken cannot be changed")
 	}
 	return nil
+}
+
+// moveContact takes a contact part in under an origin, and out again.
+func moveContact(b []byte, t Instant) error {
+	var d, other contactDraft
+	d.load(Contact{b})
+	part := d.cede(nil, t)
+	if len(d.append(nil)) > 0 {
+		return errors.New("something is left of a part that was ceded whole")
+	}
+	err := other.absorb(Contact{part}, 7, 60)
+	united := Contact{other.append(nil)}
+	back := other.cede([]Origin{7}, t)
+	other.sweepOrigins(60)
+	for _, p := range [][]byte{part, united.b, back, other.append(nil)} {
+		err = errors.Join(err, checkContact(p))
+	}
+	readContact(united, t)
+	return err
 }
 
 func readProfile(p Profile) {

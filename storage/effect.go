@@ -23,10 +23,12 @@ const (
 	EffectTrack                          // the tracking of a segment begins, is whole or ends
 	EffectBlock                          // units of a total may be drawn before they are durable
 	EffectBurn                           // such units are counted as used after a loss
+	EffectCede                           // a person gives away what caps know, see MergeContacts
+	EffectAbsorb                         // a person takes in what another has ceded
 )
 
 // effectLast is the highest kind.
-const effectLast = EffectBurn
+const effectLast = EffectAbsorb
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -61,6 +63,8 @@ type Effect struct {
 	Track    TrackEffect
 	Block    BlockEffect
 	Burn     BurnEffect
+	Cede     CedeEffect
+	Absorb   AbsorbEffect
 }
 
 // CreateEffect makes a person.
@@ -187,6 +191,18 @@ type ClaimEffect struct {
 	Slot      Slot // of the identity
 	Hash      [16]byte
 	Target    PersonRef
+}
+
+// CedeEffect takes out of what caps know of a person what came from some origins,
+// or everything when none is named.
+type CedeEffect struct{ Origins []Origin }
+
+// AbsorbEffect adds a contact part that another person has ceded, which is known
+// under its origin until a time. Origin 0 gives a person back what is its own.
+type AbsorbEffect struct {
+	Origin Origin
+	Until  UnixSec
+	Part   []byte
 }
 
 // PersonRef locates a person of this store.

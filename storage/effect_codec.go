@@ -92,6 +92,15 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendBlock(b, &e.Block)
 	case EffectBurn:
 		b = appendBurn(b, &e.Burn)
+	case EffectCede:
+		b = binary.AppendUvarint(b, uint64(len(e.Cede.Origins)))
+		for _, p := range e.Cede.Origins {
+			b = le.AppendUint64(b, uint64(p))
+		}
+	case EffectAbsorb:
+		b = le.AppendUint64(b, uint64(e.Absorb.Origin))
+		b = le.AppendUint32(b, uint32(e.Absorb.Until))
+		b = appendText(b, e.Absorb.Part)
 	}
 	return b
 }
@@ -420,6 +429,13 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		e.Block = d.block()
 	case EffectBurn:
 		d.burn(&e.Burn)
+	case EffectCede:
+		e.Cede.Origins = nil
+		for range d.in.count(8) {
+			e.Cede.Origins = append(e.Cede.Origins, Origin(d.in.u64()))
+		}
+	case EffectAbsorb:
+		e.Absorb = AbsorbEffect{Origin(d.in.u64()), d.seconds(), d.in.text()}
 	case EffectEvent, EffectForget:
 	default:
 		return fmt.Errorf("%w: effect kind %d", ErrCorrupt, e.Kind)
