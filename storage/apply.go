@@ -458,6 +458,41 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 		d.releaseID(e.Resolve.ID)
 	}
 	d.sweep(t)
+	if err := d.change(e, t); err != nil {
+		return err
+	}
+	s.scratch = d.append(s.scratch[:0])
+	if string(s.scratch) == string(old) {
+		return nil
+	}
+	ref, err := s.slab.put(r.contact, s.scratch)
+	if err != nil {
+		d.confirmed = d.confirmed[:0]
+		return err
+	}
+	r.contact = ref
+	for _, k := range d.given {
+		s.share.give(k)
+	}
+	for i := range d.moved {
+		s.share.move(&d.moved[i])
+	}
+	switch e.Kind {
+	case EffectReserve:
+		s.queueHeld(e.Ord, &e.Reserve)
+	case EffectAbsorb:
+		for h := range (Contact{e.Absorb.Part}).held {
+			if h.hasTotal() {
+				s.held.push(heldEntry{uint64(h.Expires()) + uint64(h.Grace()), e.Ord, h.ID()})
+			}
+		}
+	}
+	s.touch(frame, r, e.Ord, rowDirtyContact)
+	return nil
+}
+
+// change makes the change that an effect is about, after what had run out has left.
+func (d *contactDraft) change(e *Effect, t Instant) error {
 	switch e.Kind {
 	case EffectReserve:
 		if err := d.reserve(&e.Reserve); err != nil {
@@ -487,33 +522,6 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 			return err
 		}
 	}
-	s.scratch = d.append(s.scratch[:0])
-	if string(s.scratch) == string(old) {
-		return nil
-	}
-	ref, err := s.slab.put(r.contact, s.scratch)
-	if err != nil {
-		d.confirmed = d.confirmed[:0]
-		return err
-	}
-	r.contact = ref
-	for _, k := range d.given {
-		s.share.give(k)
-	}
-	for i := range d.moved {
-		s.share.move(&d.moved[i])
-	}
-	switch e.Kind {
-	case EffectReserve:
-		s.queueHeld(e.Ord, &e.Reserve)
-	case EffectAbsorb:
-		for h := range (Contact{e.Absorb.Part}).held {
-			if h.hasTotal() {
-				s.held.push(heldEntry{uint64(h.Expires()) + uint64(h.Grace()), e.Ord, h.ID()})
-			}
-		}
-	}
-	s.touch(frame, r, e.Ord, rowDirtyContact)
 	return nil
 }
 
