@@ -171,7 +171,7 @@ func (b *bed) people() error {
 	b.add(figure{
 		Name: "first count of a rule of five conditions", Value: first.cpu, Most: first.cpu,
 		Wall: first.wall, WallMost: first.wall, Unit: "ms",
-		Conditions: "the index of the numbers is built",
+		Conditions: "builds the index of the numbers where it is not there yet: in the first run",
 	})
 	plain := newBandwidth(5, b.users)
 	f := figure{
