@@ -63,6 +63,15 @@ func TestQuery(t *testing.T) {
 		Count(out, "\n") != 4 {
 		t.Errorf("limit 3: %s", out)
 	}
+	dir := folder(t, map[string]string{
+		"rule.yaml": "# of age\nall:\n  - attribute: age\n    gte: 80\n  - {not: {attribute: age, is: 85}}\n",
+		"bad.yaml":  "attribute: age\ngte: [80\n", "two.yaml": "{attribute: age, gte: 1}\n---\n{}\n",
+		"none.yaml": "# nothing\n",
+	})
+	f(exitOK, "9 people of revision 1", "--rule", filepath.Join(dir, "rule.yaml"))
+	f(exitFailure, "bad.yaml:2:", "--rule", filepath.Join(dir, "bad.yaml"))
+	f(exitFailure, "two.yaml:3:1: one value is expected", "--rule", filepath.Join(dir, "two.yaml"))
+	f(exitFailure, "there is no rule", "--rule", filepath.Join(dir, "none.yaml"))
 	f(exitFailure, "(rule.attribute)", "--rule", filepath.Join(filepath.Dir(rule), "bad.json"))
 	f(exitFailure, "unknown_segment", "--segment", "none")
 	f(exitUsage, "say for whom")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tact/engine/definition"
 	"tact/server/client"
 )
 
@@ -24,7 +25,7 @@ type who struct {
 
 func (w *who) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&w.rule, "rule", "", "file with a rule as JSON, - for stdin")
+	f.StringVar(&w.rule, "rule", "", "file with a rule, YAML or JSON, - for stdin")
 	f.StringVar(&w.query.Segment, "segment", "", "a published segment")
 	f.StringVar(&w.query.Offer, "offer", "", "a published offer: whom its rules are for")
 	f.BoolVar(&w.everybody, "everybody", false, "all people")
@@ -68,7 +69,8 @@ func (w *who) read(cmd *cobra.Command) (client.Query, error) {
 	return w.query, nil
 }
 
-// readRule reads a rule from a file or from stdin.
+// readRule reads a rule from a file or from stdin: JSON, or YAML as the documents
+// have it.
 func readRule(cmd *cobra.Command, path string) (json.RawMessage, error) {
 	in := cmd.InOrStdin()
 	if path != "-" {
@@ -85,8 +87,15 @@ func readRule(cmd *cobra.Command, path string) (json.RawMessage, error) {
 		return nil, fmt.Errorf("rule %s: %w", path, err)
 	case len(text) > maxRuleFile:
 		return nil, fmt.Errorf("rule %s: more than %d bytes", path, maxRuleFile)
-	case !json.Valid(text):
-		return nil, fmt.Errorf("rule %s: not JSON", path)
+	case json.Valid(text):
+		return text, nil
 	}
-	return text, nil
+	rule, faults := definition.NodeFromYAML(text, path)
+	switch {
+	case len(faults) > 0:
+		return nil, fmt.Errorf("rule %s", faults[0])
+	case rule == nil:
+		return nil, fmt.Errorf("rule %s: there is no rule", path)
+	}
+	return rule.AppendJSON(nil), nil
 }

@@ -31,6 +31,26 @@ func readYAML(f File) (docs []*Node, faults []Fault, whole bool) {
 	return y.read(string(f.Content))
 }
 
+// NodeFromYAML reads one value, such as a rule, in the dialect of the documents.
+// Without a value it is nil; two documents are a fault. Cost: as Load.
+func NodeFromYAML(b []byte, file string) (*Node, []Fault) {
+	if len(b) > MaxBytes {
+		return nil, []Fault{{
+			Pos: Pos{File: file, Line: 1, Column: 1}, Message: "more than 8 MiB of YAML",
+		}}
+	}
+	docs, faults, _ := readYAML(File{Name: file, Content: b})
+	switch {
+	case len(faults) > 0:
+		return nil, faults
+	case len(docs) == 0:
+		return nil, nil
+	case len(docs) > 1:
+		return nil, []Fault{{Pos: docs[1].Pos, Message: "one value is expected: this is a second one"}}
+	}
+	return docs[0], nil
+}
+
 func (y *yamlReading) read(text string) (docs []*Node, faults []Fault, whole bool) {
 	tokens := y.scan(text)
 	if len(y.faults) > 0 {
