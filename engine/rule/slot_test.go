@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"tact/engine/definition"
+	"tact/storage"
 )
 
 // What the slot tells is judged as a text of the context: missing is not a value.
@@ -33,11 +34,8 @@ func TestAnywhere(t *testing.T) {
 		SlotContext("cart", definition.ChannelWeb), SlotContext("daily_sms", definition.ChannelSMS),
 	}
 	read := 0
-	for seed := range uint64(1000 * effort()) {
-		d := newDraw(seed)
-		tree := mustParse(t, d.rule(3))
-		w := person(t, d.patch())
-		w.Now = d.now
+	one := func(seed uint64, tree *Tree, w *Who) {
+		t.Helper()
 		want := false
 		for _, slot := range slots {
 			want = want || tree.Naive(w, slot)
@@ -50,6 +48,16 @@ func TestAnywhere(t *testing.T) {
 			if read++; any.ReadsSlot() || tree.Anywhere(nil).Naive(w, slots[0]) {
 				t.Fatalf("seed %d, %s: still asks for a slot", seed, tree.Explain(nil, nil, ""))
 			}
+		}
+	}
+	for seed := range uint64(20 * effort()) {
+		d := newDraw(seed)
+		patches := make([]*storage.Patch, 50)
+		for i := range patches {
+			patches[i] = d.patch()
+		}
+		for _, profile := range people(t, patches...) {
+			one(seed, mustParse(t, d.rule(3)), &Who{ID: []byte("u1"), Profile: profile, Now: d.now})
 		}
 	}
 	if read < 50 {
