@@ -34,7 +34,7 @@ func benchDefinitions(n int) string {
 	return b.String()
 }
 
-func benchBed(b *testing.B, users, offers int) *Engine {
+func benchBed(b testing.TB, users, offers int) *Engine {
 	b.Helper()
 	e, err := Open(b.TempDir(), Options{Storage: storage.Options{MinFree: 1, Ballast: 1 << 20}})
 	if err != nil {

@@ -175,7 +175,41 @@ func (s *state) check() error {
 	if err := s.checkPopulation(); err != nil {
 		return err
 	}
+	if err := s.checkTimers(); err != nil {
+		return err
+	}
 	return s.damage
+}
+
+// checkTimers proves that every open reservation with a use of a total is in the
+// queue that gives it back, and that the queue is a heap. It may hold more: what has
+// been resolved since.
+func (s *state) checkTimers() error {
+	type timer struct {
+		ord Ord
+		id  ReservationID
+	}
+	queued := make(map[timer]struct{}, len(s.held.heap))
+	for i, e := range s.held.heap {
+		if i > 0 && s.held.heap[(i-1)/2].at > e.at {
+			return fmt.Errorf("queue of reservations is out of order: %w", ErrCorrupt)
+		}
+		queued[timer{e.ord, e.id}] = struct{}{}
+	}
+	var err error
+	s.rows.each(func(o Ord, r *Row) bool {
+		if r.Flags&RowGone != 0 {
+			return true
+		}
+		s.contact(o).EachReservation(func(h Held) bool {
+			if _, ok := queued[timer{o, h.ID()}]; !ok && h.hasTotal() {
+				err = fmt.Errorf("reservation %v of ordinal %d has no timer: %w", h.ID(), o, ErrCorrupt)
+			}
+			return err == nil
+		})
+		return err == nil
+	})
+	return err
 }
 
 func (s *state) checkRow(o Ord, r *Row) error {

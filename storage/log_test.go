@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/eventlog"
 )
 
 // compareLog reads everything that happened to a group back: what lies in blocks
@@ -164,6 +167,67 @@ func TestFramesAreTrimmed(t *testing.T) {
 	mustClose(t, s)
 }
 
+// The log of commits is bounded, however much is written: Pebble lets go of it as
+// the tables in memory reach the disk.
+func TestCommitLogIsBounded(t *testing.T) {
+	fs := vfs.NewMem()
+	o := testOptions(nil)
+	o.hooks.memTable = 256 << 10
+	s := mustOpen(t, fs, o)
+	var written, most int64
+	for i := 0; written < 16<<20; i++ {
+		g := s.Group(GroupID(i % 2))
+		g.Lock()
+		frame := appendLocked(t, g, &Effect{
+			Kind: EffectDecision, Ord: NoOrd, Time: testDay,
+			Decision: DecisionEffect{ID: g.NextDecision(testDay), Record: make([]byte, 60<<10)},
+		})
+		g.Unlock()
+		mustWait(t, s, g, frame)
+		written += 60 << 10
+		names, err := fs.List("store/db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var size int64
+		for _, name := range names {
+			if info, err := fs.Stat("store/db/" + name); err == nil && strings.HasSuffix(name, ".log") {
+				size += info.Size()
+			}
+		}
+		most = max(most, size)
+	}
+	// Four tables in memory at most, one log each, and one that is kept for later use.
+	if limit := int64(6 * 2 * o.hooks.memTable); most > limit {
+		t.Errorf("%d bytes of logs, at most %d", most, limit)
+	}
+	t.Logf("at most %d bytes of logs while %d were written", most, written)
+	mustClose(t, s)
+}
+
+// A reservation of a total without a timer is a fault that Check finds.
+func TestCheckFindsLostTimer(t *testing.T) {
+	s := mustOpen(t, vfs.NewMem(), testOptions(nil))
+	defer mustClose(t, s)
+	g, o, _ := addPerson(t, s, "ann")
+	key := HeldKey{Key: CounterKey{Cap: 1}, Limit: 1, Total: true}
+	mustAppend(t, g, &Effect{Kind: EffectReserve, Ord: o, Time: testDay, Reserve: ReserveEffect{
+		ID: ReservationID{Epoch: 1, Number: 1}, Granted: secondOf(testDay),
+		Expires: secondOf(testDay) + 60, Keys: []HeldKey{key},
+	}})
+	mustCheck(t, s)
+	g.Lock()
+	kept := g.mu.state.held.heap
+	g.mu.state.held.heap = nil
+	g.Unlock()
+	if err := s.Check(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a lost timer: %v", err)
+	}
+	g.Lock()
+	g.mu.state.held.heap = kept
+	g.Unlock()
+}
+
 // What is kept is bounded by days, and the figures say what has left.
 func TestLogRetention(t *testing.T) {
 	fs := vfs.NewMem()
@@ -203,4 +267,32 @@ func TestLogRetention(t *testing.T) {
 		t.Fatalf("after a start: %+v", again)
 	}
 	mustClose(t, s)
+}
+
+// A record of any bytes becomes an effect or is refused: no panic.
+func FuzzLogRecord(f *testing.F) {
+	s := mustOpen(f, vfs.NewMem(), testOptions(nil))
+	f.Cleanup(func() { mustClose(f, s) })
+	if _, err := s.Intern(DictProperty, "amount"); err != nil {
+		f.Fatal(err)
+	}
+	g := newGenerator(3)
+	for range 60 {
+		e := g.next()
+		f.Add(byte(e.Kind), appendClear(nil, e), appendPersonal(nil, e), []byte(`{"amount":1}`))
+	}
+	f.Add(byte(EffectEvent), []byte{logIndexed, 1, 1, byte(KindInt)}, []byte{}, []byte(`{"amount":1}`))
+	f.Add(byte(EffectDecision), appendLogDecision(nil, &Effect{
+		Time: testDay, Decision: DecisionEffect{Request: 7, Until: secondOf(testDay), Record: []byte("r")},
+	}, DecisionID{}), []byte("dear"), []byte{})
+	codec := logCodec{store: s}
+	f.Fuzz(func(t *testing.T, kind byte, clear, personal, raw []byte) {
+		r := eventlog.Record{
+			Kind: kind, Clear: clear, Personal: personal, Raw: raw, Time: int64(testDay), Type: 1,
+		}
+		var e Effect
+		if err := codec.effect(&r, &e); err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+	})
 }
