@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -108,5 +109,21 @@ func TestNewerFormats(t *testing.T) {
 	}
 	if _, _, err := tellFolder(fs, ring); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("the format of Pebble: %v", err)
+	}
+}
+
+// A flipped bit in the byte of a format is damage, not a newer format: mutants 623
+// and 6514 of the first long run.
+func TestFlippedFormatIsDamage(t *testing.T) {
+	originals, err := makeOriginals(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"store/sidecar-a", "store/sidecar-b", "store/witness"} {
+		d := originals[1].files.clone()
+		d[path][8] ^= 0x80
+		if got := judgeMutant(path, d, originals[1].tells); !strings.HasPrefix(got, "harmless") {
+			t.Error(got)
+		}
 	}
 }

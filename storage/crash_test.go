@@ -31,8 +31,9 @@ type simulation struct {
 
 // simGroup is the log of one group. The group's lock guards it, but for acked.
 type simGroup struct {
-	gen *generator
-	log []simEffect
+	gen    *generator
+	log    []simEffect
+	starts uint64 // newest frame of a start that was cut
 
 	mu    sync.Mutex
 	acked uint64 // highest frame that Wait answered
@@ -62,30 +63,20 @@ func simOptions() Options {
 	return o
 }
 
-// open opens fs, crashing up to nested times during recovery, and verifies.
+// open opens fs, crashing up to nested times during recovery, each time at some
+// operation of the file system, and verifies.
 func (sim *simulation) open(fs *vfs.MemFS, nested int) (*Store, *vfs.MemFS, error) {
 	for range nested {
+		var once sync.Once
 		var cut *vfs.MemFS
+		take := func() { once.Do(func() { cut = sim.crash(fs) }) }
 		o := sim.o
-		at := []string{"created", "opened", "epoch"}[sim.rng.IntN(3)]
-		o.hooks.opened = func(stage string) error {
-			if stage == at {
-				cut = sim.crash(fs)
-			}
-			return nil
-		}
-		o.FS = fs
+		o.FS = injectFS{fs, &injection{mode: injectCut, index: 1 + sim.rng.Int64N(400), cut: take}}
 		s, err := Open("store", o)
 		if err != nil {
 			return nil, nil, fmt.Errorf("nested open: %w", err)
 		}
-		if cut == nil {
-			// The stage was not passed: crash behind the open.
-			cut = sim.crash(fs)
-			for i, g := range sim.groups {
-				g.logFloor(s.groups[i])
-			}
-		}
+		take() // it was never that far: crash behind the open
 		if err := s.Close(); err != nil {
 			return nil, nil, err
 		}
@@ -160,13 +151,17 @@ func (sim *simulation) verify(s *Store) error {
 	if s.Epoch() <= sim.epoch {
 		return fmt.Errorf("epoch %d after %d", s.Epoch(), sim.epoch)
 	}
+	before := sim.epoch
 	sim.epoch = s.Epoch()
 	for i, g := range sim.groups {
-		if err := g.verify(s.groups[i]); err != nil {
+		if err := g.verify(s.groups[i], before); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
 		}
 		if err := g.compareChanges(s, s.groups[i].id); err != nil {
 			return fmt.Errorf("group %d: %w", i, err)
+		}
+		if sim.o.hooks.ackEarly != nil {
+			continue // it is noticed at once there: leave it to the power cut
 		}
 		if err := g.compareLog(s, s.groups[i]); err != nil {
 			return fmt.Errorf("group %d: event log: %w", i, err)
@@ -181,13 +176,40 @@ func (sim *simulation) verify(s *Store) error {
 	return s.Check()
 }
 
-func (g *simGroup) verify(group *Group) error {
+func (g *simGroup) verify(group *Group, epoch uint32) error {
 	last := group.durable.Load() - 1 // Open has appended one frame
 	if last < g.acked {
 		return fmt.Errorf("frame %d was answered, the log ends at %d", g.acked, last)
 	}
+	if err := g.logStarts(group, last, epoch); err != nil {
+		return err
+	}
 	g.logFloor(group)
 	return g.compare(group)
+}
+
+// logStarts adds the frames of starts that were cut: nobody knows of them but the
+// disk. They hold the time, and what was burnt of the blocks of the epoch before.
+// epoch is that of the frames in the log.
+func (g *simGroup) logStarts(group *Group, last uint64, epoch uint32) error {
+	return group.store.ScanLog(&LogQuery{}, func(e *LogEntry) error {
+		if e.Group != group.id || e.Epoch <= epoch || e.Frame > last || e.Frame <= g.acked {
+			return nil
+		}
+		if e.Effect.Kind != EffectTime && e.Effect.Kind != EffectBurn {
+			return fmt.Errorf("frame %d, which nobody wrote, holds an effect of kind %d",
+				e.Frame, e.Effect.Kind)
+		}
+		copied := e.Effect
+		copied.Burn.Units = slices.Clone(copied.Burn.Units)
+		if n := len(g.log); n > 0 && g.log[n-1].frame == e.Frame && g.starts == e.Frame {
+			g.log = append(g.log, simEffect{e.Frame, &copied})
+			return nil
+		}
+		g.cut(e.Frame - 1) // frames of that number and above were lost
+		g.log, g.starts = append(g.log, simEffect{e.Frame, &copied}), e.Frame
+		return nil
+	})
 }
 
 // compare replays the log in memory, into a state and into the naive model, and
@@ -351,10 +373,10 @@ func (sim *simulation) run() error {
 	return s.Close()
 }
 
-// effort scales the simulations: TACT_EFFORT=1 runs 2,000 seeds.
+// effort scales the simulations: TACT_EFFORT=1 runs them all, go test 1 %.
 func effort(t *testing.T, full int) int {
 	t.Helper()
-	share := 0.0125
+	share := 0.01
 	if v := os.Getenv("TACT_EFFORT"); v != "" {
 		f, err := strconv.ParseFloat(v, 64)
 		if err != nil {
@@ -379,13 +401,18 @@ func firstSeed(t *testing.T) uint64 {
 	return n
 }
 
+// TACT_EFFORT=1 runs 10,000 seeds.
 func TestPowerLoss(t *testing.T) {
-	first := firstSeed(t)
-	for i := range uint64(effort(t, 2000)) {
+	first, n := firstSeed(t), effort(t, 10_000)
+	p := newProgress(t, "storage power loss", n)
+	for i := range uint64(n) {
 		if err := newSimulation(first+i, simOptions()).run(); err != nil {
+			p.end(int(i)+1, 1)
 			t.Fatalf("seed %d: %v", first+i, err)
 		}
+		p.at(int(i)+1, 0)
 	}
+	p.end(n, 0)
 }
 
 // Answering before the sync is the bug that the simulation must find.

@@ -20,6 +20,8 @@ type injection struct {
 	ops   atomic.Int64
 	hits  atomic.Int64
 
+	cut func() // injectCut: called once, before that operation
+
 	mu    sync.Mutex
 	first string // the first operation that failed
 }
@@ -34,12 +36,13 @@ const (
 	injectShort                    // one write stops in the middle
 	injectSync                     // one sync
 	injectSyncs                    // every sync from then on
-	injectModes  = 6
+	injectCut                      // nothing: cut is called
+	injectModes  = 6               // that fail
 	injectFullOf = 200
 )
 
 func (m injectMode) String() string {
-	return [...]string{"once", "ever", "full", "short", "sync", "syncs"}[m]
+	return [...]string{"once", "ever", "full", "short", "sync", "syncs", "cut"}[m]
 }
 
 // kind of an operation.
@@ -71,7 +74,10 @@ func (in *injection) fail(k opKind, what, path string) error {
 		return nil
 	}
 	n := in.ops.Add(1)
-	if in.index == 0 || n < in.index {
+	if in.mode == injectCut && n == in.index {
+		in.cut()
+	}
+	if in.mode == injectCut || in.index == 0 || n < in.index {
 		return nil
 	}
 	last := in.index

@@ -97,7 +97,7 @@ func parseSidecar(b []byte) (r sidecarRecord, err error) {
 	if len(b) < sidecarHeader+4 || string(b[:8]) != sidecarMagic {
 		return r, fmt.Errorf("%w: not a sidecar", ErrCorrupt)
 	}
-	if b[8] > sidecarFormat {
+	if b[8] > sidecarFormat && checkSum(b[:len(b)-4]) == le32(b[len(b)-4:]) {
 		return r, fmt.Errorf("%w: sidecar format %d", ErrNewerFormat, b[8])
 	}
 	in := effectReader{b: b[9:]}
@@ -145,6 +145,9 @@ func loadSidecar(fs vfs.FS, dir string) (rec sidecarRecord, slot int, err error)
 		var r sidecarRecord
 		if err == nil {
 			r, err = parseSidecar(b)
+		}
+		if errors.Is(err, ErrNewerFormat) {
+			return rec, 0, fmt.Errorf("%s: %w", name, err)
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", name, err))

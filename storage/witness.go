@@ -71,7 +71,8 @@ func appendWitness(b []byte, id [16]byte, e *logEnds) []byte {
 }
 
 func parseWitness(b []byte) (id [16]byte, e logEnds, err error) {
-	if len(b) > 8 && string(b[:8]) == witnessMagic && b[8] > witnessFormat {
+	if len(b) > 12 && string(b[:8]) == witnessMagic && b[8] > witnessFormat &&
+		checkSum(b[:len(b)-4]) == le32(b[len(b)-4:]) {
 		return id, e, fmt.Errorf("%w: witness format %d", ErrNewerFormat, b[8])
 	}
 	if len(b) != witnessBytes || string(b[:8]) != witnessMagic ||
