@@ -58,6 +58,7 @@ type Engine struct {
 	old      sync.Map   // revision number → *Snapshot, for previews and replays
 	stripes  stripes
 	track    tracking
+	traffic  traffic
 	fills    fills
 	visitors atomic.Int64
 
@@ -144,6 +145,9 @@ func (e *Engine) start() (err error) {
 	if err := e.restoreSnapshot(); err != nil {
 		return err
 	}
+	if err := e.resumeTraffic(); err != nil {
+		return err
+	}
 	if err := e.resumeGrowth(); err != nil {
 		return fmt.Errorf("read the counts of segments: %w", err)
 	}
@@ -214,6 +218,9 @@ func toSecUp(ms storage.UnixMsec) storage.UnixSec {
 func (e *Engine) Close() error {
 	e.stop()
 	e.done.Wait()
+	if err := e.endTraffic(); err != nil {
+		e.log.Warn("the traffic of this hour is not stored", "err", err)
+	}
 	return e.store.Close()
 }
 
@@ -252,6 +259,7 @@ func (e *Engine) tick() {
 		}
 	}
 	e.views.sweep(e.clock.Now())
+	e.learnTraffic()
 	e.feedTotals()
 	now := toSec(e.clock.Now())
 	for i := range e.store.Groups() {

@@ -464,6 +464,7 @@ func (e *Engine) retrackAll() {
 
 // swapTracked puts a snapshot in force and gives every group its segments.
 func (e *Engine) swapTracked(snap *Snapshot) {
+	defer e.learnTraffic() // the new plan is told of it
 	e.track.apply.Lock()
 	defer e.track.apply.Unlock()
 	e.snap.Store(snap)

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"tact/engine/definition"
@@ -14,7 +15,41 @@ type pace struct {
 	by definition.Pacing
 	// The window of a lifetime, in unix seconds: the dates of its offers.
 	start, end int64
-	hours      [25]float64 // share of a day's traffic before each hour of it; [24] = 1
+	hours      dayShares
+	// learned, of `hours: learned`: the shares that SetTraffic has set; nil = hours.
+	learns  bool
+	learned atomic.Pointer[dayShares]
+}
+
+// Traffic is the weight of each hour of a day.
+type Traffic [24]float64
+
+// dayShares are the shares of a day's traffic before each hour of it; [24] = 1.
+type dayShares [25]float64
+
+func (t *Traffic) shares() (s dayShares) {
+	total := 0.0
+	for h, w := range t {
+		total += w
+		s[h+1] = total
+	}
+	for h := range s {
+		s[h] /= total
+	}
+	return s
+}
+
+// SetTraffic tells the plan of the traffic of the last days, for caps whose pacing
+// learns it: of gives the weights of the hours on the clock of a zone. At least one
+// is above 0. It may be called while decisions are made.
+func (p *Plan) SetTraffic(of func(zone *time.Location) Traffic) {
+	for i := range p.Caps {
+		if c := &p.Caps[i]; c.pace != nil && c.pace.learns {
+			t := of(p.calendarZone(c))
+			shares := t.shares()
+			c.pace.learned.Store(&shares)
+		}
+	}
 }
 
 // newPace compiles the pacing of a cap; nil: as fast as possible.
@@ -22,19 +57,15 @@ func newPace(d *definition.Cap) *pace {
 	if d.Pacing == definition.PacingASAP || d.Scope != definition.ScopeTotal || d.Limit <= 0 {
 		return nil
 	}
-	p := &pace{by: d.Pacing}
-	total := 0.0
-	for h := range 24 {
-		weight := 1.0
-		if d.Traffic != nil {
-			weight = d.Traffic[h]
-		}
-		total += weight
-		p.hours[h+1] = total
+	p := &pace{by: d.Pacing, learns: d.Learns}
+	var t Traffic
+	for h := range t {
+		t[h] = 1
 	}
-	for h := range p.hours {
-		p.hours[h] /= total
+	if d.Traffic != nil {
+		t = Traffic(d.Traffic)
 	}
+	p.hours = t.shares()
 	return p
 }
 
@@ -43,9 +74,13 @@ func newPace(d *definition.Cap) *pace {
 func (p *pace) passed(wall int64) float64 {
 	day := rule.FloorDiv(wall, daySeconds)
 	second := wall - day*daySeconds
+	shares := &p.hours
+	if learned := p.learned.Load(); learned != nil {
+		shares = learned
+	}
 	h := second / 3600
 	part := float64(second%3600) / 3600
-	return float64(day) + p.hours[h] + part*(p.hours[h+1]-p.hours[h])
+	return float64(day) + shares[h] + part*(shares[h+1]-shares[h])
 }
 
 // paceWindow is what the units are spread over: the calendar window that holds a
@@ -89,7 +124,8 @@ func (p *Plan) Paced(cap int32) bool { return p.Caps[cap].pace != nil }
 // first use of a window is not held back, and what was given never lies further
 // above the plan than one use.
 //
-// The traffic is that of the hours of the day that the cap declares. Where a
+// The traffic is that of the hours of the day that the cap declares, or that
+// SetTraffic has told. Where a
 // clock is set back, the hour that comes twice gives its units once.
 func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 	c := &p.Caps[cap]

@@ -2,7 +2,7 @@ package definition
 
 // pacing reads asap, even or front_loaded, or {by, hours}: how a total cap
 // spreads its units over its window, with the weight of each hour of the day in
-// its traffic.
+// its traffic, or `learned` from the traffic of the last days.
 func (f field) pacing(c *Cap) {
 	words := []string{"asap", "even", "front_loaded"}
 	if f.node.Kind != NodeMap {
@@ -12,7 +12,11 @@ func (f field) pacing(c *Cap) {
 			c.Pacing = Pacing(max(by.word(words...), 0))
 		}
 		if hours, ok := o.get("hours"); ok {
-			c.Traffic = hours.traffic()
+			if c.Learns = hours.node.Kind == NodeString; c.Learns {
+				hours.word("learned")
+			} else {
+				c.Traffic = hours.traffic()
+			}
 		}
 		o.close()
 	}

@@ -291,10 +291,15 @@ const schemaFirst = `{
                 "by": {"enum": ["asap", "even", "front_loaded"]},
                 "hours": {
                   "description": "Weights of the hours of the day. Absent: all alike.",
-                  "type": "array",
-                  "minItems": 24,
-                  "maxItems": 24,
-                  "items": {"type": "number", "minimum": 0, "maximum": 1000000}
+                  "anyOf": [
+                    {"const": "learned"},
+                    {
+                      "type": "array",
+                      "minItems": 24,
+                      "maxItems": 24,
+                      "items": {"type": "number", "minimum": 0, "maximum": 1000000}
+                    }
+                  ]
                 }
               }
             }

@@ -296,6 +296,7 @@ type Cap struct {
 	ConfirmGrace  int64     // seconds; default 300
 	Pacing        Pacing    // of scope total; default asap
 	Traffic       []float64 // nil = every hour alike; else 24 weights, of the hours of the day
+	Learns        bool      // hours: learned: those of the last days' traffic
 	CountsHistory bool      // counts_from: history
 }
 
