@@ -33,7 +33,7 @@ func (s *Snapshot) planned(name storage.Name, at storage.UnixMsec) int64 {
 	if kept>>paceBits == second && kept != 0 {
 		return int64(kept&(1<<paceBits-1)) - 1
 	}
-	units := s.Plan.PacedUnits(i, at)
+	units := s.Plan.PacedUnits(i, at, s.learned[i].Load())
 	s.paces[i].Store(second<<paceBits | uint64(units+1))
 	return units
 }
@@ -80,7 +80,7 @@ func (s *Snapshot) paced(
 		return
 	}
 	over.Paced = append(over.Paced, decide.PacedTotal{
-		Key: k.Key, Until: s.Plan.PacedUntil(i, used, now),
+		Key: k.Key, Until: s.Plan.PacedUntil(i, used, now, s.learned[i].Load()),
 	})
 }
 

@@ -23,7 +23,7 @@ func TestPacedStock(t *testing.T) {
 				cap = int32(i)
 			}
 		}
-		return cap, p.PacedUnits(cap, b.e.Now()) + 1
+		return cap, p.PacedUnits(cap, b.e.Now(), nil) + 1
 	}
 	var tokens [][]byte
 	for i := range 241 {
@@ -49,7 +49,7 @@ func TestPacedStock(t *testing.T) {
 		b.want(b.decideReq("late", "hero"), "fallback: story")
 		i, _ := plan()
 		now := b.e.Now()
-		until := b.e.snap.Load().Plan.PacedUntil(i, int64(next), now)
+		until := b.e.snap.Load().Plan.PacedUntil(i, int64(next), now, nil)
 		found := slices.ContainsFunc(b.out.Capped, func(c CappedReply) bool {
 			return c.CapID == "stock" && c.Until == until && until > storage.UnixSec(now/1000)
 		})
@@ -65,7 +65,7 @@ func TestPacedStock(t *testing.T) {
 	b.reopen()
 	paced()
 	i, _ := plan()
-	until := b.e.snap.Load().Plan.PacedUntil(i, int64(next), b.e.Now())
+	until := b.e.snap.Load().Plan.PacedUntil(i, int64(next), b.e.Now(), nil)
 	b.m.pass(time.Duration(int64(until)*1000-int64(b.e.Now())) * time.Millisecond)
 	b.want(b.decideReq("late", "hero"), "coupon")
 	for next < 240 {

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"tact/engine/audience"
@@ -37,6 +38,9 @@ type Snapshot struct {
 	counted    map[string]storage.Name   // events that some cap counts
 	tails      map[storage.Name]tailFact // events of tails that caps can count, for history
 	paces      paces                     // by cap of the plan
+	// learned is, by cap of the plan, the traffic that its pacing has learned; nil =
+	// none yet, or it does not learn.
+	learned []atomic.Pointer[decide.DayShares]
 }
 
 // message is one treatment's content, ready to render.
@@ -302,6 +306,7 @@ func (s *Snapshot) resolve(path string) (content.Source, bool) {
 func (s *Snapshot) findStock() {
 	plan := s.Plan
 	s.paces = make(paces, len(plan.Caps))
+	s.learned = make([]atomic.Pointer[decide.DayShares], len(plan.Caps))
 	s.counted = make(map[string]storage.Name)
 	for id, event := range s.events {
 		if plan.CountsEvent(event.id) {

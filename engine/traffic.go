@@ -86,9 +86,13 @@ func (e *Engine) learnTraffic() {
 	zone := snap.Plan.Workspace.Zone
 	if day := localDay(now, zone); day != t.day || snap != t.told {
 		t.day, t.told = day, snap
-		snap.Plan.SetTraffic(func(zone *time.Location) decide.Traffic {
-			return e.profileLocked(day, snap.Plan.Workspace.Zone, zone)
-		})
+		for i := range snap.Plan.Caps {
+			if zone, ok := snap.Plan.Learns(int32(i)); ok {
+				profile := e.profileLocked(day, snap.Plan.Workspace.Zone, zone)
+				shares := profile.Shares()
+				snap.learned[i].Store(&shares)
+			}
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package decide
 
 import (
 	"sort"
-	"sync/atomic"
 	"time"
 
 	"tact/engine/definition"
@@ -15,19 +14,18 @@ type pace struct {
 	by definition.Pacing
 	// The window of a lifetime, in unix seconds: the dates of its offers.
 	start, end int64
-	hours      dayShares
-	// learned, of `hours: learned`: the shares that SetTraffic has set; nil = hours.
-	learns  bool
-	learned atomic.Pointer[dayShares]
+	hours      DayShares
+	learns     bool // hours: learned
 }
 
 // Traffic is the weight of each hour of a day.
 type Traffic [24]float64
 
-// dayShares are the shares of a day's traffic before each hour of it; [24] = 1.
-type dayShares [25]float64
+// DayShares are the shares of a day's traffic before each hour of it; [24] = 1.
+type DayShares [25]float64
 
-func (t *Traffic) shares() (s dayShares) {
+// Shares adds the weights up. At least one is above 0.
+func (t *Traffic) Shares() (s DayShares) {
 	total := 0.0
 	for h, w := range t {
 		total += w
@@ -39,17 +37,11 @@ func (t *Traffic) shares() (s dayShares) {
 	return s
 }
 
-// SetTraffic tells the plan of the traffic of the last days, for caps whose pacing
-// learns it: of gives the weights of the hours on the clock of a zone. At least one
-// is above 0. It may be called while decisions are made.
-func (p *Plan) SetTraffic(of func(zone *time.Location) Traffic) {
-	for i := range p.Caps {
-		if c := &p.Caps[i]; c.pace != nil && c.pace.learns {
-			t := of(p.calendarZone(c))
-			shares := t.shares()
-			c.pace.learned.Store(&shares)
-		}
-	}
+// Learns tells whether the pacing of a cap takes the traffic of the last days, and
+// on the clock of which zone.
+func (p *Plan) Learns(cap int32) (zone *time.Location, ok bool) {
+	c := &p.Caps[cap]
+	return p.calendarZone(c), c.pace != nil && c.pace.learns
 }
 
 // newPace compiles the pacing of a cap; nil: as fast as possible.
@@ -65,19 +57,15 @@ func newPace(d *definition.Cap) *pace {
 	if d.Traffic != nil {
 		t = Traffic(d.Traffic)
 	}
-	p.hours = t.shares()
+	p.hours = t.Shares()
 	return p
 }
 
 // passed is the traffic, in days, from the first second of 1970 to a time of
 // the wall clock.
-func (p *pace) passed(wall int64) float64 {
+func (shares *DayShares) passed(wall int64) float64 {
 	day := rule.FloorDiv(wall, daySeconds)
 	second := wall - day*daySeconds
-	shares := &p.hours
-	if learned := p.learned.Load(); learned != nil {
-		shares = learned
-	}
 	h := second / 3600
 	part := float64(second%3600) / 3600
 	return float64(day) + shares[h] + part*(shares[h+1]-shares[h])
@@ -125,9 +113,9 @@ func (p *Plan) Paced(cap int32) bool { return p.Caps[cap].pace != nil }
 // above the plan than one use.
 //
 // The traffic is that of the hours of the day that the cap declares, or that
-// SetTraffic has told. Where a
+// learned gives when it is not nil. Where a
 // clock is set back, the hour that comes twice gives its units once.
-func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
+func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec, learned *DayShares) int64 {
 	c := &p.Caps[cap]
 	limit := int64(c.Limit)
 	if c.pace == nil {
@@ -135,14 +123,18 @@ func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 	}
 	sec := rule.FloorDiv(int64(at), 1000)
 	zone := p.calendarZone(c)
+	shares := &c.pace.hours
+	if learned != nil {
+		shares = learned
+	}
 	start, end := p.paceWindow(c, sec, zone)
-	from := c.pace.passed(rule.Wall(start, zone))
+	from := shares.passed(rule.Wall(start, zone))
 	// The end's wall time is read a second before it: it may fall on a change.
-	whole := c.pace.passed(rule.Wall(end-1, zone)+1) - from
+	whole := shares.passed(rule.Wall(end-1, zone)+1) - from
 	if whole <= 0 {
 		return limit // a window without traffic: nothing to spread
 	}
-	share := min(max((c.pace.passed(rule.Wall(sec, zone))-from)/whole, 0), 1)
+	share := min(max((shares.passed(rule.Wall(sec, zone))-from)/whole, 0), 1)
 	if c.pace.by == definition.PacingFrontLoaded {
 		share = 1 - (1-share)*(1-share)
 	}
@@ -152,12 +144,14 @@ func (p *Plan) PacedUnits(cap int32, at storage.UnixMsec) int64 {
 // PacedUntil returns the first second after a time at which decisions may give
 // more units of a total cap than used; the end of the window when the cap gives
 // no more in this one.
-func (p *Plan) PacedUntil(cap int32, used int64, at storage.UnixMsec) storage.UnixSec {
+func (p *Plan) PacedUntil(
+	cap int32, used int64, at storage.UnixMsec, learned *DayShares,
+) storage.UnixSec {
 	c := &p.Caps[cap]
 	sec := rule.FloorDiv(int64(at), 1000)
 	_, end := p.paceWindow(c, sec, p.calendarZone(c))
 	n := sort.Search(int(max(end-sec, 0)), func(i int) bool {
-		return i > 0 && p.PacedUnits(cap, storage.UnixMsec((sec+int64(i))*1000)) >= used
+		return i > 0 && p.PacedUnits(cap, storage.UnixMsec((sec+int64(i))*1000), learned) >= used
 	})
 	return clampSec(sec + int64(n))
 }

@@ -70,7 +70,7 @@ func TestPacingWeek(t *testing.T) {
 					n++
 				}
 				for range n {
-					if used < limit && used <= p.PacedUnits(0, at) {
+					if used < limit && used <= p.PacedUnits(0, at, nil) {
 						used++
 					}
 				}
@@ -111,7 +111,7 @@ func TestPacedUnits(t *testing.T) {
 	}
 	f := func(p *Plan, when string, want int64) {
 		t.Helper()
-		if got := min(p.PacedUnits(0, at(when))+1, int64(p.Caps[0].Limit)); got != want {
+		if got := min(p.PacedUnits(0, at(when), nil)+1, int64(p.Caps[0].Limit)); got != want {
 			t.Errorf("%s: %d, want %d", when, got, want)
 		}
 	}
@@ -151,12 +151,12 @@ func TestPacedUnits(t *testing.T) {
 	for range 200 {
 		p := one(r, even, front, shaped)
 		from := at("2026-03-02T00:00:00+08:00") + storage.UnixMsec(r.Int64N(86_400_000))
-		used := p.PacedUnits(0, from) + 1 + r.Int64N(3)
+		used := p.PacedUnits(0, from, nil) + 1 + r.Int64N(3)
 		want := from / 1000
-		for want++; p.PacedUnits(0, want*1000) < used && want*1000 < at("2026-03-03T00:00:00+08:00"); {
+		for want++; p.PacedUnits(0, want*1000, nil) < used && want*1000 < at("2026-03-03T00:00:00+08:00"); {
 			want++
 		}
-		if got := p.PacedUntil(0, used, from); int64(got) != int64(want) {
+		if got := p.PacedUntil(0, used, from, nil); int64(got) != int64(want) {
 			t.Fatalf("used %d at %d: until %d, want %d", used, from, got, want)
 		}
 	}
