@@ -240,6 +240,7 @@ func (e *Engine) SourcePeople(ctx context.Context, q *SegmentSource) (*People, e
 		out.Groups[k].Ords = out.Groups[k].Ords.Clone()
 		for _, p := range people[1:] {
 			combine(out.Groups[k].Ords, p.Groups[k].Ords)
+			out.Groups[k].ByDay += p.Groups[k].ByDay
 		}
 	}
 	return &out, nil

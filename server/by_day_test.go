@@ -22,6 +22,10 @@ id: busy
 rule: {event: order, count: {gte: 2}, within: 80d}
 ---
 kind: segment
+id: kept
+members: static
+---
+kind: segment
 id: ever
 rule: {event: order}
 ---
@@ -101,6 +105,19 @@ func TestByDayIsSaid(t *testing.T) {
 		`!"offer_id":"hello","reason":"lost_arbitration","by_day"`)
 	f("/v1/decide", `{"user":{"user_id":"rarely"},"placements":[{"key":"k","placement_id":"home"}],`+
 		`"mode":"dry_run","explain":"all"}`, `"won":true`, `!by_day`)
+	fill := func(body, want string) {
+		t.Helper()
+		status, reply, _ := r.do(ask{
+			method: "POST", path: "/v1/segments/kept/members:fill", kind: "application/json",
+			template: "/v1/segments/{id}/members:fill", body: body,
+		})
+		if status != 200 || !strings.Contains(reply, want) {
+			t.Errorf("%s: %d %s; want %s", body, status, reply, want)
+		}
+	}
+	fill(`{"segment":"busy"}`, `"users":2,"by_day":1,`)
+	fill(`{"union":["busy","ever"]}`, `"users":2,"by_day":1,`)
+	fill(`{"segment":"ever"}`, `"users":2,"lines"`)
 	_, _, header := r.do(ask{
 		method: "POST", path: queryPath, kind: "application/json",
 		body: `{"segment":"busy","format":"roaring"}`,

@@ -211,7 +211,7 @@ func (s *Server) segmentFill(r *request) {
 		return
 	}
 	fill.AddPeople(p)
-	s.commitFill(r, fill, q.Mode)
+	s.commitFill(r, fill, q.Mode, p.ByDay())
 }
 
 // fillPeople finds who a fill is about.
@@ -222,7 +222,9 @@ func (s *Server) fillPeople(ctx context.Context, q *wire.SegmentQuery) (*engine.
 	return s.engine.ReadOrdinals(q.Members, "members")
 }
 
-func (s *Server) commitFill(r *request, fill *engine.Fill, mode engine.FillMode) {
+func (s *Server) commitFill(
+	r *request, fill *engine.Fill, mode engine.FillMode, byDay uint64,
+) {
 	out, err := fill.Commit(mode, s.opts.CommitTimeout)
 	if err != nil {
 		s.fail(r.ctx, err)
@@ -230,7 +232,7 @@ func (s *Server) commitFill(r *request, fill *engine.Fill, mode engine.FillMode)
 	}
 	r.ctx.Response.Header.Set("Tact-Durability", "strict")
 	n := int(fill.Count())
-	reply(r.ctx, wire.AppendMembersEnd(nil, &wire.MembersEnd{Lines: n, Result: out}))
+	reply(r.ctx, wire.AppendMembersEnd(nil, &wire.MembersEnd{Lines: n, Result: out, ByDay: byDay}))
 }
 
 // segmentEmpty answers DELETE /v1/segments/{id}/members.
@@ -244,7 +246,7 @@ func (s *Server) segmentEmpty(r *request) {
 		s.fail(r.ctx, err)
 		return
 	}
-	s.commitFill(r, fill, engine.FillReplace)
+	s.commitFill(r, fill, engine.FillReplace, 0)
 }
 
 // segmentReplace answers PUT /v1/segments/{id}/members.

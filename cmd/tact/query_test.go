@@ -85,6 +85,18 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// A count says of how many people a window was answered by calendar day.
+func TestByDaySentence(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "", 1: "; a window was answered by calendar day of 1 person",
+		1200: "; a window was answered by calendar day of 1,200 people",
+	} {
+		if got := byDay(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestExport(t *testing.T) {
 	flags := serving(t)
 	dir := t.TempDir()

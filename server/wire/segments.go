@@ -272,6 +272,7 @@ func AppendGrowth(dst []byte, segment, per string, points []engine.GrowthPoint) 
 type MembersEnd struct {
 	Lines, Unknown, Rejected int // of an upload
 	Result                   engine.FillResult
+	ByDay                    uint64     // of a fill: people of whom a window was answered by day
 	Err                      *LineError // nothing was changed, or it is in doubt
 }
 
@@ -286,6 +287,9 @@ func AppendMembersEnd(dst []byte, e *MembersEnd) []byte {
 		w.int("added", int64(e.Result.Added))
 		w.int("removed", int64(e.Result.Removed))
 		w.int("users", int64(e.Result.Members))
+		if e.ByDay > 0 {
+			w.int("by_day", int64(e.ByDay))
+		}
 	}
 	w.int("lines", int64(e.Lines))
 	w.int("unknown", int64(e.Unknown))
