@@ -114,11 +114,20 @@ func (r *setRun) all(p *setPart, from pool, negated bool) bounds {
 	return b
 }
 
-// any joins what passes one of the parts; each looks only at who is not sure yet.
+// any joins what passes one of the parts. Sets that stand for themselves are joined
+// first, at once; each other part looks only at who is not sure yet.
 func (r *setRun) any(p *setPart, from pool, negated bool) bounds {
-	none := roaring.New()
-	b := bounds{none, none}
-	subs := r.ordered(p.subs, negated)
+	sets, subs := r.known(p.subs, negated)
+	sure := roaring.New()
+	if len(sets) > 0 {
+		sure = roaring.FastOr(sets...)
+		sure.And(from.set)
+		if len(subs) > 0 {
+			from = pool{from.andNot(sure), true}
+		}
+	}
+	b := bounds{sure, sure}
+	subs = r.ordered(subs, negated)
 	slices.Reverse(subs)
 	for i, sub := range subs {
 		if from.set.IsEmpty() {
@@ -138,6 +147,27 @@ func (r *setRun) any(p *setPart, from pool, negated bool) bounds {
 		}
 	}
 	return b
+}
+
+// known splits parts into those that hold for exactly the people of a set at hand,
+// when there are two at least, and the others.
+func (r *setRun) known(subs []*setPart, negated bool) (sets []*roaring.Bitmap, others []*setPart) {
+	if negated {
+		return nil, subs
+	}
+	for _, sub := range subs {
+		if sub.kind == nodeLeaf {
+			if a := r.answer(sub); a.index == nil && a.exact() {
+				sets = append(sets, a.sure)
+				continue
+			}
+		}
+		others = append(others, sub)
+	}
+	if len(sets) < 2 {
+		return nil, subs
+	}
+	return sets, others
 }
 
 // ordered returns parts by how many people may pass, fewest first.
