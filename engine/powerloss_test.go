@@ -669,11 +669,30 @@ func TestEnginePowerLoss(t *testing.T) {
 		for _, list := range l.oracle.shows {
 			shows += len(list)
 		}
+		if (seed-first)%50 == 49 || seed == first+n-1 {
+			reportRun(t, "engine power loss", seed-first+1, n, first)
+		}
 	}
 	t.Logf("%d seeds from %d: %d calls, %d kills and losses, %d grants, %d shown in time, %d accepts, "+
 		"%d answers kept over an end", n, first, lines, losses, grants, shows, accepts, kept)
 	if n >= 50 && (shows < int(n) || accepts == 0 || kept == 0) {
 		t.Errorf("too little happened to show anything")
+	}
+}
+
+// reportRun says in $TACT_REPORT, a file, how far a long run has come.
+func reportRun(t *testing.T, name string, done, goal, first uint64) {
+	path := os.Getenv("TACT_REPORT")
+	if path == "" {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "%s: %d of %d done, first seed %d, 0 faults\n", name, done, goal, first)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -180,7 +180,7 @@ func (p *progress) write(done, faults int) {
 		return
 	}
 	defer f.Close()
-	if _, err := fmt.Fprintf(f, "%s %d of %d done, first seed %d, %d faults, %.0f s\n", p.name, done,
+	if _, err := fmt.Fprintf(f, "%s: %d of %d done, first seed %d, %d faults, %.0f s\n", p.name, done,
 		p.goal, firstSeed(p.t), faults, time.Since(p.begun).Seconds()); err != nil {
 		p.t.Error(err)
 	}

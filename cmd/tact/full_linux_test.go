@@ -78,7 +78,7 @@ func TestFullDisk(t *testing.T) {
 		f.workers = append(f.workers, &fullWorker{fullDisk: f, number: i, events: map[string]int{}})
 	}
 	r := f.serve()
-	for range rounds {
+	for round := range rounds {
 		f.fill()
 		f.lives()
 		f.takeRest()
@@ -86,6 +86,7 @@ func TestFullDisk(t *testing.T) {
 		f.free()
 		f.resumes()
 		f.resize(fullDiskKeep + 16)
+		reportRun(t, "full disk", round+1, rounds)
 		if t.Failed() {
 			t.Fatalf("stderr: %s", r.stderr)
 		}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,7 +105,7 @@ const (
 	killLimit   = 3
 	killStock   = 40 // accepts of one offer, by everybody together
 	killSteps   = 12
-	killWorkers = 8
+	killWorkers = 16
 	killShared  = 40 // people whom all workers decide for
 )
 
@@ -119,6 +120,31 @@ func kills(t *testing.T) int {
 		t.Fatalf("TACT_KILLS=%s: a number above 0 is expected", text)
 	}
 	return n
+}
+
+// killPause is how long the server lives: a second when many kills are asked for,
+// and else less.
+func killPause(random *rand.Rand) time.Duration {
+	if os.Getenv("TACT_KILLS") != "" {
+		return time.Duration(900+random.IntN(200)) * time.Millisecond
+	}
+	return time.Duration(80+random.IntN(500)) * time.Millisecond
+}
+
+// reportRun says in $TACT_REPORT, a file, how far a long run has come.
+func reportRun(t *testing.T, name string, done, goal int) {
+	path := os.Getenv("TACT_REPORT")
+	if path == "" {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "%s: %d of %d done\n", name, done, goal)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // Whatever was answered with 2xx is there after kill -9 at any instant, once,
@@ -138,15 +164,23 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	rounds := kills(t)
+	var ready []time.Duration // of starts on what a kill has left
 	for round := range rounds {
+		begun := time.Now()
 		r := serve()
-		l.run(func() { time.Sleep(time.Duration(80+random.IntN(500)) * time.Millisecond) },
+		if round > 0 {
+			ready = append(ready, time.Since(begun))
+		}
+		l.run(func() { time.Sleep(killPause(random)) },
 			func() { _ = r.cmd.Process.Kill(); <-r.ended })
 		if t.Failed() {
 			t.Fatalf("round %d\nstderr: %s", round+1, r.stderr)
 		}
+		reportRun(t, "kill -9 under load", round+1, rounds)
 	}
+	begun := time.Now()
 	r := serve()
+	ready = append(ready, time.Since(begun))
 	for _, w := range l.workers {
 		w.finish()
 	}
@@ -157,6 +191,9 @@ func TestKillUnderLoad(t *testing.T) {
 	t.Logf("%d kills; acknowledged: %d users, %d events, %d grants, %d outcomes; in doubt and "+
 		"sent again: %d", rounds, l.users.Load(), l.events.Load(), l.grants.Load(),
 		l.impressions.Load()+l.clicks.Load()+l.accepts.Load(), l.doubts.Load())
+	slices.Sort(ready)
+	t.Logf("ready again, from the start of the process to the first answer: median %v, longest %v "+
+		"of %d", ready[len(ready)/2], ready[len(ready)-1], len(ready))
 	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 ||
 		l.accepts.Load() == 0 {
 		t.Error("the load did nothing")
