@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -295,4 +297,53 @@ func FuzzLogRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// BenchmarkLogPass is what the logger costs an event: reading its frame, opening
+// it, writing the block.
+func BenchmarkLogPass(b *testing.B) {
+	const people, events = 2000, 40_000
+	o := testOptions(nil)
+	o.LogEvery, o.LogAge = time.Hour, time.Hour
+	s := mustOpen(b, vfs.NewMem(), o)
+	defer mustClose(b, s)
+	var ords []Ord
+	var g *Group
+	for i := 0; len(ords) < people; i++ {
+		at, ord, _ := addPerson(b, s, fmt.Sprintf("person-%d", i))
+		if at == s.Group(0) {
+			g, ords = at, append(ords, ord)
+		}
+	}
+	var busy time.Duration
+	records := uint64(0)
+	for b.Loop() {
+		var frame uint64
+		for i := range events {
+			frame = mustAppend(b, g, &Effect{
+				Kind: EffectEvent, Ord: ords[i*7%people], Time: testDay, DedupKey: uint64(i) + 1,
+				Event: EventEffect{
+					Event: Name(1 + i%5), Occurred: testDay, EventID: fmt.Appendf(nil, "event-%d", i),
+					Raw: fmt.Appendf(nil, `{"amount":%d.5,"sku":"SKU-%d"}`, i%90, i%400),
+				},
+			})
+		}
+		mustWait(b, s, g, frame)
+		before, start := s.logs.records.Load(), processorTime(b)
+		if err := s.FlushLog(); err != nil {
+			b.Fatal(err)
+		}
+		busy += processorTime(b) - start
+		records += s.logs.records.Load() - before
+	}
+	b.ReportMetric(float64(busy.Nanoseconds())/float64(records), "cpu-ns/event")
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
