@@ -33,7 +33,14 @@ func (b *bounded) appended() { b.open.CompareAndSwap(0, b.now()) }
 
 // taken notes that the committer begins to take what is there: what is appended
 // from here on may be taken too, and counts as older than it is.
-func (b *bounded) taken() { b.flying.Store(b.open.Swap(0)) }
+// Lag reads open first, so there is no moment at which what waits is in neither.
+func (b *bounded) taken() {
+	since := b.open.Load()
+	b.flying.Store(since)
+	if since != 0 {
+		b.open.Store(0)
+	}
+}
 
 // settled notes that what was taken is durable, or is there no more.
 func (b *bounded) settled() {
