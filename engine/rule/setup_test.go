@@ -2,6 +2,7 @@ package rule
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -155,6 +156,21 @@ func build(t testing.TB, previous *Program, trees ...*Tree) system {
 	}
 	s.program = b.Program()
 	return s
+}
+
+// narrow says whether every tree can be compiled: none has too many alternatives
+// of conditions on the request.
+func narrow(t testing.TB, trees ...*Tree) bool {
+	t.Helper()
+	for _, tree := range trees {
+		if _, err := NewDraft(tree); err != nil {
+			if !errors.Is(err, ErrTooWide) {
+				t.Fatal(err)
+			}
+			return false
+		}
+	}
+	return true
 }
 
 // fresh judges everything anew.
