@@ -97,7 +97,7 @@ func (b *Batch) outcome(doc *OutcomeDoc) LineResult {
 // unknownOutcome refuses a name that is nearly one of those that caps count: a
 // slip would leave the use to expire in silence. Other names are custom outcomes.
 func unknownOutcome(name []byte) *Problem {
-	if outcomeOf(name) != 0 {
+	if outcomeOf(name) != 0 || string(name) == outcomeRefund {
 		return nil
 	}
 	known := []string{
@@ -109,6 +109,9 @@ func unknownOutcome(name []byte) *Problem {
 	}
 	return invalid("unknown_outcome", "outcome", fmt.Sprintf("%q; did you mean %q?", name, near))
 }
+
+// outcomeRefund gives back what an accept took of totals.
+const outcomeRefund = "refund"
 
 // maxWorth bounds the value of one outcome, so that sums stay finite.
 const maxWorth = 1e12
@@ -266,6 +269,8 @@ func (b *Batch) applyOutcome(
 		switch {
 		case countOn&definition.CountContacts != 0 && ord != storage.NoOrd:
 			flags, err = b.contact(&f)
+		case string(doc.Outcome) == outcomeRefund:
+			flags, err = b.refund(&f)
 		case countOn&definition.CountReactions != 0:
 			err = b.reaction(&f)
 		}
@@ -345,9 +350,7 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 		ID: f.token.Reservation, CountOn: uint16(f.on),
 		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()),
 	}
-	// Between the end of the second of the grant and the expiry.
-	at := max(f.at, storage.UnixMsec(held.Granted())*1000+999)
-	at = min(at, storage.UnixMsec(held.Expires())*1000)
+	at := confirmedAt(f, held)
 	b.windows = b.windows[:0]
 	for i := range held.Len() {
 		k := held.Key(i)
@@ -498,6 +501,7 @@ func (b *Batch) reaction(f *fact) error {
 		return err
 	}
 	refused := f.on == definition.CountReject && state == storage.ReservationOpen && onlyStock(held)
+	taken := b.heldUnits(f, held, holds)
 	var err error
 	if holds {
 		err = b.confirm(f, held, once) // a unit that the decision holds (`hold` of a total cap)
@@ -511,6 +515,9 @@ func (b *Batch) reaction(f *fact) error {
 	}
 	if lost {
 		b.giveBurnt()
+	}
+	if err := b.markAll(f, taken); err != nil {
+		return err
 	}
 	if refused { // nobody waits for the rest of the reservation's life
 		b.stamp(storage.EffectRelease, f.ord)

@@ -36,7 +36,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	switch e.Kind {
 	case EffectCreate:
 		return s.create(frame, e)
-	case EffectTime, EffectBlock, EffectBurn:
+	case EffectTime, EffectBlock, EffectBurn, EffectRefund:
 		return nil
 	case EffectMember, EffectTrack:
 		return s.checkMember(e)
@@ -164,6 +164,8 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		addTo(s.share.blocks.allowed, e.Block.Key, e.Block.Units)
 	case EffectBurn:
 		s.share.burn(&e.Burn)
+	case EffectRefund:
+		s.share.refund(e.Refund)
 	case EffectForget:
 		if s.row(e.Ord) == nil {
 			s.members.forget(frame, e.Time, e.Ord)

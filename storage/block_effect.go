@@ -36,9 +36,13 @@ func appendBurn(b []byte, e *BurnEffect) []byte {
 	if e.Ends {
 		ends = 1
 	}
-	b = binary.AppendUvarint(append(b, ends), uint64(len(e.Units)))
-	for i := range e.Units {
-		b = appendBlock(b, &e.Units[i])
+	return appendUnits(append(b, ends), e.Units)
+}
+
+func appendUnits(b []byte, units []BlockEffect) []byte {
+	b = binary.AppendUvarint(b, uint64(len(units)))
+	for i := range units {
+		b = appendBlock(b, &units[i])
 	}
 	return b
 }
@@ -53,11 +57,26 @@ func (d *effectDecoder) block() BlockEffect {
 
 func (d *effectDecoder) burn(e *BurnEffect) {
 	e.Ends = d.in.flag()
+	e.Units = d.unitList()
+}
+
+func (d *effectDecoder) unitList() []BlockEffect {
 	d.units = d.units[:0]
 	for range d.in.count(4) {
 		d.units = append(d.units, d.block())
 	}
-	e.Units = orNil(d.units)
+	return orNil(d.units)
+}
+
+// refund gives confirmed units back, as far as they are known.
+func (t *totalsShare) refund(units []BlockEffect) {
+	for _, u := range units {
+		n := max(min(u.Units, t.confirmed[u.Key]), 0)
+		addTo(t.confirmed, u.Key, -n)
+		if t.ledger != nil {
+			t.ledger.add(u.Key, -n)
+		}
+	}
 }
 
 // blockShare is what one group knows of the blocks of totals: the units of the

@@ -25,10 +25,11 @@ const (
 	EffectBurn                           // such units are counted as used after a loss
 	EffectCede                           // a person gives away what caps know, see MergeContacts
 	EffectAbsorb                         // a person takes in what another has ceded
+	EffectRefund                         // uses of totals are given back after they happened
 )
 
 // effectLast is the highest kind.
-const effectLast = EffectAbsorb
+const effectLast = EffectRefund
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -63,8 +64,11 @@ type Effect struct {
 	Track    TrackEffect
 	Block    BlockEffect
 	Burn     BurnEffect
-	Cede     CedeEffect
-	Absorb   AbsorbEffect
+	// Refund, of EffectRefund: confirmed units that are given back, in the windows that
+	// they were counted in.
+	Refund []BlockEffect
+	Cede   CedeEffect
+	Absorb AbsorbEffect
 }
 
 // CreateEffect makes a person.

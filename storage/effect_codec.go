@@ -92,6 +92,8 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendBlock(b, &e.Block)
 	case EffectBurn:
 		b = appendBurn(b, &e.Burn)
+	case EffectRefund:
+		b = appendUnits(b, e.Refund)
 	case EffectCede:
 		b = binary.AppendUvarint(b, uint64(len(e.Cede.Origins)))
 		for _, p := range e.Cede.Origins {
@@ -429,6 +431,8 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		e.Block = d.block()
 	case EffectBurn:
 		d.burn(&e.Burn)
+	case EffectRefund:
+		e.Refund = d.unitList()
 	case EffectCede:
 		e.Cede.Origins = nil
 		for range d.in.count(8) {

@@ -74,6 +74,10 @@ func (m *model) apply(e *Effect) {
 			states: map[ReservationID]ReservationState{}, uses: map[CounterKey][]UnixSec{},
 		}
 		m.nextOrd++
+	case EffectRefund:
+		for _, u := range e.Refund {
+			addTo(m.totals, u.Key, -max(min(u.Units, m.totals[u.Key]), 0))
+		}
 	case EffectBurn:
 		for _, u := range e.Burn.Units {
 			n := max(u.Units, -m.burnt[u.Key])
@@ -629,6 +633,9 @@ func (g *generator) draw() *Effect {
 func (g *generator) blocks() *Effect {
 	unit := BlockEffect{
 		TotalKey{CounterKey{Name(1 + g.r.IntN(5)), 0}, uint32(g.r.IntN(2))}, g.r.Int64N(40) - 10,
+	}
+	if g.r.IntN(3) == 0 {
+		return &Effect{Kind: EffectRefund, Ord: NoOrd, Refund: []BlockEffect{unit}}
 	}
 	if g.r.IntN(2) == 0 {
 		return &Effect{Kind: EffectBlock, Ord: NoOrd, Block: unit}
