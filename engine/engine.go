@@ -305,5 +305,29 @@ func (e *Engine) Ready() (bool, []string) {
 	return len(why) == 0, why
 }
 
+// Notes tells what an operator should know of a server that is ready: that every
+// grant waits for the disk although a ring was asked for, and that this start
+// followed a loss.
+func (e *Engine) Notes() []string {
+	j := e.store.Stats().Journal
+	var notes []string
+	switch {
+	case j.Dead:
+		notes = append(notes, "journal: stopped after a fault of the disk; every grant waits for "+
+			"its frame until the next start")
+	case j.Asked && !j.Ring && j.Fault != "":
+		notes = append(notes, "ring: none, every grant waits: "+j.Fault)
+	case j.Asked && !j.Ring:
+		notes = append(notes, "ring: the journal is full, every grant waits until it is not")
+	case j.Asked && j.Unlocked != "":
+		notes = append(notes, "ring: not locked in memory: "+j.Unlocked)
+	}
+	if j.Incident {
+		notes = append(notes, "incident: this start followed a loss, people in session have one "+
+			"stand-in for the life of a reservation: "+j.Why)
+	}
+	return notes
+}
+
 // Now returns server time.
 func (e *Engine) Now() storage.UnixMsec { return e.clock.Now() }

@@ -50,8 +50,12 @@ type linHeld struct {
 	strict  bool
 }
 
-// linAsked is a request that is remembered; id "" = with no item.
-type linAsked struct{ request, id string }
+// linAsked is a request that is remembered, or after a loss may be; id "" = with no
+// item.
+type linAsked struct {
+	request, id string
+	maybe       bool
+}
 
 // linState is the state of one counter. It is never changed in place.
 type linState struct {
@@ -87,7 +91,7 @@ func (s linState) hold(id, request string, strict bool) linState {
 	s = s.clone()
 	s.held = append(s.held, linHeld{id, request, strict})
 	if request != "" {
-		s.asked = append(s.asked, linAsked{request, id})
+		s.asked = append(s.asked, linAsked{request, id, false})
 	}
 	return s
 }
@@ -140,14 +144,28 @@ func linStep(s linState, in linInput, out linOutput) []linState {
 // item if and only if there is room.
 func (s linState) decide(in linInput, out linOutput) []linState {
 	at := s.findAsked(in.request)
+	if at < 0 {
+		return s.fresh(in, out)
+	}
+	var all []linState
+	if out.unknown {
+		all = []linState{s}
+	} else if out.replayed || !s.asked[at].maybe {
+		all = s.repeat(at, in.request, out)
+	}
+	if s.asked[at].maybe && !out.replayed {
+		x := s.clone()
+		x.asked = slices.Delete(x.asked, at, at+1)
+		all = append(all, x.fresh(in, out)...)
+	}
+	return all
+}
+
+func (s linState) fresh(in linInput, out linOutput) []linState {
 	room := s.used() < s.limit
 	switch {
-	case out.unknown && at >= 0:
-		return []linState{s}
 	case out.unknown:
 		return []linState{s, s.answer(in.request, room)}
-	case at >= 0:
-		return s.repeat(at, in.request, out)
 	case out.replayed:
 		return nil
 	case out.id == "" && !room:
@@ -165,7 +183,7 @@ func (s linState) answer(request string, room bool) linState {
 	}
 	s = s.clone()
 	if request != "" {
-		s.asked = append(s.asked, linAsked{request, ""})
+		s.asked = append(s.asked, linAsked{request, "", false})
 	}
 	return s
 }
@@ -173,12 +191,14 @@ func (s linState) answer(request string, room bool) linState {
 func (s linState) repeat(at int, request string, out linOutput) []linState {
 	switch id := s.asked[at].id; {
 	case id == out.id:
+		s = s.clone()
+		s.asked[at].maybe = false
 		return []linState{s}
 	case id != "?"+request || out.id == "":
 		return nil
 	}
 	s = s.clone() // the first time somebody sees it
-	s.asked[at].id = out.id
+	s.asked[at].id, s.asked[at].maybe = out.id, false
 	if i := s.findHeld("?" + request); i >= 0 {
 		s.held[i].id = out.id
 	}
@@ -239,42 +259,42 @@ func (s linState) safeAll(all []linState) []linState {
 // grants may be gone, what was given back may be held again, and a decision that
 // holds nothing may be forgotten.
 func (s linState) doubt() []linState {
-	all := []linState{s.clone()}
+	s = s.clone()
+	for i := range s.asked {
+		a := &s.asked[i]
+		a.maybe = a.maybe || a.id == "" || a.id[0] == '?' && !s.isStrict(a.id)
+	}
+	all := []linState{s}
 	fork := func(f func(x *linState)) {
 		for _, x := range all[:len(all):len(all)] {
 			x = x.clone()
 			f(&x)
 			all = append(all, x)
 		}
+		all = distinct(all)
 	}
 	for range s.given {
 		fork(func(x *linState) { x.held = append(x.held, linHeld{id: "?"}) })
 	}
 	for _, h := range s.held {
-		if h.id[0] == '?' {
-			fork(func(x *linState) { x.drop(h.id, h.request) })
-			if h.request != "" {
-				fork(func(x *linState) { x.forget(h.request) })
-			}
+		if h.id[0] == '?' && !h.strict {
+			fork(func(x *linState) { x.drop(h) })
 		}
 	}
-	for _, a := range s.asked {
-		if a.id == "" {
-			fork(func(x *linState) { x.forget(a.request) })
-		}
-	}
-	return distinct(all)
+	return all
 }
 
-func (s *linState) drop(id, request string) {
-	if at := s.findHeld(id); at >= 0 {
+func (s *linState) isStrict(id string) bool {
+	at := s.findHeld(id)
+	return at >= 0 && s.held[at].strict
+}
+
+// drop takes a grant that nobody was answered out, with its request.
+func (s *linState) drop(h linHeld) {
+	if at := slices.Index(s.held, h); at >= 0 {
 		s.held = slices.Delete(s.held, at, at+1)
-		s.forget(request)
 	}
-}
-
-func (s *linState) forget(request string) {
-	if at := s.findAsked(request); at >= 0 {
+	if at := s.findAsked(h.request); at >= 0 {
 		s.asked = slices.Delete(s.asked, at, at+1)
 	}
 }
@@ -284,26 +304,16 @@ func (s *linState) forget(request string) {
 // request of any may be forgotten.
 func (s linState) cut() []linState {
 	all := s.doubt()
-	var forgotten []linState
+	var out []linState
 	for _, x := range all {
-		some := []linState{x}
 		for _, h := range x.held {
-			if h.strict || h.request == "" || h.id[0] == '?' {
-				continue
-			}
-			for _, y := range some[:len(some):len(some)] {
-				y = y.clone()
-				y.forget(h.request)
-				some = append(some, y)
+			if at := x.findAsked(h.request); at >= 0 && !h.strict {
+				x.asked[at].maybe = true
 			}
 		}
-		forgotten = append(forgotten, some...)
-	}
-	out := slices.Clone(forgotten)
-	for _, x := range forgotten {
 		charged := x.clone()
 		charged.standIns++ // the lease was open, and nothing was lost
-		out = append(out, charged)
+		out = append(out, x, charged)
 		for i, h := range x.held {
 			if h.strict || h.id[0] == '?' {
 				continue

@@ -21,8 +21,8 @@ import (
 	"tact/storage"
 )
 
-// linWorld is two offers whose counters are a person's and one whose counter is
-// everybody's: each decision looks at one counter alone.
+// linWorld is two offers whose counters are a person's and two, one after the other,
+// whose counter is everybody's: each decision looks at one counter alone.
 const linWorld = `
 kind: workspace
 id: default
@@ -33,8 +33,11 @@ id: default
 {kind: offer, id: p1, group: own, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: b}}]}
 ---
-{kind: offer, id: all, group: all, message_class: marketing, value: 1, propensity: 1,
+{kind: offer, id: all0, group: all, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: c}}]}
+---
+{kind: offer, id: all1, group: all, message_class: marketing, value: 1, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: d}}]}
 ---
 {kind: placement, id: spot, channel: web, policy: p}
 ---
@@ -165,9 +168,13 @@ func (f slowDiskFile) SyncData() error { f.wait(); return f.File.SyncData() }
 // user is the id of the i-th person at a time: new people after everything ran out.
 func (l *lin) user(i int) string { return fmt.Sprintf("u%d-%d", l.turn, i) }
 
+// everybodys is the offer in use whose counter is everybody's. The first one is in
+// use before and after everything has run out.
+func (l *lin) everybodys() string { return fmt.Sprintf("all%d", l.turn/2) }
+
 // counter names the counter that a decision for a person and an offer looks at.
 func (l *lin) counter(i int, offer string) string {
-	if offer == "all" {
+	if offer[0] == 'a' {
 		return offer
 	}
 	return l.user(i) + " " + offer
@@ -225,7 +232,7 @@ func (c *linClient) run(steps int) {
 
 // decide asks for an item of one offer, perhaps under a request_id.
 func (c *linClient) decide() {
-	offer := []string{"p0", "p1", "p0", "p1", "all"}[c.rng.IntN(5)]
+	offer := []string{"p0", "p1", "p0", "p1", c.l.everybodys()}[c.rng.IntN(5)]
 	request := ""
 	u := &c.l.users[c.user]
 	c.l.mu.Lock()
@@ -386,7 +393,7 @@ func (l *lin) phase(crash func() error) error {
 // has asked for yet: a person's stand-in counts for them.
 func (l *lin) every(kind linKind) {
 	in := linInput{kind: kind}
-	l.record("all", l.ticks.Add(1), in, linOutput{})
+	l.record(l.everybodys(), l.ticks.Add(1), in, linOutput{})
 	for i := range linUsers {
 		l.record(l.counter(i, "p0"), l.ticks.Add(1), in, linOutput{})
 		l.record(l.counter(i, "p1"), l.ticks.Add(1), in, linOutput{})
@@ -498,7 +505,7 @@ func (l *lin) run() error {
 func (l *lin) check() error {
 	for counter, history := range l.ops {
 		limit := linLimit
-		if counter == "all" {
+		if counter[0] == 'a' {
 			limit = linTotal
 		}
 		switch porcupine.CheckOperationsTimeout(linModel(limit), history, time.Minute) {

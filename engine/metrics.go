@@ -130,6 +130,15 @@ func writeJournal(
 	line("tact_journal_direct", "gauge", "1 when it is written past the page cache",
 		oneIf(j.Direct))
 	line("tact_journal_ring", "gauge", "1 when grants may be answered at once", oneIf(j.Ring))
+	line("tact_journal_ring_locked", "gauge", "1 when the ring's pages stay in memory",
+		oneIf(j.Ring && j.Unlocked == ""))
+	line("tact_journal_full_total", "counter",
+		"times a full journal ended answers at once for a while", j.Closed)
+	share := 0.0
+	if n := j.AtOnce + j.Waited + j.Refused; n > 0 {
+		share = 1 - float64(j.AtOnce)/float64(n)
+	}
+	line("tact_grants_waited_ratio", "gauge", "share of grants that waited for the disk", share)
 	line("tact_incidents", "gauge", "1 when this start followed a loss", oneIf(j.Incident))
 	line("tact_stand_ins_total", "counter", "stand-ins written down", j.Charged)
 	line("tact_stand_ins_released_total", "counter", "stand-ins given back", j.Released)

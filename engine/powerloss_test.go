@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -715,4 +716,44 @@ func TestEnginePowerLossNotices(t *testing.T) {
 		f("lower "+name, func(l *loss) { l.oracle.lower = name })
 	}
 	f("early answers", func(l *loss) { l.early = true })
+}
+
+// What an operator is told of the ring: nothing when there is one, why there is
+// none, and that a start followed a loss.
+func TestNotes(t *testing.T) {
+	l := newLoss(0)
+	f := func(want ...string) {
+		t.Helper()
+		e, err := l.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := strings.Join(e.Notes(), "\n")
+		for _, w := range want {
+			if !strings.Contains(notes, w) {
+				t.Errorf("%q does not say %q", notes, w)
+			}
+		}
+		if len(want) == 0 && notes != "" && !strings.Contains(notes, "not locked") {
+			t.Errorf("notes %q", notes)
+		}
+		left := l.clone(0)
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l.fs = left // as after a loss of power
+	}
+	f()
+	l.ring = filepath.Join(t.TempDir(), "none")
+	f("ring: none, every grant waits")
+	l.withRing(t, func() {
+		if !strings.HasPrefix(l.ring, "/dev/shm") {
+			return // no shared memory here
+		}
+		f()
+		if err := l.lose(false); err != nil {
+			t.Fatal(err)
+		}
+		f("incident: this start followed a loss")
+	})
 }

@@ -379,7 +379,7 @@ func (s *Server) ready(r *request) {
 		ok, reasons = false, append(reasons, "shutting down")
 	}
 	if ok {
-		reply(r.ctx, []byte(`{"ready":true}`))
+		reply(r.ctx, wire.AppendReady(nil, s.engine.Notes()))
 		return
 	}
 	s.problem(r.ctx, wire.Problem{

@@ -161,3 +161,56 @@ func FuzzMovedDecision(f *testing.F) {
 		}
 	})
 }
+
+// A reservation that had run out when its use was granted again does not live again
+// with the record of that grant: after a loss records are judged as they were when
+// they were made.
+func TestRecordsKeepTheirFloor(t *testing.T) {
+	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	s, g, ord := carried(t, fs, ring)
+	start := s.HighWater()
+	reserve := func(now UnixMsec) (ReservationID, Ticket) {
+		g.Lock()
+		defer g.Unlock()
+		e := Effect{Kind: EffectReserve, Ord: ord, Time: now, Reserve: ReserveEffect{
+			ID: g.NextReservation(), Granted: secondOf(now), Expires: secondOf(now) + 600, Grace: 300,
+			Keys: []HeldKey{personKey(1)},
+		}}
+		_, ticket, err := g.Reserve(&e, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Reserve.ID, ticket
+	}
+	old, _ := reserve(start)
+	g.Lock()
+	frame := g.LastFrame()
+	g.Unlock()
+	if err := s.Wait(0, frame, 0); err != nil {
+		t.Fatal(err)
+	}
+	young, ticket := reserve(start + 3600_000) // the old one's use, again
+	if err := s.WaitTicket(0, ticket, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	cut := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for start := range 2 { // from the journal, then from the frames
+		s, g, ord = carried(t, cut, &ringMemory{})
+		g.Lock()
+		_, was := g.Contact(ord).Reservation(old)
+		_, is := g.Contact(ord).Reservation(young)
+		g.Unlock()
+		if was != ReservationReleased || is != ReservationOpen {
+			t.Errorf("start %d: the old reservation is in state %d, the young one in %d",
+				start, was, is)
+		}
+		next := cut.CrashClone(vfs.CrashCloneCfg{})
+		if err := errors.Join(s.Check(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		cut = next
+	}
+}

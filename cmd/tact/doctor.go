@@ -47,7 +47,7 @@ func newDoctor() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one line of JSON")
-	cmd.Flags().StringVar(&ringDir, "ring-dir", "", "as of serve")
+	cmd.Flags().StringVar(&ringDir, "ring-dir", defaultRingDir, "as of serve")
 	return cmd
 }
 

@@ -189,13 +189,14 @@ func TestKillUnderLoad(t *testing.T) {
 		t.Logf("stderr: %s", r.stderr)
 	}
 	t.Logf("%d kills; acknowledged: %d users, %d events, %d grants, %d outcomes; in doubt and "+
-		"sent again: %d", rounds, l.users.Load(), l.events.Load(), l.grants.Load(),
-		l.impressions.Load()+l.clicks.Load()+l.accepts.Load(), l.doubts.Load())
+		"sent again: %d; answered again as before the kill: %d", rounds, l.users.Load(),
+		l.events.Load(), l.grants.Load(),
+		l.impressions.Load()+l.clicks.Load()+l.accepts.Load(), l.doubts.Load(), l.repeats.Load())
 	slices.Sort(ready)
 	t.Logf("ready again, from the start of the process to the first answer: median %v, longest %v "+
 		"of %d", ready[len(ready)/2], ready[len(ready)-1], len(ready))
 	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 ||
-		l.accepts.Load() == 0 {
+		l.accepts.Load() == 0 || l.repeats.Load() == 0 {
 		t.Error("the load did nothing")
 	}
 }
@@ -209,7 +210,7 @@ type load struct {
 	stop    atomic.Bool
 	shared  [killShared]struct{ decided, shown atomic.Int32 }
 
-	users, events, grants, impressions, clicks, accepts, doubts atomic.Int64
+	users, events, grants, impressions, clicks, accepts, doubts, repeats atomic.Int64
 }
 
 // run lets the workers work until pause is over, ends the server while they do,
@@ -237,6 +238,9 @@ type killWorker struct {
 	doubt  bool // it was sent without an answer
 	token  string
 	seen   []killPerson
+	asked  int    // request_ids given
+	last   string // the last decision that gave an item which a cap holds
+	answer string // its decision_id
 }
 
 // killPerson is what the server acknowledged for one person.
@@ -293,11 +297,38 @@ func (w *killWorker) current() *killPerson {
 }
 
 func (w *killWorker) work() {
+	w.again()
 	for !w.load.stop.Load() {
 		if !w.one() {
 			time.Sleep(2 * time.Millisecond)
 		}
 	}
+}
+
+// again sends the last decision that was answered before the kill: its answer must
+// be the same.
+func (w *killWorker) again() {
+	if w.last == "" {
+		return
+	}
+	text, ok := w.sent("/v1/decide", w.last, nil)
+	if !ok {
+		return // killed again: the next life is asked
+	}
+	if id := decisionOf(w.load.t, text); id != w.answer {
+		w.load.t.Errorf("%s was answered as %s, and after a kill as %s", w.last, w.answer, id)
+	}
+	w.load.repeats.Add(1)
+}
+
+func decisionOf(t *testing.T, text string) string {
+	var reply struct {
+		ID string `json:"decision_id"`
+	}
+	if err := json.Unmarshal([]byte(text), &reply); err != nil || reply.ID == "" {
+		t.Errorf("%v: no decision_id in %s", err, text)
+	}
+	return reply.ID
 }
 
 // finish sends what is in doubt once more, and goes on to the end of a step, so
@@ -372,12 +403,14 @@ func (w *killWorker) sent(path, body string, acknowledged *atomic.Int64) (string
 // decide asks live, counts a grant, and gives its token. A grant that was not
 // answered may have used the cap: that is for the cap to know.
 func (w *killWorker) decide(person, placement string, grants *int) (string, bool) {
-	text, ok := w.sent("/v1/decide", fmt.Sprintf(
-		`{"user":{"user_id":%q},"placements":[{"key":"p","placement_id":%q}],"timeout_us":500000}`,
-		person, placement), nil)
+	body := fmt.Sprintf(`{"request_id":"w%d-%d","user":{"user_id":%q},`+
+		`"placements":[{"key":"p","placement_id":%q}],"timeout_us":500000}`,
+		w.number, w.asked, person, placement)
+	text, ok := w.sent("/v1/decide", body, nil)
 	if !ok {
-		return "", false
+		return "", false // and is sent again as it is
 	}
+	w.asked++
 	var reply struct {
 		Placements map[string]struct {
 			Items []struct {
@@ -390,6 +423,12 @@ func (w *killWorker) decide(person, placement string, grants *int) (string, bool
 		return "", false
 	}
 	items := reply.Placements["p"].Items
+	if placement != "stock" && !strings.HasPrefix(person, "shared") {
+		w.last = "" // a person's last four are remembered
+		if len(items) > 0 {
+			w.last, w.answer = body, decisionOf(w.load.t, text)
+		}
+	}
 	if len(items) == 0 {
 		return "", true
 	}

@@ -95,9 +95,6 @@ func (l *lines) line(part string) (string, bool) {
 	return "", false
 }
 
-// sharedMemory is where Linux keeps it.
-const sharedMemory = "/dev/shm"
-
 // withRing gives a server a folder for its ring that goes with the test: one that
 // is killed leaves its ring behind.
 func withRing(t *testing.T, args []string) []string {
@@ -106,10 +103,10 @@ func withRing(t *testing.T, args []string) []string {
 	if args[0] != "serve" || data == 0 || slices.Contains(args, "--ring-dir") {
 		return args
 	}
-	if _, err := os.Stat(sharedMemory); err != nil {
+	if _, err := os.Stat(defaultRingDir); err != nil {
 		return args // no shared memory: every grant waits
 	}
-	dir := filepath.Join(sharedMemory, fmt.Sprintf("tact-test-%x", sha256.Sum256([]byte(args[data]))))
+	dir := filepath.Join(defaultRingDir, fmt.Sprintf("tact-test-%x", sha256.Sum256([]byte(args[data]))))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,10 @@ import (
 	"tact/engine/definition"
 )
 
+// defaultRingDir is where Linux keeps shared memory. Where there is none every
+// grant waits for the disk, which the log and /readyz say.
+const defaultRingDir = "/dev/shm"
+
 // serveFlags are what `tact serve` is told.
 type serveFlags struct {
 	data, config, listen  string
@@ -62,9 +66,9 @@ func newServe() *cobra.Command {
 	f.IntVar(&o.decisionDays, "decision-days", 30, "days of decision records that are kept; -1: all")
 	f.Int64Var(&o.logBytes, "log-bytes", 0,
 		"MiB of the event log from which its oldest files are dropped (default a quarter of the disk)")
-	f.StringVar(&o.ringDir, "ring-dir", "",
-		"folder in memory, such as /dev/shm, for the ring that lets grants be answered before\n"+
-			"they are on disk; keep it over restarts (default none: every grant waits)")
+	f.StringVar(&o.ringDir, "ring-dir", defaultRingDir,
+		"folder in memory for the ring that lets grants be answered before they are on disk;\n"+
+			"keep it over restarts; \"\" lets every grant wait")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")

@@ -196,3 +196,14 @@ func TestAppendIsAlwaysOneValue(t *testing.T) {
 		}
 	}
 }
+
+func TestReadySaysItsNotes(t *testing.T) {
+	f := func(want string, notes ...string) {
+		t.Helper()
+		if got := string(AppendReady(nil, notes)); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	f(`{"ready":true}`)
+	f(`{"ready":true,"notes":["a","b\"c"]}`, "a", `b"c`)
+}

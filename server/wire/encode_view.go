@@ -222,6 +222,17 @@ func AppendCheck(dst []byte, faults []definition.Fault, tests []engine.TestOutco
 	return w
 }
 
+// AppendReady appends the reply of a server that is ready, with what its operator
+// should know.
+func AppendReady(dst []byte, notes []string) []byte {
+	w := append(writer(dst), `{"ready":true`...)
+	if len(notes) > 0 {
+		w.texts("notes", notes)
+	}
+	w.close('}')
+	return w
+}
+
 // AppendPublished appends the reply of a publish: the revision and its tests.
 func AppendPublished(dst []byte, v *engine.RevisionView, tests []engine.TestOutcome) []byte {
 	w := append(writer(dst), '{')

@@ -34,5 +34,11 @@ type Shm interface {
 	Close(remove bool) error
 }
 
+// A locker is a Shm that says whether its pages stay in memory.
+type locker interface {
+	// LockFault returns why the memory of Open is not locked; nil: it is.
+	LockFault() error
+}
+
 // storeTail publishes the ring's tail in one store, behind the record it names.
 func storeTail(b []byte, n uint64) { (*atomic.Uint64)(unsafe.Pointer(&b[0])).Store(n) }

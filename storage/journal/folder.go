@@ -118,9 +118,10 @@ var errNoRing = errors.New("no shared memory on this system")
 
 // sharedFile is a Shm: a mapped file in a folder whose content lies in memory.
 type sharedFile struct {
-	path string
-	f    *os.File
-	mem  []byte
+	path  string
+	f     *os.File
+	mem   []byte
+	fault error // why mem is not locked
 }
 
 // SharedFile returns the Shm that maps a file. The file's folder should be a
@@ -148,9 +149,12 @@ func (s *sharedFile) Open(size int) ([]byte, error) {
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	s.f = f
+	s.f, s.fault = f, lockMemory(s.mem)
 	return s.mem, nil
 }
+
+// LockFault returns why the pages may be swapped out; nil: they stay in memory.
+func (s *sharedFile) LockFault() error { return s.fault }
 
 func (s *sharedFile) Close(remove bool) error {
 	if s.f == nil {

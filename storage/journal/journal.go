@@ -161,6 +161,10 @@ type Journal struct {
 		ids        []uint64 // by group: id of the newest record
 		counters   []uint64 // by hash: number of the newest record answered at once
 		sharing    int64    // of nowMono: until when leases may be open
+		quiet      bool     // answers at once have ended for good
+		owing      bool     // a lease found no slot
+		paid       bool     // the batch on its way holds the frames of all such leases
+		owed       []uint64 // by group: the newest frame of such a lease
 	}
 }
 
@@ -192,11 +196,7 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 	if !j.takes(r) {
 		j.stats.refused.Add(1)
 		if a.Carries {
-			// Its id would be credited with the syncs of others, until the epoch ends.
-			if j.open.Swap(false) {
-				j.o.Logger.Error("journal: a lease was not taken; grants wait until the next start",
-					"backlog", j.mu.tail-j.mu.water, "slots", j.o.Slots)
-			}
+			j.owe(r)
 		}
 		return 0, false
 	}
@@ -215,6 +215,36 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 	}
 	j.stats.atOnce.Add(1)
 	return r.Number, true
+}
+
+// owe closes the journal for answers at once until the frame of a lease that found
+// no slot is durable: till then its id would be credited with the syncs of others.
+func (j *Journal) owe(r *Record) {
+	m := &j.mu
+	if !m.started {
+		return
+	}
+	m.owed[r.Group] = max(m.owed[r.Group], r.Frame)
+	m.owing, m.paid = true, false
+	if j.open.Swap(false) {
+		j.stats.closed.Add(1)
+		j.o.Logger.Warn("journal: full, a lease was not taken; grants wait until its frame is durable",
+			"backlog", m.tail-m.water, "slots", j.o.Slots)
+	}
+}
+
+// reopen lets grants be answered at once again, when no lease is owed any more.
+func (j *Journal) reopen() {
+	m := &j.mu
+	if !m.owing || !m.paid {
+		return
+	}
+	clear(m.owed)
+	m.owing, m.paid = false, false
+	if j.ring != nil && m.dead == nil && !m.quiet {
+		j.open.Store(true)
+		j.o.Logger.Info("journal: grants are answered at once again")
+	}
 }
 
 func (j *Journal) takes(r *Record) bool {
@@ -321,6 +351,10 @@ func (j *Journal) Prospect(durable []uint64) State {
 		}
 		st.Water++
 	}
+	m.paid = m.owing
+	for g, frame := range m.owed {
+		m.paid = m.paid && frame <= durable[g]
+	}
 	return st
 }
 
@@ -340,6 +374,7 @@ func (j *Journal) Settle(st State) {
 		}
 	}
 	m.water = st.Water
+	j.reopen()
 	m.aheadSaved = max(m.aheadSaved, st.Ahead)
 	j.backlog.Store(m.tail - m.water)
 	if st.Water > j.synced.Load() {

@@ -466,3 +466,45 @@ func TestWaitIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A full journal that had to refuse a lease answers nothing at once until the frame
+// that holds the lease is durable, and does so again then.
+func TestFullJournalOpensAgain(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	l := b.lease()
+	b.sync()
+	for id := uint64(2); id <= 16; id++ {
+		b.put(id, Lease{})
+	}
+	r := Record{Kind: Reserve, Group: 1, Time: 1000, ID: 1, Frame: 7}
+	if n, _ := b.j.Put(&r, &Ask{Carries: true}); n != 0 {
+		t.Fatalf("a full journal took record %d", n)
+	}
+	b.sync()
+	f := func(want bool, id uint64, durable ...uint64) {
+		t.Helper()
+		b.j.Settle(b.j.Prospect(durable))
+		if s := b.j.Stats(); s.Ring != want || s.Closed != 1 {
+			t.Errorf("frames %d are durable: %+v", durable, s)
+		}
+		if _, at := b.put(id, l, id); at != want {
+			t.Errorf("grant %d: at once is %v", id, at)
+		}
+	}
+	f(false, 17, 1, 0)
+	f(false, 18, 1, 6)
+	f(true, 19, 1, 7)
+	if n, _ := b.j.Put(&r, &Ask{Carries: true}); n == 0 {
+		t.Error("the journal is open, and takes no lease")
+	}
+	b.j.Quiesce()
+	for id := uint64(20); id <= 40; id++ {
+		b.put(id, Lease{})
+	}
+	b.j.Put(&r, &Ask{Carries: true})
+	b.j.Settle(b.j.Prospect([]uint64{9, 9}))
+	if b.j.Stats().Ring {
+		t.Error("a journal that has ended answers at once")
+	}
+}

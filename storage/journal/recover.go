@@ -240,6 +240,13 @@ func (f *finder) ringRecords() (tail uint64, witnessed bool, err error) {
 		return 0, false, nil
 	}
 	j.ring = &ring{mem}
+	if l, ok := j.o.Shm.(locker); ok {
+		if err := l.LockFault(); err != nil {
+			j.stats.lockFault.Store(err.Error())
+			j.o.Logger.Warn("journal: the ring is not locked in memory, and may be swapped out",
+				"error", err)
+		}
+	}
 	epoch, tail, ok := j.ring.witness(j.o.StoreID, j.o.Slots)
 	switch {
 	case !ok:
@@ -324,6 +331,7 @@ func (j *Journal) Start(st State, now Msec) error {
 	m := &j.mu
 	m.place = make([]place, j.o.Slots)
 	m.ids = make([]uint64, j.o.Groups)
+	m.owed = make([]uint64, j.o.Groups)
 	m.counters = make([]uint64, j.o.counters)
 	m.mark, m.ahead, m.aheadSaved = st.Synced, st.Ahead, st.Ahead
 	m.now, m.nowMono = now, j.o.Mono()
@@ -345,7 +353,12 @@ func (j *Journal) First(epoch uint32, rec *Recovery, now Msec) State {
 }
 
 // Quiesce stops answers before durability: the first step of a clean end.
-func (j *Journal) Quiesce() { j.open.Store(false) }
+func (j *Journal) Quiesce() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mu.quiet = true
+	j.open.Store(false)
+}
 
 // Close ends the journal and, when the store has written its clean mark, removes
 // the ring.

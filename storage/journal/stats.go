@@ -24,16 +24,21 @@ type Stats struct {
 	Files    uint64        // files begun after such a write
 	Dead     bool          // stopped: grants wait for their frames
 	Ring     bool          // there is a ring: grants may be answered at once
+	Asked    bool          // a ring was asked for
 	Fault    string        // why there is none
+	Unlocked string        // why its pages are not locked in memory; "": they are
+	Closed   uint64        // times a full journal ended answers at once for a while
 	Direct   bool          // the file is written past the page cache
 }
 
 type counters struct {
-	atOnce, waited, refused, late, failures, files atomic.Uint64
-	syncs                                          [SyncBuckets]atomic.Uint64
-	longest, total                                 atomic.Int64
-	dead                                           atomic.Bool
-	ringFault                                      atomic.Value
+	atOnce, waited, refused, late, failures, files, closed atomic.Uint64
+
+	syncs          [SyncBuckets]atomic.Uint64
+	longest, total atomic.Int64
+	dead           atomic.Bool
+	ringFault      atomic.Value
+	lockFault      atomic.Value
 }
 
 func (c *counters) sync(took time.Duration) {
@@ -62,6 +67,8 @@ func (j *Journal) Stats() Stats {
 		s.Syncs[i] = c.syncs[i].Load()
 	}
 	s.Fault, _ = c.ringFault.Load().(string)
+	s.Unlocked, _ = c.lockFault.Load().(string)
+	s.Asked, s.Closed = j.o.Shm != nil, c.closed.Load()
 	s.Direct = j.direct
 	return s
 }

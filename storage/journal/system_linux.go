@@ -45,4 +45,13 @@ func mapShared(f *os.File, size int) ([]byte, error) {
 		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 }
 
+// lockMemory keeps pages in memory: a store into the ring never waits for a swap.
+// It errors where the limit of locked memory (ulimit -l, LimitMEMLOCK) is too low.
+func lockMemory(b []byte) error {
+	if err := syscall.Mlock(b); err != nil {
+		return fmt.Errorf("mlock of %d KiB: %w", len(b)>>10, err)
+	}
+	return nil
+}
+
 func unmapShared(b []byte) error { return syscall.Munmap(b) }
