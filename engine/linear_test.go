@@ -39,7 +39,7 @@ id: default
 {kind: offer, id: all1, group: all, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: d}}]}
 ---
-{kind: placement, id: spot, channel: web, policy: p}
+{kind: placement, id: spot, channel: web, policy: p, sticky: none}
 ---
 {kind: decision_policy, id: p, ranking: {by: product}}
 ---
