@@ -165,6 +165,43 @@ func TestOldManifestIsForgotten(t *testing.T) {
 	}
 }
 
+// markerCut calls cut before a marker of a MANIFEST is made.
+type markerCut struct {
+	vfs.FS
+	cut func()
+}
+
+func (f markerCut) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(f.PathBase(name), markerManifest) {
+		f.cut()
+	}
+	return f.FS.Create(name, c)
+}
+
+// Several starts in a row lose the power when their MANIFEST is recorded and not
+// yet current: the one that is current stays known. Seed 2791 of a long run.
+func TestStartsCutBeforeTheMarker(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	mustClose(t, mustOpen(t, fs, testOptions(nil)))
+	for i := range 3 {
+		var left *vfs.MemFS
+		o := testOptions(nil)
+		s := mustOpen(t, markerCut{fs, func() {
+			if left == nil {
+				left = fs.CrashClone(vfs.CrashCloneCfg{})
+			}
+		}}, o)
+		mustClose(t, s)
+		if left == nil {
+			t.Fatalf("start %d made no MANIFEST", i)
+		}
+		fs = left
+	}
+	s := mustOpen(t, fs, testOptions(nil))
+	mustCheck(t, s)
+	mustClose(t, s)
+}
+
 func FuzzWitness(f *testing.F) {
 	f.Add(appendWitness(nil, [16]byte{1}, &logEnds{2, 3, 4}))
 	f.Fuzz(func(t *testing.T, b []byte) {

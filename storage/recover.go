@@ -93,6 +93,7 @@ func (s *Store) boot() error {
 	if err := rec.verify(fs, path); err != nil {
 		return err
 	}
+	s.side.begin(rec.marks)
 	faults := &faultLog{log: s.o.Logger, die: s.die}
 	if err := s.load(path, &rec, faults); err != nil {
 		return err

@@ -248,6 +248,13 @@ func (s *sidecar) dropMarkLocked() error {
 	return nil
 }
 
+// begin takes over the marks of a record that was verified.
+func (s *sidecar) begin(marks [2]manifestMark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.rec.marks = marks
+}
+
 // record returns a copy of the record as last written.
 func (s *sidecar) record() sidecarRecord {
 	s.mu.Lock()
@@ -338,7 +345,9 @@ func (m *manifestMark) extend(fs vfs.FS, db string) error {
 	return nil
 }
 
-// verify compares the current MANIFEST of the folder db with the record.
+// verify compares the current MANIFEST of the folder db with the record, and makes
+// it the first of the record's marks: a start that was cut may have recorded a newer
+// one that never became current.
 func (r *sidecarRecord) verify(fs vfs.FS, db string) error {
 	desc, err := pebble.Peek(db, fs)
 	if err != nil {
@@ -360,6 +369,7 @@ func (r *sidecarRecord) verify(fs vfs.FS, db string) error {
 			return fmt.Errorf("%w: %s/%s: its first %d bytes are not what was written",
 				ErrCorrupt, db, name, m.size)
 		}
+		r.marks = [2]manifestMark{m}
 		return nil
 	}
 	return fmt.Errorf("%w: %s/%s is unknown to the sidecar (%s, %s)",
