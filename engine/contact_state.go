@@ -41,6 +41,9 @@ type UseView struct {
 	At       storage.UnixSec
 	Count    uint32
 	InWindow bool
+	// Decisions are those the uses came from, of the person's newest 32 uses that
+	// came from one: events, and uses of an older version, have none.
+	Decisions []storage.DecisionID
 }
 
 // ReservedView is a use that is held.
@@ -101,6 +104,7 @@ type stateReader struct {
 	result decide.Result
 	offer  int32 // -1 = none is named
 	seen   map[storage.CounterKey]bool
+	dims   []uint32
 	view   []CounterView
 }
 
@@ -199,10 +203,11 @@ func (s *stateReader) add(cap int32, dim uint32) {
 	}
 	if c.Scope != definition.ScopeTotal {
 		v.Used = int64(state.Usage.N)
-		v.Uses = s.uses(key, plan.Since(cap, &s.person, s.at, &s.result))
+		v.Uses = s.uses(cap, key, plan.Since(cap, &s.person, s.at, &s.result), c.CountOn)
 		v.Reserved = s.reserved(key)
 		if name := c.SuppressName(); name != 0 {
-			v.Rejections = s.uses(storage.CounterKey{Cap: name, Dim: dim}, 0)
+			v.Rejections = s.uses(cap, storage.CounterKey{Cap: name, Dim: dim}, 0,
+				definition.CountReactions|definition.CountCustom)
 		}
 	}
 	s.view = append(s.view, v)
@@ -227,18 +232,63 @@ func (s *stateReader) total(cap int32, dim uint32, over *decide.Overlay) int64 {
 	return totals.UsedSince(storage.CounterKey{Cap: c.Counter, Dim: dim}, since)
 }
 
-func (s *stateReader) uses(key storage.CounterKey, since storage.UnixSec) []UseView {
+// uses lists the uses that a counter keeps, newest first: of one that a merge has
+// united all of them.
+func (s *stateReader) uses(
+	cap int32, key storage.CounterKey, since storage.UnixSec, on definition.CountOn,
+) []UseView {
 	var out []UseView
+	coarse := false
 	s.person.Contact.EachRing(func(r storage.Ring) bool {
 		if r.Key() != key {
 			return true
 		}
-		for i := r.Len() - 1; i >= 0 && len(out) < maxUsesShown; i-- {
-			out = append(out, UseView{r.Time(i), r.Uses(i), r.Time(i) > since})
+		coarse = coarse || r.Coarse()
+		for i := r.Len() - 1; i >= 0; i-- {
+			out = append(out, UseView{At: r.Time(i), Count: r.Uses(i), InWindow: r.Time(i) > since})
 		}
-		return false
+		return true
+	})
+	slices.SortStableFunc(out, func(a, b UseView) int { return cmp.Compare(b.At, a.At) })
+	out = out[:min(len(out), maxUsesShown)]
+	s.person.Contact.EachMark(func(at storage.UnixSec, what uint16, m storage.UseMark) bool {
+		if uint16(on)&what != 0 && s.counts(cap, key.Dim, m.Offer) {
+			assign(out, at, m.Decision, coarse)
+		}
+		return true
 	})
 	return out
+}
+
+// assign gives the decision of a use at a time to the entry that counts it: of one
+// that keeps counts, the oldest that reaches so far and has room.
+func assign(uses []UseView, at storage.UnixSec, id storage.DecisionID, coarse bool) {
+	for i := len(uses) - 1; i >= 0; i-- {
+		if u := &uses[i]; u.At >= at && uint32(len(u.Decisions)) < u.Count &&
+			(u.At == at || coarse) {
+			u.Decisions = append(u.Decisions, id)
+			return
+		}
+	}
+}
+
+// counts tells whether a counter of a cap may count uses of an offer. Those of an
+// identity or device are told by the time alone.
+func (s *stateReader) counts(cap int32, dim uint32, offer storage.Name) bool {
+	plan := s.snap.Plan
+	index, ok := plan.OfferByName(offer)
+	if !ok {
+		return false
+	}
+	scope := plan.Caps[cap].Scope
+	for p := range plan.Placements {
+		s.dims = plan.CapDims(s.dims[:0], cap, index, int32(p))
+		if len(s.dims) > 0 && (scope == definition.ScopeIdentity || scope == definition.ScopeDevice) ||
+			slices.Contains(s.dims, dim) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *stateReader) reserved(key storage.CounterKey) []ReservedView {

@@ -215,6 +215,9 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 		from := it.FirstDecisionKey
 		w.stamp(storage.EffectUse).Use = storage.UseEffect{
 			At: toSecUp(w.now), Keys: w.result.Keys[from : from+it.DecisionKeyCount],
+			Mark: storage.UseMark{
+				Decision: w.group.NextDecision(w.now), Offer: plan.Offers[it.Offer].Name,
+			},
 		}
 		if err := w.append(); err != nil {
 			return err

@@ -314,6 +314,14 @@ type fact struct {
 	custom storage.Name // DictEvent, with CountCustom
 }
 
+// mark says which decision the fact belongs to; an event belongs to none.
+func (f *fact) mark() storage.UseMark {
+	if f.token == nil {
+		return storage.UseMark{}
+	}
+	return storage.UseMark{Decision: f.token.Decision, Offer: f.token.Offer}
+}
+
 // counted tells what caps count of an outcome: a declared event that some cap
 // counts may be reported as an outcome of an item too.
 func (b *Batch) counted(outcome []byte) (definition.CountOn, storage.Name) {
@@ -348,7 +356,7 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 	b.effect.DedupKey = once
 	b.effect.Resolve = storage.ResolveEffect{
 		ID: f.token.Reservation, CountOn: uint16(f.on),
-		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()),
+		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()), Mark: f.mark(),
 	}
 	at := confirmedAt(f, held)
 	b.windows = b.windows[:0]
@@ -585,7 +593,7 @@ func (b *Batch) use(f *fact, once uint64) error {
 	}
 	b.stamp(storage.EffectUse, f.ord)
 	b.effect.DedupKey = once
-	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys}
+	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys, Mark: f.mark()}
 	if f.lost {
 		b.effect.Use.Lost = f.token.Reservation
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -305,4 +306,61 @@ func TestStickyAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Fatalf("%v allocations a decision", n)
 	}
+}
+
+// Uses say which decisions they came from: contacts, reactions and decisions, also
+// of two in one second, after a restart, and in counters that keep counts.
+func TestUsesNameTheirDecisions(t *testing.T) {
+	b := newBed(t, strings.Replace(stickyWorld, "limit: 1}", "limit: 3}", 1)+`
+---
+{kind: cap, id: clicks, scope: person, per: all, count_on: click, window: {rolling: 1d}, limit: 9}
+---
+{kind: cap, id: decisions, scope: person, per: all, count_on: decision, window: {rolling: 1d},
+ limit: 100}
+`)
+	b.user(UserDoc{UserID: []byte("ann")})
+	var shown, made []storage.DecisionID
+	for i := range 3 {
+		got := b.reload(b.decideReq("ann", "spot"), "a")
+		shown, made = append(shown, got.decision), append(made, got.decision)
+		if r := b.outcome(got.token, "impression", fmt.Sprint(i)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if i == 0 {
+			if r := b.outcome(got.token, "click", "c"); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			b.m.pass(time.Minute)
+		}
+	}
+	other := b.reload(b.decideReq("ann", "spot"), "b")
+	made = append(made, other.decision)
+	b.reopen()
+	f := func(id string, want ...storage.DecisionID) {
+		t.Helper()
+		v, err := b.e.ContactState([]byte("ann"), []byte("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []storage.DecisionID
+		for _, c := range v.Caps {
+			for i := len(c.Uses) - 1; i >= 0 && c.CapID == id; i-- {
+				if n := len(c.Uses[i].Decisions); n != int(c.Uses[i].Count) {
+					t.Errorf("%s: a use with %d decisions: %+v", id, n, c.Uses[i])
+				}
+				got = append(got, c.Uses[i].Decisions...)
+			}
+		}
+		sort := func(ids []storage.DecisionID) {
+			slices.SortFunc(ids, func(a, b storage.DecisionID) int { return bytes.Compare(a[:], b[:]) })
+		}
+		sort(got)
+		sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %x, want %x", id, got, want)
+		}
+	}
+	f("c", shown...)
+	f("clicks", shown[0])
+	f("decisions", made...)
 }

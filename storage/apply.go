@@ -502,15 +502,20 @@ func (d *contactDraft) change(e *Effect, t Instant) error {
 		}
 		d.renew(&e.Reserve.Lease, t)
 	case EffectUse:
+		counted, on := false, uint16(0)
 		for _, k := range e.Use.Keys {
 			if k.Total {
 				d.confirmed = append(d.confirmed, k)
 			} else {
 				d.use(k, e.Use.At)
+				counted, on = true, on|k.CountOn
 			}
 			if e.Use.Lost.Epoch != 0 {
 				d.takeStandIn(e.Use.Lost.Epoch, k.Key, t)
 			}
+		}
+		if counted {
+			d.mark(e.Use.At, on, &e.Use.Mark)
 		}
 	case EffectDecision:
 		if e.Decision.Request != 0 {

@@ -58,11 +58,18 @@ func every() []*Effect {
 		{Kind: EffectBurn, Ord: NoOrd, Burn: BurnEffect{true, []BlockEffect{
 			{TotalKey{CounterKey{1, 2}, 3}, 1 << 40}, {TotalKey{CounterKey{1, 2}, 4}, -1},
 		}}},
-		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil}},
+		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil, UseMark{}}},
 		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, []TotalKey{
 			{CounterKey{5, 6}, 7}, {CounterKey{8, 0}, 0},
-		}}},
-		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil}},
+		}, UseMark{DecisionID{1, 2}, 7}}},
+		{Kind: EffectConfirm, Ord: 1, Resolve: ResolveEffect{
+			ReservationID{1, 2}, 3, 4, nil, UseMark{DecisionID{15: 1}, 0},
+		}},
+		{Kind: EffectUse, Ord: 1, Use: UseEffect{At: 9, Mark: UseMark{DecisionID{3}, 300}}},
+		{Kind: EffectUse, Ord: 1, Use: UseEffect{
+			At: 9, Lost: ReservationID{1, 2}, Mark: UseMark{DecisionID{3}, 300},
+		}},
+		{Kind: EffectRelease, Ord: 1, Resolve: ResolveEffect{ReservationID{1, 2}, 3, 4, nil, UseMark{}}},
 		{Kind: EffectUse, Ord: 1, Use: UseEffect{
 			At: 9, Keys: []HeldKey{{Key: CounterKey{1, 2}, CountOn: 3, Limit: 4}},
 		}},

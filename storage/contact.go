@@ -41,7 +41,9 @@ const (
 //	           and behind a kind with 0x80: origin u64 | until u32
 //	                                                   rising keys, origins
 //
-// flags: 1 a trailer follows, 2 some ring has an origin. An origin is the person
+//	marks ×    at u32 | offer u32 | count_on u16 | 0 u16 | decision id 16, then n u8 | 0 ×3 when flags say so
+//
+// flags: 1 a trailer follows, 2 some ring has an origin, 4 there are marks. An origin is the person
 // that the uses came from in a merge: see MergeContacts.
 //
 // A ring of kind 1 keeps counts of uses instead of their times (limits above
@@ -460,6 +462,9 @@ func (r Ring) Time(i int) UnixSec { return r.time(i) }
 // number.
 func (r Ring) Uses(i int) uint32 { return r.uses(i) }
 
+// Coarse says that the ring keeps counts of uses instead of their times.
+func (r Ring) Coarse() bool { return r.kind() == ringCells }
+
 // Latest returns the time of the newest use that is known; 0 = none.
 func (r Ring) Latest() UnixSec { return r.latest() }
 
@@ -591,7 +596,7 @@ func (c Contact) ringsFrom(at int, yield func(Ring) bool) {
 // ringFrom returns the first ring of key from an offset on, or a view of nothing.
 // next is where another may be: 0 = there is none.
 func (c Contact) ringFrom(at int, key CounterKey) (r Ring, next int) {
-	for end := c.bodyEnd(); at < end; {
+	for end := c.ringsEnd(); at < end; {
 		r = Ring{c.b[at:]}
 		size := r.size()
 		if r.Key() == key {
@@ -613,12 +618,15 @@ func checkContact(b []byte) error {
 		return nil
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
-	if len(b) < contactHeader || b[3]&^(contactTrailer|contactTagged) != 0 || le16(b[6:]) != 0 {
+	if len(b) < contactHeader || b[3]&^(contactTrailer|contactTagged|contactMarked) != 0 || le16(b[6:]) != 0 {
 		return bad("header")
 	}
 	b, ok := checkTrailer(b)
 	if !ok {
 		return bad("trailer")
+	}
+	if b, ok = checkMarks(b); !ok {
+		return bad("marks")
 	}
 	c := Contact{b}
 	if c.resolved() > resolvedMax || c.requests() > requestsMax {

@@ -15,6 +15,7 @@ type contactDraft struct {
 	open      []byte
 	opens     int
 	tagged    bool // some ring has an origin
+	marks     []byte
 	resolved  []byte
 	requests  []byte
 	rings     []byte
@@ -42,6 +43,7 @@ func (d *contactDraft) load(c Contact) {
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
 	d.given, d.confirmed, d.moved = d.given[:0], d.confirmed[:0], d.moved[:0]
 	d.opens, d.nRings = c.opens(), c.rings()
+	d.marks = append(d.marks[:0], c.marks()...)
 	d.tagged = !c.Empty() && c.b[3]&contactTagged != 0
 	d.loadTrailer(c)
 	if c.Empty() {
@@ -50,12 +52,12 @@ func (d *contactDraft) load(c Contact) {
 	d.open = append(d.open, c.b[contactHeader:c.resolvedFrom()]...)
 	d.resolved = append(d.resolved, c.b[c.resolvedFrom():c.requestsFrom()]...)
 	d.requests = append(d.requests, c.b[c.requestsFrom():c.ringsAt()]...)
-	d.rings = append(d.rings, c.b[c.ringsAt():c.bodyEnd()]...)
+	d.rings = append(d.rings, c.b[c.ringsAt():c.ringsEnd()]...)
 }
 
 // append packs the draft behind dst; an empty one appends nothing.
 func (d *contactDraft) append(dst []byte) []byte {
-	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings) == 0 && !d.hasTrailer() {
+	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings)+len(d.marks) == 0 && !d.hasTrailer() {
 		return dst
 	}
 	var flags byte
@@ -64,6 +66,9 @@ func (d *contactDraft) append(dst []byte) []byte {
 	}
 	if d.tagged {
 		flags |= contactTagged
+	}
+	if len(d.marks) > 0 {
+		flags |= contactMarked
 	}
 	le := binary.LittleEndian
 	dst = append(dst, byte(d.opens), byte(len(d.resolved)/resolvedSize),
@@ -75,7 +80,7 @@ func (d *contactDraft) append(dst []byte) []byte {
 	dst = append(dst, d.resolved...)
 	dst = append(dst, d.requests...)
 	dst = append(dst, d.rings...)
-	return d.appendTrailer(dst)
+	return d.appendTrailer(d.appendMarks(dst))
 }
 
 // sweep drops what has run out at t: reservations that no longer live, which
@@ -160,7 +165,7 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 	}
 	h := d.heldAt(at)
 	use := min(max(e.At, h.Granted()), h.Expires())
-	left := h.Len()
+	left, counted := h.Len(), false
 	for i := 0; i < left; {
 		k := h.Key(i)
 		if k.CountOn&e.CountOn == 0 {
@@ -171,6 +176,7 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 			d.confirmTotal(k, e.Windows)
 		} else {
 			d.use(k, use)
+			counted = true
 		}
 		from := at + heldHeader + i*heldKeySize
 		d.open = slices.Delete(d.open, from, from+heldKeySize)
@@ -178,6 +184,9 @@ func (d *contactDraft) confirm(e *ResolveEffect) {
 		d.open[at+37] = byte(left)
 		d.open[at+38] |= heldSomeConfirmed
 		h = d.heldAt(at)
+	}
+	if counted {
+		d.mark(use, e.CountOn, &e.Mark)
 	}
 	if left == 0 && h.someConfirmed() {
 		d.resolve(at, ReservationConfirmed)

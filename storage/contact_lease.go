@@ -22,6 +22,7 @@ import (
 const (
 	contactTrailer = 1 // in the header's fourth byte
 	contactTagged  = 2
+	contactMarked  = 4
 	leaseSize      = 48
 	standInHeader  = 20
 	trailerEnd     = 4

@@ -156,7 +156,7 @@ func (d *contactDraft) lose(at int, when UnixSec) {
 
 // cede takes out what carries one of some origins, or everything when none is
 // named, and returns it as a contact part of its own: under the first origin
-// named as the person's own, under others still under them. What is resolved, and
+// named as the person's own, under others still under them. What is resolved, marks, and
 // the stand-ins of lost reservations, stand in both. A lease stays, or ends with
 // everything: whoever cedes has no grant that is not durable.
 func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
@@ -164,7 +164,7 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 	whole := len(origins) == 0
 	var out contactDraft
 	out.resolved, out.standIns = slices.Clone(d.resolved), slices.Clone(d.standIns)
-	out.nStandIns = d.nStandIns
+	out.nStandIns, out.marks = d.nStandIns, slices.Clone(d.marks)
 	takes := func(from Origin) (Origin, bool) {
 		switch {
 		case whole:
@@ -200,7 +200,7 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 	}
 	d.open, d.opens, d.rings, d.nRings = open, opens, rings, nRings
 	if whole {
-		d.resolved, d.requests = d.resolved[:0], d.requests[:0]
+		d.resolved, d.requests, d.marks = d.resolved[:0], d.requests[:0], d.marks[:0]
 		d.standIns, d.nStandIns, d.lease = d.standIns[:0], 0, journal.Lease{}
 	}
 	return out.append(nil)
@@ -234,6 +234,7 @@ func (d *contactDraft) absorb(part Contact, from Origin, until UnixSec) error {
 		d.insertTagged(r, to, end)
 	}
 	d.absorbResolved(part)
+	d.absorbMarks(part)
 	for in := part.standInBytes(); len(in) > 0; {
 		p, size := parseStandIn(in)
 		if d.nStandIns < standInsMax && d.findStandIn(p.epoch) < 0 {

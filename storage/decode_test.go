@@ -128,6 +128,7 @@ func decodeContact(b []byte) error {
 	d.sweep(t)
 	d.answer(&DecisionEffect{Request: 9})
 	d.use(HeldKey{Limit: 9}, 8)
+	d.mark(8, 1, &UseMark{Decision: DecisionID{1}})
 	if err := moveContact(d.append(nil), t); err != nil {
 		panic(err)
 	}
@@ -198,6 +199,7 @@ func readContact(c Contact, t Instant) {
 		return true
 	})
 	c.Reservation(ReservationID{9, 9})
+	c.EachMark(func(at UnixSec, on uint16, m UseMark) bool { return at > 0 || on > 0 || m.set() })
 }
 
 // decodeStored wraps a decoder of stored values: the sum is made right, so that

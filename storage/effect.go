@@ -123,6 +123,7 @@ type ResolveEffect struct {
 	// of the window of their last possible moment. A key that is not named, or would
 	// move to a later window, stays in its own.
 	Windows []TotalKey
+	Mark    UseMark // of a confirm: the decision of the use
 }
 
 // UseEffect counts uses at once.
@@ -132,6 +133,7 @@ type UseEffect struct {
 	// Lost, with an epoch, is a reservation that an incident took, and that these
 	// are the uses of: they take the place of its stand-in. See LostReservation.
 	Lost ReservationID
+	Mark UseMark // the decision that they came from
 }
 
 // OutcomeEffect is an outcome: it adds to the statistics and to the tail.

@@ -56,14 +56,14 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendReservationID(b, e.Resolve.ID)
 		b = le.AppendUint16(b, e.Resolve.CountOn)
 		b = le.AppendUint32(b, uint32(e.Resolve.At))
-		if len(e.Resolve.Windows) > 0 {
-			b = appendWindows(b, e.Resolve.Windows)
+		if len(e.Resolve.Windows) > 0 || e.Resolve.Mark.set() {
+			b = appendMark(appendWindows(b, e.Resolve.Windows), &e.Resolve.Mark)
 		}
 	case EffectUse:
 		b = le.AppendUint32(b, uint32(e.Use.At))
 		b = appendKeys(b, e.Use.Keys)
-		if e.Use.Lost.Epoch != 0 {
-			b = appendReservationID(b, e.Use.Lost)
+		if e.Use.Lost.Epoch != 0 || e.Use.Mark.set() {
+			b = appendMark(appendReservationID(b, e.Use.Lost), &e.Use.Mark)
 		}
 	case EffectOutcome:
 		b = appendOutcome(b, &e.Outcome)
@@ -278,6 +278,15 @@ func appendReserve(b []byte, r *ReserveEffect) []byte {
 	return b
 }
 
+// appendMark appends the mark of a use; none appends nothing.
+func appendMark(b []byte, m *UseMark) []byte {
+	if !m.set() {
+		return b
+	}
+	b = append(b, m.Decision[:]...)
+	return binary.AppendUvarint(b, uint64(m.Offer))
+}
+
 func appendReservationID(b []byte, id ReservationID) []byte {
 	b = binary.LittleEndian.AppendUint32(b, id.Epoch)
 	return binary.LittleEndian.AppendUint64(b, id.Number)
@@ -401,13 +410,15 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 	case EffectConfirm, EffectRelease:
 		e.Resolve = ResolveEffect{ID: d.reservationID(), CountOn: d.in.u16(), At: d.seconds()}
 		e.Resolve.Windows = d.totalWindows()
+		e.Resolve.Mark = d.useMark()
 	case EffectUse:
 		e.Use.At = d.seconds()
 		e.Use.Keys = d.heldKeys()
-		e.Use.Lost = ReservationID{}
+		e.Use.Lost, e.Use.Mark = ReservationID{}, UseMark{}
 		if len(d.in.b) > 0 {
 			e.Use.Lost = d.reservationID()
-			d.in.check(e.Use.Lost.Epoch != 0)
+			d.in.check(e.Use.Lost.Epoch != 0 || len(d.in.b) > 0)
+			e.Use.Mark = d.useMark()
 		}
 	case EffectOutcome:
 		d.outcome(&e.Outcome)
@@ -597,6 +608,16 @@ func (d *effectDecoder) incident(in *journal.Incident) {
 	in.Epoch, in.Synced = d.in.u32(), journal.Msec(d.in.u64())
 	in.High, in.Known = journal.Msec(d.in.u64()), d.in.u64()
 	d.in.check(in.Epoch != 0)
+}
+
+// useMark reads a mark when one follows.
+func (d *effectDecoder) useMark() (m UseMark) {
+	if len(d.in.b) > 0 {
+		copy(m.Decision[:], d.in.bytes(len(m.Decision)))
+		m.Offer = d.in.name()
+		d.in.check(m.set())
+	}
+	return m
 }
 
 func (d *effectDecoder) reservationID() ReservationID {

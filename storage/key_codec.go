@@ -60,7 +60,7 @@ func (d *effectDecoder) totalWindows() []TotalKey {
 		return nil
 	}
 	n := d.in.count(3)
-	d.in.check(n > 0)
+	d.in.check(n > 0 || len(d.in.b) > 0)
 	for range n {
 		d.windows = append(d.windows, TotalKey{
 			CounterKey: CounterKey{Cap: d.in.name(), Dim: d.in.uvarint32()}, Window: d.in.uvarint32(),

@@ -56,7 +56,22 @@ func (w *writer) capUses(name string, uses []engine.UseView) {
 		w.time("at", int64(u.At)*1000)
 		w.int("count", int64(u.Count))
 		w.bool("in_window", u.InWindow)
+		if len(u.Decisions) > 0 {
+			w.decisionIDs(&u)
+		}
 		w.close('}')
+	}
+	w.close(']')
+}
+
+func (w *writer) decisionIDs(u *engine.UseView) {
+	w.name("decision_ids")
+	w.open('[')
+	for i := range u.Decisions {
+		w.comma()
+		*w = append(*w, '"')
+		*w = appendHex(*w, u.Decisions[i][:])
+		*w = append(*w, '"')
 	}
 	w.close(']')
 }
