@@ -41,7 +41,8 @@ const (
 //	           and behind a kind with 0x80: origin u64 | until u32
 //	                                                   rising keys, origins
 //
-//	marks ×    at u32 | offer u32 | count_on u16 | 0 u16 | decision id 16, then n u8 | 0 ×3 when flags say so
+//	marks ×    at u32 | offer u32 | count_on u16 | 0 u16 | decision id 16, then
+//	           n u8 | 0 ×3 when flags say so
 //
 // flags: 1 a trailer follows, 2 some ring has an origin, 4 there are marks. An origin is the person
 // that the uses came from in a merge: see MergeContacts.
@@ -618,7 +619,8 @@ func checkContact(b []byte) error {
 		return nil
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
-	if len(b) < contactHeader || b[3]&^(contactTrailer|contactTagged|contactMarked) != 0 || le16(b[6:]) != 0 {
+	const known = contactTrailer | contactTagged | contactMarked
+	if len(b) < contactHeader || b[3]&^known != 0 || le16(b[6:]) != 0 {
 		return bad("header")
 	}
 	b, ok := checkTrailer(b)
