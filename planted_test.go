@@ -96,13 +96,13 @@ func plantedBugs() []plantedBug {
 		{
 			law: "a reservation is released once", file: "storage/contact_edit.go",
 			old: "	d.opens--\n}\n", bad: "	d.opens--\n	d.given = append(d.given, d.given...)\n}\n",
-			pkg: engine, run: "TestLinearizable",
+			pkg: store, run: "TestExpireHoldsGivesBack",
 		},
 		{
 			law: "a total is given back once", file: "storage/apply.go",
 			old: "		s.share.give(k)\n	}\n	for i := range d.moved {",
 			bad: "		s.share.give(k)\n		s.share.give(k)\n	}\n	for i := range d.moved {",
-			pkg: engine, run: "TestLinearizable",
+			pkg: store, run: "TestExpireHoldsGivesBack",
 		},
 		{
 			law: "J6: a record is judged by the floor it was made under", file: "storage/carrier.go",

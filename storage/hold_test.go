@@ -16,6 +16,9 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 	if !s.Totals().Take(&key, key.Window, 1) || s.Totals().Take(&key, key.Window, 1) {
 		t.Fatal("the limit is not 1")
 	}
+	if !s.Totals().Take(&key, key.Window, 2) { // somebody else's: it stays
+		t.Fatal("the limit is not 2")
+	}
 	g.Lock()
 	now := g.Floor() + 100
 	e := Effect{
@@ -35,9 +38,10 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 			t.Fatalf("%d released, %d used: %v", n, s.Totals().Used(key.Key, key.Window), err)
 		}
 	}
-	f(now+69, 0, 1)
-	f(now+70, 1, 0)
-	f(now+99, 0, 0)
+	f(now+69, 0, 2)
+	f(now+70, 1, 1)
+	f(now+99, 0, 1)
 	g.Unlock()
+	s.Totals().Give(&key)
 	mustCheck(t, s)
 }
