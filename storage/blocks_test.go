@@ -23,7 +23,6 @@ type poolWorld struct {
 	cost   uint64          // of a use; 0 = uses are counted
 	spent  map[int64]int64 // units shown, by window
 	wanted []poolWant
-	kept   bool // the last end was a kill, or clean
 	sum    struct{ atOnce, burnt, taken int64 }
 }
 

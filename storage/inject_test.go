@@ -16,7 +16,6 @@ import (
 type injection struct {
 	mode  injectMode
 	index int64 // of the first operation that fails, from 1; 0 = none
-	heal  int64 // operations that fail; 0 = all that follow
 	ops   atomic.Int64
 	hits  atomic.Int64
 

@@ -31,9 +31,6 @@ func population(n int) []person {
 
 func userID(i int) string { return fmt.Sprintf("u%d", i+1) }
 
-// limit is how often somebody may have the coupon in an hour.
-const limit = 60
-
 // definitions states the question for tact.
 const definitions = `
 kind: workspace
