@@ -17,6 +17,7 @@ type catalogue struct {
 	refused    bool // every rule asks for a tag nobody holds
 	caps       int  // caps on reactions, on the offers of placements below freePlacements
 	reserve    bool // offers of place_0 hold a contact: a live decision there uses a cap
+	contact    bool // offers of placements below freePlacements hold a contact
 	once       bool // one contact of each offer a year: what is used up stays so
 }
 
@@ -43,6 +44,11 @@ func (c catalogue) files() []definition.File {
 		b.WriteString("---\nkind: cap\nid: impressions\nscope: person\nper: offer\n" +
 			"applies_to: {offers: {groups: [place_0]}}\n" +
 			"count_on: impression\nwindow: {rolling: 7d}\nlimit: 60\n")
+	}
+	if c.contact {
+		fmt.Fprintf(&b, "---\nkind: cap\nid: contacts\nscope: person\nper: offer\n"+
+			"applies_to: {offers: {groups: [%s]}}\n"+
+			"count_on: impression\nwindow: {rolling: 7d}\nlimit: 60\n", cappedGroups())
 	}
 	if c.once {
 		b.WriteString("---\nkind: cap\nid: once\nscope: person\nper: all\n" +

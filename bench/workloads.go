@@ -76,6 +76,7 @@ func decideWorkloads() []workload {
 			"decide/ten-caps", "ten caps apply to each offer, against the same without caps",
 			tenCaps,
 		},
+		{"decide/use-first", "the first use of a session, which waits", firstOfSession},
 		{"decide/cap-exhausted", "people whose one contact is used up", exhausted},
 		{
 			"decide/request-to-reply", "bytes of a request to bytes of a reply, without HTTP",
