@@ -132,7 +132,7 @@ func (s *Snapshot) offerAsk(q *AudienceQuery, o *decide.Offer) (*peopleAsk, erro
 	for _, n := range []*definition.Node{
 		o.Def.Eligibility, o.Def.Applicability, o.Def.Suitability,
 	} {
-		if n != nil {
+		if !rule.Empty(n) {
 			all.List = append(all.List, n)
 		}
 	}
@@ -150,7 +150,9 @@ func (s *Snapshot) offerAsk(q *AudienceQuery, o *decide.Offer) (*peopleAsk, erro
 		if _, faults := rule.Parse(q.Rule, s.Plan.Names, "rule"); len(faults) > 0 {
 			return nil, ruleProblem(faults)
 		}
-		all.List = append(all.List, q.Rule)
+		if !rule.Empty(q.Rule) {
+			all.List = append(all.List, q.Rule)
+		}
 	}
 	names := *s.Plan.Names
 	names.Offer = o.Def.Attributes

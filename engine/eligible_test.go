@@ -12,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tact/engine/rule"
 	"tact/storage"
 )
 
@@ -216,6 +217,64 @@ func TestAudienceAgreesWithEligibility(t *testing.T) {
 	if got := b.idsOf(both.People); len(got) != 2 {
 		t.Errorf("an offer inside a segment: %v", got)
 	}
+}
+
+// An empty rule is everybody, wherever a whole rule may stand.
+func TestEmptyRulesAreEverybody(t *testing.T) {
+	b := newBed(t, testDefinitions+`---
+kind: offer
+id: open
+group: growth
+message_class: marketing
+eligibility: {}
+applicability: {}
+treatments: [{id: t, channel: web, placements: [hero], content: {type: json, body: {}}}]
+`)
+	b.fill(40)
+	everybody := b.audience(AudienceQuery{Rule: ruleNode(t, `{}`)}).Count()
+	if everybody < 40 {
+		t.Fatalf("%d people", everybody)
+	}
+	f := func(want uint64, q AudienceQuery) {
+		t.Helper()
+		a := b.audience(q)
+		a.Done()
+		if a.Count() != want {
+			t.Errorf("%+v: %d people, want %d", q, a.Count(), want)
+		}
+	}
+	age := `{"attribute":"age","gte":10}`
+	some := b.audience(AudienceQuery{Rule: ruleNode(t, age)}).Count()
+	f(everybody, AudienceQuery{Offer: []byte("open")})
+	f(everybody, AudienceQuery{Offer: []byte("open"), Rule: ruleNode(t, `{}`)})
+	f(some, AudienceQuery{Offer: []byte("open"), Rule: ruleNode(t, age)})
+	f(2, AudienceQuery{Offer: []byte("open"), Segment: "vip"})
+}
+
+// The more a rule weighs the fewer people are judged under one lock.
+func TestHeavyRulesHaveShortBlocks(t *testing.T) {
+	f := func(want int, text string) {
+		t.Helper()
+		tree, faults := rule.Parse(ruleNode(t, text), nil, "rule")
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		if got := (&census{holds: tree.Population(nil)}).block(); got != want {
+			t.Errorf("%.40s: blocks of %d people, want %d", text, got, want)
+		}
+	}
+	many := func(n int, part string) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = fmt.Sprintf(part, i)
+		}
+		return `{"any":[` + strings.Join(parts, ",") + `]}`
+	}
+	percent := `{"percent":["0%%","50%%"],"salt":"s%d"}`
+	f(censusBlock, many(1, percent))
+	f(censusBlock, many(censusWeight, percent))
+	f(censusBlock/2, many(2*censusWeight, percent))
+	f(1, many(9000, percent))
 }
 
 func TestAudienceFaults(t *testing.T) {

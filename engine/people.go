@@ -217,6 +217,9 @@ const (
 	// censusBlock is how many people are judged under one lock: at about 0.3 µs
 	// each some tens of microseconds, in which no decision of the group is made.
 	censusBlock = 128
+	// censusWeight is the greatest weight of a rule with whole blocks; they are the
+	// shorter the more a rule weighs, down to one person.
+	censusWeight = 64
 	// censusTries is how often a group is begun anew whose view was lost.
 	censusTries = 3
 )
@@ -253,9 +256,10 @@ func (c *census) view(ctx context.Context, g *storage.Group) (GroupPeople, error
 	v.Narrow(open)
 	judge := c.holds.Judge()
 	passed := make([]uint32, 0, censusBlock)
-	var block [censusBlock]uint32
+	var whole [censusBlock]uint32
+	block := whole[:c.block()]
 	for it := open.ManyIterator(); ; runtime.Gosched() {
-		n := it.NextMany(block[:])
+		n := it.NextMany(block)
 		if n == 0 {
 			return out, nil
 		}
@@ -276,6 +280,11 @@ func (c *census) view(ctx context.Context, g *storage.Group) (GroupPeople, error
 		}
 		sure.AddMany(passed)
 	}
+}
+
+// block is how many people are judged under one lock, 1 to censusBlock.
+func (c *census) block() int {
+	return min(censusBlock, max(1, censusBlock*censusWeight/max(1, c.holds.Weight())))
 }
 
 func (c *census) who(p *storage.PersonView) *rule.Who {

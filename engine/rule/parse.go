@@ -10,14 +10,19 @@ import (
 	"tact/engine/definition"
 )
 
+// Empty says whether n is the empty rule, which holds for everybody: nothing, a
+// null or an empty map. It is a whole rule and never a part of one.
+func Empty(n *definition.Node) bool {
+	return n == nil || n.Kind == definition.NodeNull ||
+		n.Kind == definition.NodeMap && len(n.Keys) == 0
+}
+
 // Parse reads a condition tree. field is the path of n in its document and
-// stands before every path of the faults. A nil n, a null and an empty map are
-// the empty rule. With faults the tree is nil.
+// stands before every path of the faults. With faults the tree is nil.
 //
 // Cost: O(nodes + values), and the compilation of regular expressions.
 func Parse(n *definition.Node, names *Names, field string) (*Tree, []definition.Fault) {
-	if n == nil || n.Kind == definition.NodeNull ||
-		n.Kind == definition.NodeMap && len(n.Keys) == 0 {
+	if Empty(n) {
 		return True(), nil
 	}
 	if names == nil {

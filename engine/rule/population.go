@@ -40,6 +40,23 @@ func (p *Population) Ask() *storage.ViewAsk { return &p.ask }
 // they need not be filled.
 func (p *Population) ReadsEvents() bool { return p.root.events }
 
+// Weight is what judging a person costs at most, in conditions on attributes: one
+// on events counts as eight, about what it takes with thirty events in the tail.
+func (p *Population) Weight() int { return p.root.weight() }
+
+func (d *derived) weight() (sum int) {
+	switch {
+	case d.kind != nodeLeaf:
+		for _, sub := range d.subs {
+			sum += sub.weight()
+		}
+		return sum
+	case d.events:
+		return 8
+	}
+	return 1
+}
+
 // Holds says whether the tree holds for w at w.Now: what Cond says of the bits
 // that EvalUser and EvalRequest make. Cost: as EvalUser for the conditions up to
 // the one that settles the answer; no allocation.
