@@ -178,7 +178,7 @@ func (w *poolWorld) play() {
 	w.spent = make(map[int64]int64)
 	w.open()
 	for range 120 {
-		w.now += UnixMsec(20 + w.rng.IntN(400))
+		w.pass(UnixMsec(20 + w.rng.IntN(400)))
 		switch r := w.rng.IntN(40); {
 		case r == 0:
 			w.end(true)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type capWorld struct {
 	ring  *ringMemory
 	s     *Store
 	now   UnixMsec
+	clock atomic.Int64 // now, for the goroutines of the store
 	held  []capGrant
 	shown []capGrant
 	uses  map[CounterKey][]UnixSec // by person<<16 | cap
@@ -63,18 +65,25 @@ func capWindow(c Name) UnixSec    { return UnixSec(20 + 40*c) }
 func capPerson(p uint64) []byte   { return fmt.Appendf(nil, "person-%d", p) }
 func (w *capWorld) fail(a ...any) { w.t.Helper(); w.t.Fatal("seed ", w.seed, ": ", fmt.Sprintln(a...)) }
 
+// pass lets time go by.
+func (w *capWorld) pass(d UnixMsec) {
+	w.now += d
+	w.clock.Store(int64(w.now))
+}
+
 func (w *capWorld) open() {
 	o := simOptions()
 	o.Groups, o.FS, o.JournalSlots, o.Lease = 2, w.fs, 64, 40*time.Second
 	o.FlushEvery, o.BoundedMax = 3*time.Millisecond, 8*time.Millisecond
-	o.Now = func() UnixMsec { return w.now }
+	w.clock.Store(int64(w.now))
+	o.Now = func() UnixMsec { return UnixMsec(w.clock.Load()) }
 	o.hooks.shm = w.ring
 	s, err := Open("store", o)
 	if err != nil {
 		w.fail(err)
 	}
 	w.s = s
-	w.now = max(w.now, s.HighWater())
+	w.pass(max(0, s.HighWater()-w.now))
 	if s.Stats().Journal.Incident {
 		w.n.incidents++
 	}
@@ -257,7 +266,7 @@ func (w *capWorld) run() {
 	w.uses = make(map[CounterKey][]UnixSec)
 	w.open()
 	for range 60 {
-		w.now += UnixMsec(w.rng.IntN(1500))
+		w.pass(UnixMsec(w.rng.IntN(1500)))
 		switch r := w.rng.IntN(40); {
 		case r == 0:
 			w.crash(true)
