@@ -196,7 +196,7 @@ func TestKillUnderLoad(t *testing.T) {
 	t.Logf("ready again, from the start of the process to the first answer: median %v, longest %v "+
 		"of %d", ready[len(ready)/2], ready[len(ready)-1], len(ready))
 	if l.users.Load() == 0 || l.grants.Load() == 0 || l.clicks.Load() == 0 ||
-		l.accepts.Load() == 0 || l.repeats.Load() == 0 {
+		l.accepts.Load() == 0 || rounds >= 20 && l.repeats.Load() == 0 { // few kills hit none
 		t.Error("the load did nothing")
 	}
 }
