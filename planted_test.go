@@ -67,7 +67,7 @@ func plantedBugs() []plantedBug {
 			pkg: store, run: "TestCapsOverCrashes",
 		},
 		{
-			law: "a ring's oldest use counts", file: "storage/contact.go",
+			law: "a ring's oldest use counts", file: "storage/contact_ring.go",
 			old: "i >= 0 && r.time(i) > since; i-- {\n			u.add",
 			bad: "i > 0 && r.time(i) > since; i-- {\n			u.add",
 			pkg: engine, run: "TestLinearizable",
@@ -78,7 +78,7 @@ func plantedBugs() []plantedBug {
 			pkg: store, run: "TestHeldUsePushesNothingOut|TestStateEqualsModel",
 		},
 		{
-			law: "T3: nothing expires early after a start", file: "storage/contact.go",
+			law: "T3: nothing expires early after a start", file: "storage/contact_held.go",
 			old: "	if granted <= floor && expires >= granted {\n", bad: "	if false {\n",
 			pkg: store, run: "TestFloorGivesTheLifeAgain",
 		},
@@ -99,7 +99,7 @@ func plantedBugs() []plantedBug {
 			pkg: store, run: "TestExpireHoldsGivesBack",
 		},
 		{
-			law: "a total is given back once", file: "storage/apply.go",
+			law: "a total is given back once", file: "storage/apply_contact.go",
 			old: "		s.share.give(k)\n	}\n	for i := range d.moved {",
 			bad: "		s.share.give(k)\n		s.share.give(k)\n	}\n	for i := range d.moved {",
 			pkg: store, run: "TestExpireHoldsGivesBack",
