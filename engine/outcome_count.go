@@ -1,0 +1,295 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"tact/engine/decide"
+	"tact/engine/definition"
+	"tact/storage"
+)
+
+// fact is something that happened to one item, on its way to the caps.
+type fact struct {
+	group *storage.Group // locked
+	ord   storage.Ord    // NoOrd: a person without a row
+	token *token
+	on    definition.CountOn
+	at    storage.UnixMsec // between the decision and now
+	lost  bool             // its reservation was answered and lost with a machine
+	doc   *OutcomeDoc
+
+	custom storage.Name // DictEvent, with CountCustom
+}
+
+// mark says which decision the fact belongs to; an event belongs to none.
+func (f *fact) mark() storage.UseMark {
+	if f.token == nil {
+		return storage.UseMark{}
+	}
+	return storage.UseMark{Decision: f.token.Decision, Offer: f.token.Offer}
+}
+
+// counted tells what caps count of an outcome: a declared event that some cap
+// counts may be reported as an outcome of an item too.
+func (b *Batch) counted(outcome []byte) (definition.CountOn, storage.Name) {
+	if on := outcomeOf(outcome); on != 0 {
+		return on, 0
+	}
+	if event, ok := b.snap.counted[string(outcome)]; ok {
+		return definition.CountCustom, event
+	}
+	return 0, 0
+}
+
+// decideFact is the fact as the plan sees it; false when its offer is gone.
+func (b *Batch) decideFact(f *fact) (decide.Fact, bool) {
+	offer, placement, ok := b.placeOf(f.token)
+	out := decide.Fact{
+		Offer: offer, Placement: placement, Channel: definition.Channel(f.token.Channel),
+		CountOn: f.on, Custom: f.custom, At: f.at,
+		IdentityKey: f.token.Identity, DeviceKey: f.token.Device,
+		Value: f.doc.Value, HasValue: f.doc.HasValue,
+	}
+	if f.ord != storage.NoOrd {
+		out.Zone = b.e.zone(f.group.Row(f.ord).Zone)
+	}
+	return out, ok
+}
+
+// confirm appends the confirm of the fact's reservation. once, when not 0, is
+// remembered with it.
+func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
+	b.stamp(storage.EffectConfirm, f.ord)
+	b.effect.DedupKey = once
+	b.effect.Resolve = storage.ResolveEffect{
+		ID: f.token.Reservation, CountOn: uint16(f.on),
+		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()), Mark: f.mark(),
+	}
+	at := confirmedAt(f, held)
+	b.windows = b.windows[:0]
+	for i := range held.Len() {
+		k := held.Key(i)
+		if !k.Total || k.CountOn&uint16(f.on) == 0 {
+			continue
+		}
+		if w, ok := b.snap.Plan.TotalWindow(k.Key.Cap, at); ok && w < k.Window {
+			b.windows = append(b.windows, storage.TotalKey{CounterKey: k.Key, Window: w})
+		}
+	}
+	b.effect.Resolve.Windows = b.windows
+	return b.append(f.group)
+}
+
+// contact applies an impression, send or delivery: it confirms the reservation,
+// or, when that has gone, counts the use as ungranted.
+func (b *Batch) contact(f *fact) (LineFlags, error) {
+	if f.token.Reservation.Number == 0 {
+		return 0, nil // no cap counted it at the decision
+	}
+	once := b.onceKey(f.token, f.on)
+	if _, ok := f.group.SeenDedup(once); ok {
+		b.e.counters.repeats.Inc()
+		return FlagRepeat, nil
+	}
+	held, state := f.group.Contact(f.ord).Reservation(f.token.Reservation)
+	switch {
+	case state == storage.ReservationConfirmed && f.on == definition.CountImpression:
+		b.e.counters.repeats.Inc()
+		return FlagRepeat, nil
+	case state == storage.ReservationConfirmed,
+		state == storage.ReservationOpen && !holdsContact(held, f.on):
+		return 0, nil // no cap counts this contact
+	case state == storage.ReservationOpen && held.Live(b.e.instant(f.group, b.e.clock.Now())):
+		return 0, b.confirm(f, held, once)
+	case state == storage.ReservationOpen:
+		// Its use was given back already, if only in the counting.
+		b.e.counters.late.Inc()
+		return FlagLate, b.confirm(f, held, once)
+	}
+	if f.group.LostReservation(f.token.Reservation) {
+		b.e.counters.lost.Inc()
+		f.lost = true
+		return 0, b.ungranted(f, once)
+	}
+	b.e.counters.late.Inc()
+	return FlagLate, b.ungranted(f, once)
+}
+
+// holdsContact tells whether an open reservation still holds a key that this
+// contact confirms.
+func holdsContact(held storage.Held, on definition.CountOn) bool {
+	for i := range held.Len() {
+		if held.Key(i).CountOn&uint16(on) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// ungranted counts a contact whose reservation has gone: it happened, so it is
+// a use, whatever the caps say (facts are counted).
+func (b *Batch) ungranted(f *fact, once uint64) error {
+	of, ok := b.decideFact(f)
+	if !ok {
+		return nil
+	}
+	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
+	for i := range b.keys {
+		if k := &b.keys[i]; k.Total {
+			b.e.store.Totals().Force(k)
+		}
+	}
+	if err := b.use(f, once); err != nil {
+		b.giveStock(len(b.keys))
+		return err
+	}
+	if f.lost {
+		b.giveBurnt()
+	}
+	return nil
+}
+
+// giveBurnt gives back what was burnt in the place of b.keys.
+func (b *Batch) giveBurnt() {
+	for i := range b.keys {
+		if k := &b.keys[i]; k.Total {
+			b.e.store.Totals().GiveBurnt(k)
+		}
+	}
+}
+
+// placeOf maps a token's names to indices of the snapshot.
+func (b *Batch) placeOf(t *token) (offer, placement int32, ok bool) {
+	offer, ok = b.snap.Plan.OfferByName(t.Offer)
+	if !ok {
+		return 0, 0, false
+	}
+	placement, ok = b.snap.Plan.PlacementByName(t.Placement)
+	if !ok {
+		placement = -1
+	}
+	return offer, placement, true
+}
+
+// reaction counts a click, accept, convert … The accept of an offer with stock
+// takes a unit, or is refused. Of a person without a row only totals count.
+func (b *Batch) reaction(f *fact) error {
+	of, ok := b.decideFact(f)
+	if !ok {
+		return nil
+	}
+	if of.Value < 0 && b.snap.Plan.SpendsValue(of) {
+		return invalid("out_of_range", "value", "a budget in money spends it: want at least 0")
+	}
+	var held storage.Held
+	state := storage.ReservationUnknown
+	if f.ord != storage.NoOrd {
+		held, state = f.group.Contact(f.ord).Reservation(f.token.Reservation)
+	}
+	// A total with `hold` is confirmed once; a unit that was given back, or never
+	// held, is taken now.
+	once := b.onceKey(f.token, f.on)
+	_, counted := f.group.SeenDedup(once)
+	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
+	of.Late = !holds && !counted
+	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
+	if f.ord == storage.NoOrd {
+		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
+	}
+	lost := f.ord != storage.NoOrd && state == storage.ReservationUnknown &&
+		f.group.LostReservation(f.token.Reservation)
+	if err := b.takeStock(lost); err != nil {
+		return err
+	}
+	refused := f.on == definition.CountReject && state == storage.ReservationOpen && onlyStock(held)
+	taken := b.heldUnits(f, held, holds)
+	var err error
+	if holds {
+		err = b.confirm(f, held, once) // a unit that the decision holds (`hold` of a total cap)
+	}
+	if err == nil {
+		err = b.use(f, once)
+	}
+	if err != nil {
+		b.giveStock(len(b.keys))
+		return err
+	}
+	if lost {
+		b.giveBurnt()
+	}
+	if err := b.markAll(f, taken); err != nil {
+		return err
+	}
+	if refused { // nobody waits for the rest of the reservation's life
+		b.stamp(storage.EffectRelease, f.ord)
+		b.effect.Resolve = storage.ResolveEffect{ID: f.token.Reservation}
+		err = b.append(f.group)
+	}
+	return err
+}
+
+// onlyStock tells whether all that a reservation still holds is units of totals
+// that a reaction other than a refusal would use. A contact that has not been
+// reported keeps its use: what was refused was seen.
+func onlyStock(held storage.Held) bool {
+	for i := range held.Len() {
+		k := held.Key(i)
+		on := definition.CountOn(k.CountOn)
+		if !k.Total || on&definition.CountContacts != 0 || on&definition.CountReject != 0 {
+			return false
+		}
+	}
+	return held.Len() > 0
+}
+
+// takeStock takes a unit of every total among b.keys, all or none. lost: the
+// decision may have held them in a reservation that a loss of power took; what was
+// burnt for it is theirs.
+func (b *Batch) takeStock(lost bool) error {
+	for i := range b.keys {
+		k := &b.keys[i]
+		switch {
+		case !k.Total:
+			continue
+		case lost && b.e.store.Totals().BurntFor(k):
+			b.e.store.Totals().Force(k)
+			continue
+		}
+		limit, since := b.snap.Plan.TotalRule(k.Key.Cap, b.e.clock.Now())
+		if b.e.store.Totals().Take(k, since, limit) {
+			continue
+		}
+		b.giveStock(i)
+		id, _, _ := strings.Cut(b.e.store.NameOf(storage.DictCap, k.Key.Cap), "#")
+		return &Problem{
+			Class: ProblemConflict, Code: "capped_total", Field: "outcome",
+			Detail: "the stock of cap " + id + " is used up",
+		}
+	}
+	return nil
+}
+
+// giveStock gives the totals among the first n keys back.
+func (b *Batch) giveStock(n int) {
+	for i := range b.keys[:n] {
+		if k := &b.keys[i]; k.Total {
+			b.e.store.Totals().Give(k)
+		}
+	}
+}
+
+// use counts b.keys at once. Totals among them have been taken by the caller.
+// once, when not 0, is remembered with the effect.
+func (b *Batch) use(f *fact, once uint64) error {
+	if len(b.keys) == 0 {
+		return nil
+	}
+	b.stamp(storage.EffectUse, f.ord)
+	b.effect.DedupKey = once
+	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys, Mark: f.mark()}
+	if f.lost {
+		b.effect.Use.Lost = f.token.Reservation
+	}
+	return b.append(f.group)
+}
