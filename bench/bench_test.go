@@ -25,14 +25,14 @@ func small(t *testing.T, ctx context.Context, only string) *Document {
 
 func TestWorkloads(t *testing.T) {
 	d := small(t, context.Background(),
-		`^(decide/(hot|live-cold|unknown-users|ten-caps|cap-exhausted|request-to-reply)|`+
-			`audience/.*|ingest/.*|mixed/.*|publish/known.*|memory/.*|http/16|start-up)$`)
+		`^(decide/(hot|live-cold|tags|nothing-eligible|unknown-users|ten-caps|cap-exhausted|request-to-reply)|`+
+			`audience/.*|ingest/.*|mixed/.*|publish/known.*|memory/.*|http/(16|batch)|start-up)$`)
 	if d.Done != d.Planned || d.Done != len(d.Figures) || d.Cut != "" {
 		t.Errorf("%d of %d workloads, %d figures, cut: %q", d.Done, d.Planned, len(d.Figures), d.Cut)
 	}
 	for i := range d.Figures {
 		f := &d.Figures[i]
-		if f.Name == "http/16" {
+		if strings.HasPrefix(f.Name, "http/") {
 			if f.Missing == "" {
 				t.Error("a figure over HTTP without a server")
 			}

@@ -15,6 +15,7 @@ type catalogue struct {
 	offers     int
 	placements int  // of the offers; 1 puts them all on place_0
 	refused    bool // every rule asks for a tag nobody holds
+	tagged     bool // every rule is four conditions on tags
 	caps       int  // caps on reactions, on the offers of placements below freePlacements
 	reserve    bool // offers of place_0 hold a contact: a live decision there uses a cap
 	contact    bool // offers of placements below freePlacements hold a contact
@@ -28,9 +29,14 @@ func (c catalogue) files() []definition.File {
 	b.Write(synth.Catalogue(synth.CatalogueOptions{
 		Offers: c.offers, Placements: max(c.placements, 1),
 	})[0].Content)
-	if c.refused {
+	if c.refused || c.tagged {
 		b.Reset()
-		c.refusedFiles(&b)
+		c.schema(&b)
+		if c.refused {
+			c.refusedOffers(&b)
+		} else {
+			c.taggedOffers(&b)
+		}
 	}
 	reactions := [...]string{"click", "convert", "dismiss"}
 	per := [...]string{"all", "offer", "offer_group", "channel", "placement"}
@@ -68,24 +74,49 @@ func cappedGroups() string {
 	return strings.Join(list, ", ")
 }
 
-// refusedFiles writes offers of one placement whose every rule is false for
-// everybody, each by another pair of conditions.
-func (c catalogue) refusedFiles(b *bytes.Buffer) {
+// schema writes the declarations of the Bench shape and placements that show the
+// offers of their group, ranked by product.
+func (c catalogue) schema(b *bytes.Buffer) {
 	all := synth.Catalogue(synth.CatalogueOptions{Offers: 1, Placements: 1})[0].Content
-	schema, _, _ := bytes.Cut(all, []byte("---\nkind: decision_policy"))
-	b.Write(schema)
-	b.WriteString("---\nkind: decision_policy\nid: policy_0\n" +
-		"candidates: {offers: {groups: [place_0]}}\n" +
-		"ranking: {by: product, propensity: 1, context: 1, value: 1, lever: 1}\n" +
-		"---\nkind: placement\nsticky: none\nid: place_0\nchannel: web\npolicy: policy_0\n")
+	declared, _, _ := bytes.Cut(all, []byte("---\nkind: decision_policy"))
+	b.Write(declared)
+	for i := range max(c.placements, 1) {
+		fmt.Fprintf(b, "---\nkind: decision_policy\nid: policy_%d\n"+
+			"candidates: {offers: {groups: [place_%d]}}\n"+
+			"ranking: {by: product, propensity: 1, context: 1, value: 1, lever: 1}\n"+
+			"---\nkind: placement\nsticky: none\nid: place_%d\nchannel: web\npolicy: policy_%d\n",
+			i, i, i, i)
+	}
+}
+
+// offer writes offer i with its rule, of a placement.
+func (c catalogue) offer(b *bytes.Buffer, i int, rule string) {
+	place := i % max(c.placements, 1)
+	fmt.Fprintf(b, "---\nkind: offer\nid: offer_%d\ngroup: place_%d\nmessage_class: marketing\n"+
+		"eligibility: %s\n"+
+		"treatments: [{id: banner, channel: web, placements: [place_%d],"+
+		" content: {type: json, body: {n: %d}}}]\n", i, place, rule, place, i)
+}
+
+// taggedOffers writes offers whose rules look at four of the tags people hold, a
+// combination of their own each.
+func (c catalogue) taggedOffers(b *bytes.Buffer) {
+	for i := range c.offers {
+		tag := func(k int) int { return (i*(2*k+1) + i/synth.BenchTags*(k+3) + 50*k) % synth.BenchTags }
+		c.offer(b, i, fmt.Sprintf(
+			"{all: [{any: [{tag: tag_%d}, {tag: tag_%d}]}, {not: {tag: tag_%d}}, {not: {tag: tag_%d}}]}",
+			tag(0), tag(1), tag(2), tag(3)))
+	}
+}
+
+// refusedOffers writes offers whose every rule is false for everybody, each by
+// another pair of conditions.
+func (c catalogue) refusedOffers(b *bytes.Buffer) {
 	for i := range 200 {
 		fmt.Fprintf(b, "---\nkind: tag\nid: nobody_%d\n", i)
 	}
 	for i := range c.offers {
-		fmt.Fprintf(b, "---\nkind: offer\nid: offer_%d\ngroup: place_0\nmessage_class: marketing\n"+
-			"eligibility: {all: [{tag: tag_%d}, {tag: nobody_%d}]}\n"+
-			"treatments: [{id: banner, channel: web, placements: [place_0],"+
-			" content: {type: json, body: {n: %d}}}]\n",
-			i, i%synth.BenchTags, i/synth.BenchTags%200, i)
+		c.offer(b, i, fmt.Sprintf("{all: [{tag: tag_%d}, {tag: nobody_%d}]}",
+			i%synth.BenchTags, i/synth.BenchTags%200))
 	}
 }

@@ -50,8 +50,8 @@ func (h overHTTP) ready(w *world) (*trial, error) {
 		},
 	}}
 	t.child.own, t.child.reference = w.server.PID, floor.PID
-	t.own = w.asker(w.server, h.connections)
-	t.reference = w.asker(floor, h.connections)
+	t.own = w.asker(w.server, h.connections, "live")
+	t.reference = w.asker(floor, h.connections, "live")
 	return t, nil
 }
 
@@ -72,8 +72,8 @@ func (w *world) serve() (err error) {
 	return err
 }
 
-// asker sends live decisions over connections, each waiting for its answer.
-func (w *world) asker(p *Process, connections int) side {
+// asker sends decisions over connections, each waiting for its answer.
+func (w *world) asker(p *Process, connections int, mode string) side {
 	turn := uint64(0)
 	return func(n int) (float64, error) {
 		turn++
@@ -85,7 +85,7 @@ func (w *world) asker(p *Process, connections int) side {
 		for k := range connections {
 			all.Go(func() {
 				random := rand.New(rand.NewPCG(turn, uint64(k)))
-				errs[k] = w.ask(client, p, random, each)
+				errs[k] = w.ask(client, p, caller{random, mode, each})
 			})
 		}
 		all.Wait()
@@ -93,15 +93,21 @@ func (w *world) asker(p *Process, connections int) side {
 	}
 }
 
-// ask sends n decisions, one behind the other.
-func (w *world) ask(client *fasthttp.HostClient, p *Process, random *rand.Rand, n int) error {
+// caller is what one connection sends: n decisions, one behind the other.
+type caller struct {
+	random *rand.Rand
+	mode   string
+	n      int
+}
+
+func (w *world) ask(client *fasthttp.HostClient, p *Process, c caller) error {
 	req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(req)
 	defer fasthttp.ReleaseResponse(res)
 	header(req, p)
 	var body []byte
-	for range n {
-		body = w.body(body[:0], random, random.IntN(w.cold()))
+	for range c.n {
+		body = w.body(body[:0], c.random, c.random.IntN(w.cold()), c.mode)
 		req.SetBodyRaw(body)
 		if err := client.Do(req, res); err != nil {
 			return err
@@ -120,7 +126,7 @@ func header(req *fasthttp.Request, p *Process) {
 	req.Header.Set("Authorization", "Bearer "+p.Key)
 }
 
-func (w *world) body(dst []byte, random *rand.Rand, person int) []byte {
+func (w *world) body(dst []byte, random *rand.Rand, person int, mode string) []byte {
 	place := 1 + random.IntN(15)
 	if random.Float64() < waiting {
 		place = 0
@@ -129,7 +135,9 @@ func (w *world) body(dst []byte, random *rand.Rand, person int) []byte {
 	dst = synth.AppendUserID(dst, person)
 	dst = append(dst, `"},"placements":[{"key":"p","placement_id":"`...)
 	dst = append(dst, placeID(place)...)
-	return append(dst, `"}]}`...)
+	dst = append(dst, `"}],"mode":"`...)
+	dst = append(dst, mode...)
+	return append(dst, `"}`...)
 }
 
 // warm asks for every person once and gives the mean size of a reply.
@@ -148,7 +156,7 @@ func (w *world) warm(p *Process) (int, error) {
 			header(req, p)
 			random := rand.New(rand.NewPCG(7, uint64(k)))
 			for person := k; person < people && errs[k] == nil; person += workers {
-				req.SetBodyRaw(w.body(nil, random, person))
+				req.SetBodyRaw(w.body(nil, random, person, "live"))
 				if errs[k] = client.Do(req, res); errs[k] == nil && res.StatusCode() != 200 {
 					errs[k] = fmt.Errorf("status %d: %s", res.StatusCode(), res.Body())
 				}

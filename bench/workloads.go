@@ -20,6 +20,15 @@ func workloads() []workload {
 			overHTTP{connections: connections}.ready,
 		})
 	}
+	list = append(list,
+		workload{
+			"http/batch", "POST /v1/decide:batch, a dry run: processor time of the server a person",
+			batchOverHTTP{}.ready,
+		},
+		workload{
+			"http/batch-live", "the same, live: what is decided is recorded and durable",
+			batchOverHTTP{live: true}.ready,
+		})
 	return append(list, workload{
 		"start-up", "from nothing in memory to the first correct decision, cache dropped", startUp,
 	})
@@ -64,6 +73,10 @@ func decideWorkloads() []workload {
 			decideTrial{live: true}.ready,
 		},
 		{
+			"decide/tags", "1,000 offers whose rules are four conditions on tags each, cold",
+			decideTrial{shown: catalogue{offers: 1000, placements: 16, tagged: true}}.ready,
+		},
+		{
 			"decide/four-placements", "four placements in one request",
 			decideTrial{slots: 4}.ready,
 		},
@@ -102,6 +115,7 @@ func peopleWorkloads() []workload {
 func writeWorkloads() []workload {
 	return []workload{
 		{"ingest/batched", "events in batches that become durable together", ingestBatched},
+		{"ingest/tags", "tags put on and taken away, in batches", tagsChanged},
 		{"ingest/single", "one event, durable before its answer", ingestSingle},
 		{"mixed/decide-under-ingest", "decisions while events are taken in", underIngest},
 		{"publish/known-conditions", "a changed lever, until decisions see it", publishKnown},
