@@ -194,9 +194,9 @@ func (s *Store) logPass(groups []*Group, retire bool) error {
 		settled[i] = bytes
 		moved += n
 	}
-	gone := 0
+	gone, held := 0, 0
 	if retire {
-		gone = p.Retire(s.logKeep())
+		gone, held = p.Retire(s.logKeep())
 	}
 	if moved == 0 && gone == 0 {
 		return nil
@@ -221,8 +221,8 @@ func (s *Store) logPass(groups []*Group, retire bool) error {
 		s.die(err)
 		return errors.Join(err, p.Abort())
 	}
-	if gone > 0 {
-		s.o.Logger.Info("event log: oldest segments are gone", "segments", gone)
+	if held > 0 {
+		s.o.Logger.Info("event log: oldest segments are gone", "segments", held)
 	}
 	s.logs.passes.Add(1)
 	for i, g := range groups {

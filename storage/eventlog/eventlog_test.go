@@ -572,6 +572,37 @@ func TestRetire(t *testing.T) {
 	}
 }
 
+// A segment that holds no record, left behind by a start, goes; nothing is said to
+// be missing then.
+func TestRetireEmpty(t *testing.T) {
+	fs := vfs.NewMem()
+	o := Options{Groups: 4}
+	l, err := Open(fs, "store/log", o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Builder
+	b.Reset(0, Decisions)
+	b.Frame(1, 1)
+	kept := write(t, l, &b)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Open(fs, "store/log", o, kept); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := l.Begin()
+	leave, held := p.Retire([Streams]Keep{})
+	if err := errors.Join(p.Sync(), p.Commit()); err != nil {
+		t.Fatal(err)
+	}
+	s := l.Stats()[Decisions]
+	if leave != 1 || held != 0 || s.Segments != 0 || s.GoneDays != 0 || len(files(t, fs)) != 0 {
+		t.Errorf("%d left of which %d held something, %+v", leave, held, s)
+	}
+}
+
 // Whatever the power leaves of the files, the state that was durable is read back
 // whole.
 func TestPowerLoss(t *testing.T) {

@@ -116,9 +116,11 @@ type Keep struct {
 }
 
 // Retire takes the segments out of the state that are too old, and the oldest ones
-// of a stream that holds too much. The segment being written stays. It reports how
-// many leave; their files go at Commit.
-func (p *Pass) Retire(keep [Streams]Keep) int {
+// of a stream that holds too much. The segment being written stays; another that
+// holds no record, as a start may leave one behind, goes without being counted. It
+// reports how many leave and how many of them held something; their files go at
+// Commit.
+func (p *Pass) Retire(keep [Streams]Keep) (leave, held int) {
 	var size [Streams]int64
 	var left [Streams]int
 	for i := range p.state.segments {
@@ -126,12 +128,14 @@ func (p *Pass) Retire(keep [Streams]Keep) int {
 		left[p.state.segments[i].stream]++
 	}
 	before := len(p.gone)
+	counted := p.retired()
 	p.state.segments = slices.DeleteFunc(p.state.segments, func(g segment) bool {
 		k, r := &keep[g.stream], &p.state.retired[g.stream]
 		left[g.stream]--
 		switch {
 		case left[g.stream] == 0 && p.l.files[g.stream] != nil:
 			return false
+		case g.records == 0:
 		case k.Since > 0 && g.until < k.Since:
 			r.byDays++
 		case k.Bytes > 0 && size[g.stream] > k.Bytes:
@@ -144,7 +148,15 @@ func (p *Pass) Retire(keep [Streams]Keep) int {
 		p.gone = append(p.gone, g)
 		return true
 	})
-	return len(p.gone) - before
+	return len(p.gone) - before, int(p.retired() - counted)
+}
+
+// retired counts the segments that have left with what they held.
+func (p *Pass) retired() (n uint64) {
+	for i := range p.state.retired {
+		n += p.state.retired[i].byDays + p.state.retired[i].byBytes
+	}
+	return n
 }
 
 // Sync makes durable what was added.
