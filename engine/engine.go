@@ -243,6 +243,21 @@ func (e *Engine) loop(ctx context.Context) {
 	}
 }
 
+// every calls f once a period until ctx ends; a call that takes longer leaves the
+// periods out that pass meanwhile.
+func every(ctx context.Context, period time.Duration, f func()) {
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
+		}
+	}
+}
+
 // maxExpiries bounds what one tick expires in one group.
 const maxExpiries = 256
 

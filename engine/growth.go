@@ -45,16 +45,7 @@ type GrowthPoint struct {
 // growthLoop samples until ctx ends. It is a loop of its own: a disk that is late
 // keeps nobody from leaving a segment on time.
 func (e *Engine) growthLoop(ctx context.Context) {
-	tick := time.NewTicker(growthEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			e.sampleGrowth()
-		}
-	}
+	every(ctx, growthEvery, e.sampleGrowth)
 }
 
 // sampleGrowth stores the counts when an hour or a day has begun since the last

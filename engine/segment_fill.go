@@ -338,16 +338,7 @@ func (e *Engine) endFills(ctx context.Context) error {
 // fillLoop ends what a crash or a late disk has left of fills, until ctx ends. It
 // runs by itself: a fill may take long, and the calendar does not wait for it.
 func (e *Engine) fillLoop(ctx context.Context) {
-	tick := time.NewTicker(trackEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		e.resumeFills(ctx)
-	}
+	every(ctx, trackEvery, func() { e.resumeFills(ctx) })
 }
 
 // resumeFills ends fills as soon as the store takes it.

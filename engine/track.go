@@ -417,16 +417,7 @@ func (e *Engine) judgeDue(
 
 // trackLoop follows the calendar and sweeps, until ctx ends.
 func (e *Engine) trackLoop(ctx context.Context) {
-	tick := time.NewTicker(trackEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		e.trackPass(ctx)
-	}
+	every(ctx, trackEvery, func() { e.trackPass(ctx) })
 }
 
 // trackPass judges who is due, and goes on with the sweeps until they end, with
