@@ -62,7 +62,7 @@ func mayImport() map[string][]string {
 		"bench/figures":    {"bench/synth", "engine", "server"},
 		"bench/gate":       {},
 		"bench/peers":      {"loadtest", "server/client"},
-		"bench/scale":      {"engine", "engine/definition", "storage"},
+		"bench/scale":      {"bench", "engine", "engine/definition", "storage"},
 		"loadtest":         {},
 		"bench/openbandit": {"engine", "engine/definition", "storage"},
 		"cmd/tact": {

@@ -159,7 +159,7 @@ func TestReferences(t *testing.T) {
 	if n, err := p.run(100); n != 100 || err != nil || p.sum != want {
 		t.Errorf("probe: %v %v, sum %d, want %d", n, err, p.sum, want)
 	}
-	b := newBandwidth(3, 640)
+	b := NewBandwidth(3, 640)
 	if _, err := b.run(1); err != nil {
 		t.Fatal(err)
 	}

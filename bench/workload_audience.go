@@ -23,7 +23,7 @@ func eightAtoms(w *world) (*trial, error) {
 	}
 	t.figure.Reference = "AND of eight bitmaps of the same size"
 	t.figure.Target = &Target{"P7: ≤ 3 × the bandwidth", 3}
-	t.reference = newBandwidth(atoms, w.options.Users).run
+	t.reference = NewBandwidth(atoms, w.options.Users).run
 	return t, nil
 }
 
@@ -37,7 +37,7 @@ func fiveAtoms(w *world) (*trial, error) {
 		return nil, err
 	}
 	t.figure.Reference = "AND of five bitmaps of the same size"
-	t.reference = newBandwidth(5, w.options.Users).run
+	t.reference = NewBandwidth(5, w.options.Users).run
 	return t, nil
 }
 

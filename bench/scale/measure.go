@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/bits"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -160,43 +159,6 @@ func (p *probe) copies(n, step int) turn {
 		}
 		return nil
 	})
-}
-
-// bandwidth is the reference of counts: an AND of bitmaps of one bit a person in
-// ordinary memory.
-type bandwidth struct {
-	operands [][]uint64
-	out      []uint64
-	ones     int
-}
-
-// newBandwidth makes operands of size bits each.
-func newBandwidth(operands, size int) *bandwidth {
-	b := &bandwidth{out: make([]uint64, (size+63)/64)}
-	random := rand.New(rand.NewPCG(9, 9))
-	for range operands {
-		words := make([]uint64, len(b.out))
-		for i := range words {
-			words[i] = random.Uint64()
-		}
-		b.operands = append(b.operands, words)
-	}
-	return b
-}
-
-func (b *bandwidth) run() error {
-	copy(b.out, b.operands[0])
-	for _, words := range b.operands[1:] {
-		out := b.out[:len(words)]
-		for i, w := range words {
-			out[i] &= w
-		}
-	}
-	b.ones = 0
-	for _, w := range b.out {
-		b.ones += bits.OnesCount64(w)
-	}
-	return nil
 }
 
 // userID appends the id of person i.
