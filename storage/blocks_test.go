@@ -2,7 +2,6 @@ package storage
 
 import (
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -49,26 +48,8 @@ func (w *poolWorld) give() {
 	room := poolLimit - w.s.Totals().UsedSince(k.Key, w.since())
 	p := uint64(w.rng.IntN(poolPeople))
 	g, o := w.find(p)
-	x := capGrant{
-		person: p, id: g.NextReservation(), keys: []HeldKey{k}, granted: secondOf(w.now),
-		expires: secondOf(w.now+999) + capLife,
-	}
-	e := Effect{Kind: EffectReserve, Ord: o, Time: w.now, Reserve: ReserveEffect{
-		ID: x.id, Offer: 1, Granted: x.granted, Expires: x.expires, Grace: capGrace, Keys: x.keys,
-	}}
-	_, ticket, err := g.Reserve(&e, room >= poolKeep*k.Units())
-	g.Unlock()
-	if err != nil {
-		w.fail(err)
-	}
-	w.n.grants++
-	if !ticket.Waits() {
-		w.n.atOnce++
-	}
-	if err := w.s.WaitTicket(g.GroupID(), ticket, time.Minute); err != nil {
-		w.fail(err)
-	}
-	w.held = append(w.held, x)
+	x, ticket := w.grant(g, o, p, []HeldKey{k}, room >= poolKeep*k.Units())
+	w.hold(g, ticket, x)
 }
 
 func (w *poolWorld) feed() {
@@ -83,19 +64,7 @@ func (w *poolWorld) feed() {
 
 // see shows some of what is held, in time.
 func (w *poolWorld) see() {
-	w.held = slices.DeleteFunc(w.held, func(x capGrant) bool {
-		now := secondOf(w.now + 999)
-		switch {
-		case now > x.expires:
-			return true
-		case w.rng.IntN(4) > 0:
-			return false
-		}
-		x.at = now
-		w.shown = append(w.shown, x)
-		w.spent[int64(now/poolWindow)] += x.keys[0].Units()
-		return true
-	})
+	w.showHeld(func(x capGrant) { w.spent[int64(x.at/poolWindow)] += x.keys[0].Units() })
 }
 
 // tell confirms what was shown, dated when it was.
@@ -123,14 +92,7 @@ func (w *poolWorld) tell() {
 		default:
 			w.fail("a shown reservation is gone and no incident took it: ", x.id)
 		}
-		frame, err := g.Append(&e)
-		g.Unlock()
-		if err == nil {
-			err = w.s.Wait(g.GroupID(), frame, time.Minute)
-		}
-		if err != nil {
-			w.fail(err)
-		}
+		w.commit(g, &e)
 	}
 }
 

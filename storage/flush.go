@@ -60,17 +60,7 @@ type flushGroup struct {
 
 // flushLoop runs a pass over all groups every FlushEvery.
 func (s *Store) flushLoop() {
-	defer s.loops.Done()
-	timer := time.NewTimer(s.o.FlushEvery)
-	defer timer.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-s.dead.ch:
-			return
-		case <-timer.C:
-		}
+	s.repeat(s.o.FlushEvery, func() {
 		for i, g := range s.groups {
 			if f := &s.flush.groups[i]; f.skip > 0 {
 				f.skip--
@@ -80,7 +70,24 @@ func (s *Store) flushLoop() {
 				s.db.faults.Errorf("flush of group %d: %v", g.id, err)
 			}
 		}
-		timer.Reset(s.o.FlushEvery)
+	})
+}
+
+// repeat runs f until the store stops or dies, with a pause before each call.
+func (s *Store) repeat(pause time.Duration, f func()) {
+	defer s.loops.Done()
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.dead.ch:
+			return
+		case <-timer.C:
+		}
+		f()
+		timer.Reset(pause)
 	}
 }
 

@@ -151,14 +151,26 @@ func (w *capWorld) decide() {
 		}
 		keys = append(keys, HeldKey{Key: key, CountOn: 1, Limit: uint8(capLimit(c))})
 	}
+	x, ticket := w.grant(g, o, p, keys, true)
+	if w.rng.IntN(12) == 0 && ticket.Waits() {
+		w.giveBack(g, o, x.id) // a deadline: it was never answered
+		return
+	}
+	w.hold(g, ticket, x)
+}
+
+// grant reserves keys for person p, whose group is locked, and unlocks it.
+func (w *capWorld) grant(
+	g *Group, o Ord, p uint64, keys []HeldKey, atOnce bool,
+) (capGrant, Ticket) {
 	x := capGrant{
-		person: p, id: g.NextReservation(), keys: keys, granted: t.Now,
+		person: p, id: g.NextReservation(), keys: keys, granted: secondOf(w.now),
 		expires: secondOf(w.now+999) + capLife,
 	}
 	e := Effect{Kind: EffectReserve, Ord: o, Time: w.now, Reserve: ReserveEffect{
 		ID: x.id, Offer: 1, Granted: x.granted, Expires: x.expires, Grace: capGrace, Keys: keys,
 	}}
-	_, ticket, err := g.Reserve(&e, true)
+	_, ticket, err := g.Reserve(&e, atOnce)
 	g.Unlock()
 	if err != nil {
 		w.fail(err)
@@ -167,10 +179,11 @@ func (w *capWorld) decide() {
 	if !ticket.Waits() {
 		w.n.atOnce++
 	}
-	if w.rng.IntN(12) == 0 && ticket.Waits() {
-		w.giveBack(g, o, x.id) // a deadline: it was never answered
-		return
-	}
+	return x, ticket
+}
+
+// hold waits until a grant may be answered.
+func (w *capWorld) hold(g *Group, ticket Ticket, x capGrant) {
 	if err := w.s.WaitTicket(g.GroupID(), ticket, time.Minute); err != nil {
 		w.fail(err)
 	}
@@ -188,6 +201,16 @@ func (w *capWorld) giveBack(g *Group, o Ord, id ReservationID) {
 
 // show lets held reservations be shown in their life, or run out.
 func (w *capWorld) show() {
+	w.showHeld(func(x capGrant) {
+		for _, k := range x.keys {
+			key := CounterKey{Name(x.person)<<16 | k.Key.Cap, 0}
+			w.uses[key] = append(w.uses[key], x.at)
+		}
+	})
+}
+
+// showHeld shows some of what is held, in time, and tells count of each.
+func (w *capWorld) showHeld(count func(capGrant)) {
 	w.held = slices.DeleteFunc(w.held, func(x capGrant) bool {
 		now := secondOf(w.now + 999)
 		switch {
@@ -198,10 +221,7 @@ func (w *capWorld) show() {
 		}
 		x.at = now
 		w.shown = append(w.shown, x)
-		for _, k := range x.keys {
-			key := CounterKey{Name(x.person)<<16 | k.Key.Cap, 0}
-			w.uses[key] = append(w.uses[key], now)
-		}
+		count(x)
 		return true
 	})
 }
@@ -229,14 +249,19 @@ func (w *capWorld) confirm() {
 		if state == ReservationReleased {
 			w.fail("a shown reservation was given back: ", x.id, x, w.now)
 		}
-		frame, err := g.Append(&e)
-		g.Unlock()
-		if err == nil {
-			err = w.s.Wait(g.GroupID(), frame, time.Minute)
-		}
-		if err != nil {
-			w.fail(err)
-		}
+		w.commit(g, &e)
+	}
+}
+
+// commit makes an effect durable; the group is locked, and is no more.
+func (w *capWorld) commit(g *Group, e *Effect) {
+	frame, err := g.Append(e)
+	g.Unlock()
+	if err == nil {
+		err = w.s.Wait(g.GroupID(), frame, time.Minute)
+	}
+	if err != nil {
+		w.fail(err)
 	}
 }
 

@@ -114,24 +114,15 @@ func (s *Store) dropBallast() error {
 
 // watchLoop looks at the disk and keeps the sidecar fresh.
 func (s *Store) watchLoop() {
-	defer s.loops.Done()
-	tick := time.NewTicker(guardEvery)
-	defer tick.Stop()
-	for n := 1; ; n++ {
-		select {
-		case <-s.stop:
-			return
-		case <-s.dead.ch:
-			return
-		case <-tick.C:
-		}
+	n := 0
+	s.repeat(guardEvery, func() {
 		s.watchSpace()
-		if n%sidecarEvery == 0 {
+		if n++; n%sidecarEvery == 0 {
 			if err := s.writeWatermark(false); err != nil {
 				s.db.faults.Errorf("%v", err)
 			}
 		}
-	}
+	})
 }
 
 // writeWatermark brings the sidecar up to date when anything has changed.

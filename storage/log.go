@@ -136,24 +136,13 @@ func (s *Store) logCommitted(g GroupID, bytes int) {
 
 // logLoop runs a pass whenever enough frames wait.
 func (s *Store) logLoop() {
-	defer s.loops.Done()
-	timer := time.NewTimer(s.o.LogEvery)
-	defer timer.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-s.dead.ch:
-			return
-		case <-timer.C:
-		}
+	s.repeat(s.o.LogEvery, func() {
 		start := time.Now()
 		if err := s.logTick(start); err != nil {
 			s.db.faults.Errorf("event log: %v", err)
 		}
 		s.logs.busy.Add(int64(time.Since(start)))
-		timer.Reset(s.o.LogEvery)
-	}
+	})
 }
 
 // logTick moves what is due, trims, and lets go of what is too old.
