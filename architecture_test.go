@@ -35,6 +35,7 @@ func mayImport() map[string][]string {
 		".":                 {},
 		"storage":           {"storage/eventlog", "storage/invariant", "storage/journal", "storage/suppress"},
 		"storage/suppress":  {},
+		"storage/backup":    {"storage", "storage/docs", "storage/eventlog"},
 		"storage/docs":      {"storage", "storage/invariant"},
 		"storage/eventlog":  {},
 		"storage/invariant": {},
