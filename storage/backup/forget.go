@@ -49,7 +49,9 @@ const (
 //
 // Cost: one part in parts of the people files of each backup is read and written
 // again for each person; about 8,192 people make a part.
-func Forget(ctx context.Context, dir string, people []Person, o Options) (done Forgotten, err error) {
+func Forget(ctx context.Context, dir string, people []Person, o Options) (
+	done Forgotten, err error,
+) {
 	o.fill()
 	f := forgetter{o: &o, people: people, done: &done}
 	limit, cancel := context.WithTimeout(ctx, lockWait)
@@ -195,7 +197,7 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 		}
 		return false
 	}
-	err := x.readPart(fs, dir, u, id, p.peoplePart, func(key, value []byte) error {
+	err := x.readPart(folder{fs, dir}, u, id, p.peoplePart, func(key, value []byte) error {
 		pick(key, value)
 		return nil
 	})
@@ -214,7 +216,7 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 	}
 	w, err := newWriter(fresh.to, fresh.id, pack)
 	if err == nil {
-		err = x.readPart(fs, dir, u, id, p.peoplePart, func(key, value []byte) error {
+		err = x.readPart(folder{fs, dir}, u, id, p.peoplePart, func(key, value []byte) error {
 			if pick(key, value) {
 				return nil
 			}

@@ -114,6 +114,12 @@ func readManifest(fs vfs.FS, dir string) (*Manifest, error) {
 	return &m, nil
 }
 
+// folder is the folder of a backup.
+type folder struct {
+	fs  vfs.FS
+	dir string
+}
+
 // entryReader reads a file and knows whether it was what its entry says.
 type entryReader struct {
 	file vfs.File
@@ -122,8 +128,8 @@ type entryReader struct {
 	n    int64
 }
 
-func openEntry(fs vfs.FS, dir string, e *fileEntry) (*entryReader, error) {
-	f, err := fs.Open(fs.PathJoin(dir, e.File))
+func openEntry(at folder, e *fileEntry) (*entryReader, error) {
+	f, err := at.fs.Open(at.fs.PathJoin(at.dir, e.File))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errBytes("%s is missing", e.File)
 	}

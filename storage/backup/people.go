@@ -107,7 +107,9 @@ type peopleWriter struct {
 	parts []*writer // nil: nothing lies there yet
 }
 
-func newPeopleWriter(fs vfs.FS, dir string, head peopleIndex, id ID, p *pace) (*peopleWriter, error) {
+func newPeopleWriter(fs vfs.FS, dir string, head peopleIndex, id ID, p *pace) (
+	*peopleWriter, error,
+) {
 	pack, err := newPacker()
 	if err != nil {
 		return nil, err
@@ -221,21 +223,21 @@ func (x *peopleIndex) eachRow(fs vfs.FS, dir string, id ID, f func(key, value []
 	}
 	defer u.unpack.Close()
 	for i := range x.Files {
-		if err := x.readPart(fs, dir, u, id, &x.Files[i], f); err != nil {
+		if err := x.readPart(folder{fs, dir}, u, id, &x.Files[i], f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (x *peopleIndex) readPart(fs vfs.FS, dir string, u *unpacker, id ID, p *peoplePart,
+func (x *peopleIndex) readPart(at folder, u *unpacker, id ID, p *peoplePart,
 	f func(key, value []byte) error,
 ) error {
 	file := fileEntry{
 		File: p.File, Kind: kindPeople.String(), Number: p.Part, Bytes: p.Bytes, Rows: p.Rows,
 		Hash: p.Hash,
 	}
-	return readStream(fs, dir, u, streamID{kindPeople, p.Part, id}, &file,
+	return readStream(at, u, streamID{kindPeople, p.Part, id}, &file,
 		func(key, value []byte) error {
 			owner, err := ownerOf(key, value, x.Groups)
 			if err == nil && owner.part(x.Parts) != p.Part {
@@ -249,10 +251,10 @@ func (x *peopleIndex) readPart(fs vfs.FS, dir string, u *unpacker, id ID, p *peo
 }
 
 // readStream reads one file of a backup as its entry describes it.
-func readStream(fs vfs.FS, dir string, u *unpacker, id streamID, e *fileEntry,
+func readStream(at folder, u *unpacker, id streamID, e *fileEntry,
 	f func(key, value []byte) error,
 ) error {
-	in, err := openEntry(fs, dir, e)
+	in, err := openEntry(at, e)
 	if err != nil {
 		return err
 	}
