@@ -215,6 +215,7 @@ func decodeRow(kind RowKind) decoder {
 	return decodeStored(func(value []byte) error {
 		s := newState(3, stateOptions{})
 		at := rowKey{1, 1, 1, kind}
+		s.beginRows()
 		if kind != RowProfile {
 			p := storedRow{contents: make([]byte, profileHeader+sealExtra)}
 			p.contents[0] = profileHeader
@@ -230,6 +231,7 @@ func decodeRow(kind RowKind) decoder {
 		if err := s.loadRow(at, value, [16]byte{}); err != nil {
 			return err
 		}
+		s.endRows()
 		// The sealed parts do not open with this key; that must be said.
 		o := Ord(le32(value[4:]))
 		readContact(s.contact(o), Instant{Now: 9, Floor: 5})
@@ -459,4 +461,14 @@ func TestSealIsBound(t *testing.T) {
 	if _, err := appendSealed(nil, &key, bytes.NewReader(nil), plain, nil); err == nil {
 		t.Fatal("sealed without a nonce")
 	}
+}
+
+// loadDedup enters one block.
+func (s *state) loadDedup(value []byte) error {
+	l := dedupLoad{state: s}
+	if err := l.add(value); err != nil {
+		return err
+	}
+	l.finish()
+	return nil
 }

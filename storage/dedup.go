@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 )
 
@@ -102,10 +103,12 @@ func (t *dedupTable) bytes() int64 {
 	return n
 }
 
-// place returns where the key lies or would lie.
+// place returns where the key lies or would lie. Its home is given by its high
+// bits, so that the rising keys of a block walk through the table, as do the keys
+// of a table that becomes a larger one.
 func (d *dedupDay) place(key uint64) uint64 {
 	mask := uint64(len(d.keys) - 1)
-	i := key & mask
+	i := key >> bits.LeadingZeros64(mask)
 	for d.keys[i] != 0 && d.keys[i] != key {
 		i = (i + 1) & mask
 	}
@@ -113,21 +116,32 @@ func (d *dedupDay) place(key uint64) uint64 {
 }
 
 func (d *dedupDay) insert(key uint64, body uint32) {
-	if 4*(d.n+1) > 3*len(d.keys) {
-		keys, bodies := d.keys, d.bodies
-		d.keys, d.bodies = make([]uint64, 2*len(keys)), make([]uint32, 2*len(keys))
-		for i, k := range keys {
-			if k != 0 {
-				p := d.place(k)
-				d.keys[p], d.bodies[p] = k, bodies[i]
-			}
-		}
-	}
+	d.reserve(1)
 	p := d.place(key)
 	if d.keys[p] == 0 {
 		d.n++
 	}
 	d.keys[p], d.bodies[p] = key, body
+}
+
+// reserve makes room for n more keys. Without it the rising keys of a block would
+// all crowd at the beginning of a table that is yet to grow.
+func (d *dedupDay) reserve(n int) {
+	size := len(d.keys)
+	for 4*(d.n+n) > 3*size {
+		size *= 2
+	}
+	if size == len(d.keys) {
+		return
+	}
+	keys, bodies := d.keys, d.bodies
+	d.keys, d.bodies = make([]uint64, size), make([]uint32, size)
+	for i, k := range keys {
+		if k != 0 {
+			p := d.place(k)
+			d.keys[p], d.bodies[p] = k, bodies[i]
+		}
+	}
 }
 
 // takeDedup returns the keys entered since the last call as one block a day.
@@ -163,9 +177,19 @@ func (s *state) takeDedup() []dedupBlock {
 	return out
 }
 
-// loadDedup enters a block, unless it is too old. The group's meta was loaded
-// before.
-func (s *state) loadDedup(value []byte) error {
+// dedupLoadBytes is how many bytes of blocks a dedupLoad keeps.
+const dedupLoadBytes = 16 << 20
+
+// A dedupLoad enters the blocks of a group, those of a day together, so that the
+// day's table need not grow block by block.
+type dedupLoad struct {
+	state *state
+	day   uint16
+	pairs []byte // key u64 | body u32, of day
+}
+
+// add takes a block, unless it is too old. The group's meta was loaded before.
+func (l *dedupLoad) add(value []byte) error {
 	b, err := checkedValue(value, dedupFormat)
 	if err != nil {
 		return fmt.Errorf("dedup block: %w", err)
@@ -183,14 +207,28 @@ func (s *state) loadDedup(value []byte) error {
 		last = key
 	}
 	day := le16(b[2:])
-	if int64(day)+int64(s.dedup.days) <= int64(s.high/dayMsec) {
+	if int64(day)+int64(l.state.dedup.days) <= int64(l.state.high/dayMsec) {
 		return nil
 	}
-	d := s.dedup.on(day)
-	for at := dedupHeader; at < len(b); at += dedupPair {
-		d.insert(le64(b[at:]), le32(b[at+8:]))
+	if day != l.day || len(l.pairs)+len(b) > dedupLoadBytes {
+		l.finish()
+		l.day = day
 	}
+	l.pairs = append(l.pairs, b[dedupHeader:]...)
 	return nil
+}
+
+// finish enters what add has kept.
+func (l *dedupLoad) finish() {
+	if len(l.pairs) == 0 {
+		return
+	}
+	d := l.state.dedup.on(l.day)
+	d.reserve(len(l.pairs) / dedupPair)
+	for at := 0; at < len(l.pairs); at += dedupPair {
+		d.insert(le64(l.pairs[at:]), le32(l.pairs[at+8:]))
+	}
+	l.pairs = l.pairs[:0]
 }
 
 // dedupSince returns the oldest day whose keys are still known at now.

@@ -91,6 +91,11 @@ func expiryEntry(t *TagValue, o Ord) uint64 { return uint64(t.Expires)<<32 | uin
 
 func (x *tagIndex) add(t *TagValue, o Ord) {
 	x.counts[tagCountKey{t.ID, t.Value}]++
+	x.addEnd(t, o)
+}
+
+// addEnd enters when the tag ends, without counting its holder.
+func (x *tagIndex) addEnd(t *TagValue, o Ord) {
 	if t.Expires == 0 {
 		return
 	}

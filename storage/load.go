@@ -105,6 +105,8 @@ func (in loader) loadRows(g GroupID, st *state) error {
 	}
 	defer keys.Close()
 	keys.First()
+	st.beginRows()
+	defer st.endRows()
 	return in.scan(lower, upper, func(key, value []byte) error {
 		k, ok := parseRowKey(key)
 		if !ok {
@@ -150,9 +152,9 @@ func (in loader) loadIdentities(g GroupID, st *state) error {
 
 func (in loader) loadDedups(g GroupID, st *state) error {
 	prefix := appendDedupKey(nil, g, 0, 0)[:3]
-	err := in.scan(prefix, after(prefix), func(_, value []byte) error {
-		return st.loadDedup(value)
-	})
+	l := dedupLoad{state: st}
+	err := in.scan(prefix, after(prefix), func(_, value []byte) error { return l.add(value) })
+	l.finish()
 	st.dedup.expire(uint16(st.highWater() / dayMsec))
 	return err
 }

@@ -379,14 +379,15 @@ func (s *Store) loadNames() error {
 	})
 }
 
-// loadGroups brings all groups back, as many at a time as there are CPUs.
+// loadGroups brings all groups back, twice as many at a time as there are CPUs:
+// some of them wait for the disk.
 func (s *Store) loadGroups() error {
 	n := s.man.groups
 	s.groups = make([]*Group, n)
 	s.com.chain = make([]uint64, n)
 	s.flush.groups = make([]flushGroup, n)
 	errs := make([]error, n)
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	var wg sync.WaitGroup
 	for i := range n {
 		slots <- struct{}{}

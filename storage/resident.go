@@ -69,6 +69,7 @@ type state struct {
 	// tailMoved: the last event moved the floor of its person's tail.
 	tailMoved bool
 
+	loading *rowLoad // between beginRows and endRows
 	draft   profileDraft
 	edit    contactDraft
 	sum     activityDraft

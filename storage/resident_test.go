@@ -68,6 +68,7 @@ func (d *fakeDisk) load(t *testing.T) *state {
 			t.Fatal(err)
 		}
 	}
+	s.beginRows()
 	for kind := RowProfile; kind <= RowActivity; kind++ {
 		for at, value := range d.rows {
 			if at.kind != kind {
@@ -78,6 +79,7 @@ func (d *fakeDisk) load(t *testing.T) *state {
 			}
 		}
 	}
+	s.endRows()
 	for hash, c := range d.claims {
 		if err := s.loadIdentity(c.slot, c.ws, hash, appendIdentityRow(nil, c.target)); err != nil {
 			t.Fatal(err)

@@ -201,6 +201,21 @@ func parseRow(kind RowKind, value []byte) (p storedRow, err error) {
 	return p, nil
 }
 
+// rowLoad is what a state collects while its rows are read.
+type rowLoad struct {
+	tags     tagLoad
+	segments setLoad
+}
+
+// beginRows comes before the first loadRow, endRows after the last one.
+func (s *state) beginRows() { s.loading = &rowLoad{} }
+
+func (s *state) endRows() {
+	s.loading.tags.finish(s)
+	s.loading.segments.finish(&s.segments, s.nextOrd)
+	s.loading = nil
+}
+
 // loadRow enters one part of a person read from disk. Parts come in the order
 // of their keys, the profile first; the group's meta was loaded before. key
 // opens the sealed parts, later.
@@ -277,8 +292,9 @@ func (s *state) loadProfile(at rowKey, p storedRow, key [16]byte) error {
 	if clear.withdrawn() {
 		r.Flags |= RowWithdrawn
 	}
-	clear.EachTag(func(t TagValue) bool { s.hold(&t, p.ord); return true })
-	clear.EachSegment(func(n Name) bool { s.segments.add(n, p.ord); return true })
+	l := s.loading
+	clear.EachTag(func(t TagValue) bool { l.tags.add(s, &t, p.ord); return true })
+	clear.EachSegment(func(n Name) bool { l.segments.add(&s.segments, n, p.ord); return true })
 	s.people++
 	s.nextOrd = max(s.nextOrd, p.ord+1)
 	s.person = max(s.person, at.person)
