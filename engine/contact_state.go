@@ -10,8 +10,9 @@ import (
 	"tact/storage"
 )
 
-// maxUsesShown bounds the uses of one counter that ContactState lists.
-const maxUsesShown = 100
+// maxUsesShown bounds the uses of one counter that ContactState lists: 64, or 96
+// counts, for each of the people that a merge has united.
+const maxUsesShown = 1000
 
 // ContactView is how every cap stands for one person.
 type ContactView struct {
@@ -28,11 +29,17 @@ type CounterView struct {
 	CapID, Scope, Per, Dimension string
 	Currency                     string // of a budget in money: Limit and Used are minor units
 	Limit, Used                  int64
-	Uses                         []UseView // newest first, at most 100
+	Spent, Held, Burnt           int64     // of a total, for everybody: see TotalView
+	Uses                         []UseView // newest first, at most 1000
 	Reserved                     []ReservedView
+	Lost                         []LostView
 	Rejections                   []UseView // that suppression counts
 	Reason                       string
 	Until                        storage.UnixSec
+	// KnownSince is not 0 while something in the window is not known: uses at or
+	// before it, which a smaller limit of before did not keep, or which lie behind
+	// what `counts_from: history` could count. The cap refuses meanwhile.
+	KnownSince storage.UnixSec
 }
 
 // UseView is a use that a counter still keeps. Count is 1, or more where a great
@@ -41,9 +48,18 @@ type UseView struct {
 	At       storage.UnixSec
 	Count    uint32
 	InWindow bool
-	// Decisions are those the uses came from, of the person's newest 32 uses that
-	// came from one: events, and uses of an older version, have none.
+	// Decisions are those the uses came from. Every use that a limit up to 64 keeps
+	// has its own, and the person's newest 32 have; fewer than Count are there for
+	// uses that no decision made (events, history), those that a greater limit
+	// counts, and those beyond the person's newest 4,096.
 	Decisions []storage.DecisionID
+}
+
+// LostView is a use that may have been lost when the power was cut: see
+// storage.StandIn. It counts as one at ExpiresAt.
+type LostView struct {
+	StartedAt, ExpiresAt storage.UnixSec
+	InWindow             bool
 }
 
 // ReservedView is a use that is held.
@@ -52,11 +68,14 @@ type ReservedView struct {
 	OfferID   string
 	GrantedAt storage.UnixSec
 	ExpiresAt storage.UnixSec
+	InWindow  bool
 }
 
 // ContactState says how every cap stands for a person: of an offer, where one is
 // named, every counter that a decision would look at, on any of its placements;
-// else every counter that knows something of the person. It errors with a
+// else every counter that knows something of the person. What a counter of the
+// person says it has used is what stands in the window of Uses, Reserved and Lost
+// together. It errors with a
 // ProblemMissing for an unknown user or offer. Totals are there for an offer only.
 // Cost: caps × placements for an offer; it holds the person's group meanwhile.
 func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
@@ -72,6 +91,9 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 				Detail: fmt.Sprintf("no offer %q is published", offer),
 			}
 		}
+	}
+	if s.offer >= 0 {
+		s.totals = e.totalsOf(s.snap)
 	}
 	g := e.store.GroupOf(e.store.SlotOf(workspaceID, user))
 	g.Lock()
@@ -105,6 +127,7 @@ type stateReader struct {
 	offer  int32 // -1 = none is named
 	seen   map[storage.CounterKey]bool
 	dims   []uint32
+	totals map[storage.CounterKey]TotalView
 	view   []CounterView
 }
 
@@ -198,13 +221,20 @@ func (s *stateReader) add(cap int32, dim uint32) {
 		Limit: int64(state.Limit), Used: used, Reason: state.Reason.String(),
 		Currency: c.Def.Currency,
 	}
+	if c.Scope == definition.ScopeTotal {
+		t := s.totals[key]
+		v.Spent, v.Held, v.Burnt = t.Spent, t.Held, t.Burnt
+	}
 	if state.Until != decide.Never {
 		v.Until = state.Until
 	}
 	if c.Scope != definition.ScopeTotal {
+		since := plan.Since(cap, &s.person, s.at, &s.result)
 		v.Used = int64(state.Usage.N)
-		v.Uses = s.uses(cap, key, plan.Since(cap, &s.person, s.at, &s.result), c.CountOn)
-		v.Reserved = s.reserved(key)
+		v.Uses = s.uses(cap, key, since, c.CountOn)
+		v.Reserved = s.reserved(key, since)
+		v.Lost = s.lost(c, key, since)
+		v.KnownSince = s.knownSince(c, key, since)
 		if name := c.SuppressName(); name != 0 {
 			v.Rejections = s.uses(cap, storage.CounterKey{Cap: name, Dim: dim}, 0,
 				definition.CountReactions|definition.CountCustom)
@@ -245,18 +275,23 @@ func (s *stateReader) uses(
 		}
 		coarse = coarse || r.Coarse()
 		for i := r.Len() - 1; i >= 0; i-- {
-			out = append(out, UseView{At: r.Time(i), Count: r.Uses(i), InWindow: r.Time(i) > since})
+			if n := r.Uses(i); n != storage.UsesUnknown {
+				out = append(out, UseView{At: r.Time(i), Count: n, InWindow: r.Time(i) > since})
+			}
 		}
 		return true
 	})
 	slices.SortStableFunc(out, func(a, b UseView) int { return cmp.Compare(b.At, a.At) })
 	out = out[:min(len(out), maxUsesShown)]
-	s.person.Contact.EachMark(func(at storage.UnixSec, what uint16, m storage.UseMark) bool {
-		if uint16(on)&what != 0 && s.counts(cap, key.Dim, m.Offer) {
-			assign(out, at, m.Decision, coarse)
-		}
-		return true
-	})
+	// Marks of offers that are not published any more come last, to what is left.
+	for _, sure := range []bool{true, false} {
+		s.person.Contact.EachMark(func(at storage.UnixSec, what uint16, m storage.UseMark) bool {
+			if uint16(on)&what != 0 && s.counts(cap, key.Dim, m.Offer, sure) {
+				assign(out, at, m.Decision, coarse)
+			}
+			return true
+		})
+	}
 	return out
 }
 
@@ -272,33 +307,71 @@ func assign(uses []UseView, at storage.UnixSec, id storage.DecisionID, coarse bo
 	}
 }
 
-// counts tells whether a counter of a cap may count uses of an offer. Those of an
-// identity or device are told by the time alone.
-func (s *stateReader) counts(cap int32, dim uint32, offer storage.Name) bool {
+// counts tells whether a counter of a cap counts uses of an offer, surely or
+// perhaps: of an offer that is not published any more it is not known what it
+// belonged to. Those of an identity or device are told by the time alone.
+func (s *stateReader) counts(cap int32, dim uint32, offer storage.Name, sure bool) bool {
 	plan := s.snap.Plan
+	c := &plan.Caps[cap]
+	scoped := c.Scope == definition.ScopeIdentity || c.Scope == definition.ScopeDevice
 	index, ok := plan.OfferByName(offer)
-	if !ok {
-		return false
+	switch {
+	case c.Per == definition.PerOffer && !scoped:
+		return sure && storage.Name(dim) == offer
+	case !ok || !sure:
+		return !ok && !sure
 	}
-	scope := plan.Caps[cap].Scope
 	for p := range plan.Placements {
 		s.dims = plan.CapDims(s.dims[:0], cap, index, int32(p))
-		if len(s.dims) > 0 && (scope == definition.ScopeIdentity || scope == definition.ScopeDevice) ||
-			slices.Contains(s.dims, dim) {
+		if len(s.dims) > 0 && scoped || slices.Contains(s.dims, dim) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *stateReader) reserved(key storage.CounterKey) []ReservedView {
+func (s *stateReader) lost(
+	c *decide.Cap, key storage.CounterKey, since storage.UnixSec,
+) []LostView {
+	var out []LostView
+	s.person.Contact.EachStandIn(key, c.Instant(s.at.Instant), func(p storage.StandIn) bool {
+		out = append(out, LostView{p.Start, p.Until, p.Until > since})
+		return true
+	})
+	return out
+}
+
+// knownSince is the latest moment in the window up to which uses are not known; 0 =
+// all are.
+func (s *stateReader) knownSince(
+	c *decide.Cap, key storage.CounterKey, since storage.UnixSec,
+) storage.UnixSec {
+	at := s.snap.Plan.KnownSince(c, &s.person, s.at)
+	s.person.Contact.EachRing(func(r storage.Ring) bool {
+		if r.Key() == key {
+			at = max(at, r.Dropped())
+			for i := 0; i < r.Len() && r.Coarse(); i++ {
+				if r.Uses(i) == storage.UsesUnknown {
+					at = max(at, r.Time(i))
+				}
+			}
+		}
+		return true
+	})
+	if at <= since {
+		return 0
+	}
+	return at
+}
+
+func (s *stateReader) reserved(key storage.CounterKey, since storage.UnixSec) []ReservedView {
 	var out []ReservedView
 	s.person.Contact.EachReservation(func(h storage.Held) bool {
 		for i := range h.Len() {
 			if k := h.Key(i); k.Key == key && !k.Total && h.Live(s.at.Instant) {
 				out = append(out, ReservedView{
 					ID: h.ID(), OfferID: s.e.store.NameOf(storage.DictOffer, h.Offer()),
-					GrantedAt: h.Granted(), ExpiresAt: h.Expires(),
+					GrantedAt: h.Granted(), ExpiresAt: h.Expires(), InWindow: h.Expires() > since,
 				})
 			}
 		}

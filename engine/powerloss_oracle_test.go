@@ -109,6 +109,9 @@ func (o *lossOracle) contact(e *Engine, user string) error {
 		if err != nil {
 			return err
 		}
+		if err := unexplained(v, true); err != nil {
+			return err
+		}
 		want := int64(0)
 		for _, at := range o.shows[user+" "+offer] {
 			if at > int64(v.At)-3600_000 {

@@ -65,30 +65,39 @@ func (e *Engine) nearLimit(w *decideWork, k *storage.HeldKey) bool {
 // Totals returns the counters of the total caps that are in force, by cap and
 // then by what they count. Counters without a use are not there.
 func (e *Engine) Totals() []TotalView {
-	snap, now := e.snap.Load(), e.clock.Now()
-	var out []TotalView
-	at := make(map[storage.CounterKey]int) // a counter is the sum of its windows
+	all := e.totalsOf(e.snap.Load())
+	out := make([]TotalView, 0, len(all))
+	for _, v := range all {
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b TotalView) int {
+		return cmp.Or(cmp.Compare(a.CapID, b.CapID), cmp.Compare(a.Of, b.Of))
+	})
+	return out
+}
+
+// totalsOf is every counter of a total in its present window: the sum of what may
+// still count in it. No group may be locked.
+func (e *Engine) totalsOf(snap *Snapshot) map[storage.CounterKey]TotalView {
+	now := e.clock.Now()
+	out := make(map[storage.CounterKey]TotalView)
 	for _, c := range e.store.TotalCounts() {
 		i, ok := snap.Plan.CapByCounter(c.Key.Cap)
 		if _, since := snap.Plan.TotalRule(c.Key.Cap, now); !ok || c.Key.Window < since ||
 			snap.Plan.Caps[i].Scope != definition.ScopeTotal {
 			continue
 		}
-		if k, ok := at[c.Key.CounterKey]; ok {
-			out[k].Spent, out[k].Held = out[k].Spent+c.Confirmed, out[k].Held+c.Held
-			out[k].Burnt += c.Burnt
-			continue
+		v, ok := out[c.Key.CounterKey]
+		if !ok {
+			v = TotalView{
+				CapID: snap.Plan.Caps[i].ID, Of: e.dimensionOf(snap.Plan.Caps[i].Per, c.Key.Dim),
+				Limit: snap.totalLimit(c.Key.Cap), Planned: snap.planned(c.Key.Cap, now),
+				Currency: snap.Plan.Caps[i].Def.Currency,
+			}
 		}
-		at[c.Key.CounterKey] = len(out)
-		out = append(out, TotalView{
-			CapID: snap.Plan.Caps[i].ID, Of: e.dimensionOf(snap.Plan.Caps[i].Per, c.Key.Dim),
-			Spent: c.Confirmed, Held: c.Held, Burnt: c.Burnt, Limit: snap.totalLimit(c.Key.Cap),
-			Planned: snap.planned(c.Key.Cap, now), Currency: snap.Plan.Caps[i].Def.Currency,
-		})
+		v.Spent, v.Held, v.Burnt = v.Spent+c.Confirmed, v.Held+c.Held, v.Burnt+c.Burnt
+		out[c.Key.CounterKey] = v
 	}
-	slices.SortFunc(out, func(a, b TotalView) int {
-		return cmp.Or(cmp.Compare(a.CapID, b.CapID), cmp.Compare(a.Of, b.Of))
-	})
 	return out
 }
 

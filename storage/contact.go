@@ -22,6 +22,9 @@ const (
 	requestsMax = 4
 )
 
+// UsesUnknown, of Ring.Uses, says that there may be any number.
+const UsesUnknown = math.MaxUint32
+
 // Contact is a view of what caps know of one person: open reservations, the
 // latest resolved ones, live request ids, and one ring of confirmed uses for
 // each counter. It is valid until the group is unlocked or the next Append of
@@ -41,11 +44,12 @@ const (
 //	           and behind a kind with 0x80: origin u64 | until u32
 //	                                                   rising keys, origins
 //
-//	marks ×    at u32 | offer u32 | count_on u16 | 0 u16 | decision id 16, then
-//	           n u8 | 0 ×3 when flags say so
+//	marks      of the decisions that uses came from, when flags say so: see
+//	           contact_marks.go
 //
-// flags: 1 a trailer follows, 2 some ring has an origin, 4 there are marks. An origin is the person
-// that the uses came from in a merge: see MergeContacts.
+// flags: 1 a trailer follows, 2 some ring has an origin, 4 there are marks of an
+// older version, 8 there are marks. An origin is the person that the uses came
+// from in a merge: see MergeContacts.
 //
 // A ring of kind 1 keeps counts of uses instead of their times (limits above
 // RingMax): each before its end, and counted until the second before the end
@@ -81,7 +85,7 @@ const (
 	ringTagSize = 12
 	cellSize    = 8
 	cellsMax    = 96
-	cellUnknown = math.MaxUint32
+	cellUnknown = UsesUnknown
 )
 
 // Instant is the moment at which reservations are judged. Floor is the boot or
@@ -386,7 +390,7 @@ func checkContact(b []byte) error {
 		return nil
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
-	const known = contactTrailer | contactTagged | contactMarked
+	const known = contactTrailer | contactTagged | contactMarked | contactPacked
 	if len(b) < contactHeader || b[3]&^known != 0 || le16(b[6:]) != 0 {
 		return bad("header")
 	}

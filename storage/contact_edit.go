@@ -14,8 +14,9 @@ import (
 type contactDraft struct {
 	open      []byte
 	opens     int
-	tagged    bool // some ring has an origin
-	marks     []byte
+	tagged    bool       // some ring has an origin
+	marks     []byte     // packed
+	used      []usedMark // the marks, while they are taken apart
 	resolved  []byte
 	requests  []byte
 	rings     []byte
@@ -43,7 +44,7 @@ func (d *contactDraft) load(c Contact) {
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
 	d.given, d.confirmed, d.moved = d.given[:0], d.confirmed[:0], d.moved[:0]
 	d.opens, d.nRings = c.opens(), c.rings()
-	d.marks = append(d.marks[:0], c.marks()...)
+	d.loadMarks(c)
 	d.tagged = !c.Empty() && c.b[3]&contactTagged != 0
 	d.loadTrailer(c)
 	if c.Empty() {
@@ -68,7 +69,7 @@ func (d *contactDraft) append(dst []byte) []byte {
 		flags |= contactTagged
 	}
 	if len(d.marks) > 0 {
-		flags |= contactMarked
+		flags |= contactPacked
 	}
 	le := binary.LittleEndian
 	dst = append(dst, byte(d.opens), byte(len(d.resolved)/resolvedSize),

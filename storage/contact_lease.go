@@ -22,7 +22,8 @@ import (
 const (
 	contactTrailer = 1 // in the header's fourth byte
 	contactTagged  = 2
-	contactMarked  = 4
+	contactMarked  = 4 // marks in the form of an older version
+	contactPacked  = 8 // marks, see contact_marks.go
 	leaseSize      = 48
 	standInHeader  = 20
 	trailerEnd     = 4
@@ -141,6 +142,22 @@ func (c Contact) standIns(t Instant, yield func(standIn) bool) {
 			yield(p)
 		}
 	}
+}
+
+// A StandIn is a use that may have been lost with the power: until its owner's
+// confirm comes or its time has passed it counts on every counter of contacts that
+// the person has.
+type StandIn struct {
+	Start UnixSec // of the store, after the loss
+	Until UnixSec // latest time that the lost use may have: it counts as one of then
+}
+
+// EachStandIn calls f for every stand-in that counts on a counter at t, until f
+// returns false.
+func (c Contact) EachStandIn(key CounterKey, t Instant, f func(StandIn) bool) {
+	c.standIns(t, func(p standIn) bool {
+		return !p.counts(key) || f(StandIn{p.high, p.until})
+	})
 }
 
 // checkTrailer reports whether the trailer of a contact part is whole, and

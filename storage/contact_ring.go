@@ -16,8 +16,7 @@ func (r Ring) Len() int { return r.len() }
 // counts the latest time that the uses of the i-th count may have.
 func (r Ring) Time(i int) UnixSec { return r.time(i) }
 
-// Uses returns how many uses the i-th entry stands for, at least 1; 2^32-1 for any
-// number.
+// Uses returns how many uses the i-th entry stands for, at least 1, or UsesUnknown.
 func (r Ring) Uses(i int) uint32 { return r.uses(i) }
 
 // Coarse says that the ring keeps counts of uses instead of their times.

@@ -117,8 +117,13 @@ func decodeContact(b []byte) error {
 	c, t := Contact{b}, Instant{Now: 50, Floor: 20}
 	var d contactDraft
 	d.load(c)
-	if !bytes.Equal(d.append(nil), b) && (d.opens+d.nRings+len(d.resolved)+len(d.requests)) != 0 {
+	old := len(b) > 0 && b[3]&contactMarked != 0 // takes the present form
+	if !old && !bytes.Equal(d.append(nil), b) &&
+		(d.opens+d.nRings+len(d.resolved)+len(d.requests)) != 0 {
 		panic("a contact part changes when it is packed again")
+	}
+	if old && checkContact(d.append(nil)) != nil {
+		panic("the marks of an older version cannot be packed")
 	}
 	readContact(c, t)
 	id := ReservationID{}

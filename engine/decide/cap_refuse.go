@@ -150,9 +150,9 @@ func (r *run) full(u *capUse, in []inUse) bool {
 // that is judged to be given again.
 func (r *run) usage(key storage.CounterKey, since storage.UnixSec, c *Cap) storage.Usage {
 	if r.keeping {
-		return r.who.Contact.CountWithout(key, since, r.instant(c), r.own.ID())
+		return r.who.Contact.CountWithout(key, since, c.Instant(r.at.Instant), r.own.ID())
 	}
-	return r.who.Contact.Count(key, since, r.instant(c))
+	return r.who.Contact.Count(key, since, c.Instant(r.at.Instant))
 }
 
 // complete is the moment since which the counters of a cap `counts_from: history`
@@ -251,15 +251,6 @@ func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
 	return 0
 }
 
-// instant is the moment at which a cap's counters are read. Only those that count
-// contacts may stand in for a reservation that was lost.
-func (r *run) instant(c *Cap) storage.Instant {
-	if c.Def.CountOn&definition.CountContacts == 0 {
-		return r.at.Instant.Certain()
-	}
-	return r.at.Instant
-}
-
 // before is at − seconds, at least 0; after is at + seconds, at most Never.
 func before(at storage.UnixSec, seconds int64) storage.UnixSec {
 	return storage.UnixSec(max(int64(at)-seconds, 0))
@@ -303,7 +294,7 @@ func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
 		}
 	}
 	r.out.work.times = times
-	at := r.who.Contact.KthLatest(key, limit, r.instant(c), times...)
+	at := r.who.Contact.KthLatest(key, limit, c.Instant(r.at.Instant), times...)
 	at = max(at, r.complete(c))
 	if c.Window.Rolling > 0 {
 		return after(at, c.Window.Rolling)

@@ -48,7 +48,7 @@ func (p *Plan) CounterState(
 	}
 	s := CounterState{Limit: r.limit(c)}
 	if !uses[0].total && !r.emptyContact() {
-		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), r.instant(c))
+		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), c.Instant(at.Instant))
 	}
 	v := r.suppressing(uses)
 	if v.cap < 0 {
@@ -68,6 +68,22 @@ func (p *Plan) Since(cap int32, who *Person, at Moment, out *Result) storage.Uni
 	}
 	r := run{p: p, who: who, at: at, out: out}
 	return r.since(cap)
+}
+
+// Instant is the moment at which a cap's counters are read. Only on those that count
+// contacts may the use of a reservation count that was lost.
+func (c *Cap) Instant(t storage.Instant) storage.Instant {
+	if c.Def.CountOn&definition.CountContacts == 0 {
+		return t.Certain()
+	}
+	return t
+}
+
+// KnownSince is the moment up to which a cap `counts_from: history` does not know
+// the person's uses; 0 = it knows all.
+func (p *Plan) KnownSince(c *Cap, who *Person, at Moment) storage.UnixSec {
+	r := run{p: p, who: who, at: at}
+	return r.complete(c)
 }
 
 // CapDims appends the dimensions of the counters that a cap keeps for an offer on

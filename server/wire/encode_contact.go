@@ -26,6 +26,13 @@ func (w *writer) counter(c *engine.CounterView) {
 	w.text("currency", c.Currency)
 	w.int("limit", c.Limit)
 	w.int("used", c.Used)
+	if c.Scope == "total" {
+		w.int("spent", c.Spent)
+		w.int("held", c.Held)
+		if c.Burnt != 0 {
+			w.int("burnt", c.Burnt)
+		}
+	}
 	w.capUses("uses", c.Uses)
 	w.name("reserved")
 	w.open('[')
@@ -35,9 +42,23 @@ func (w *writer) counter(c *engine.CounterView) {
 		w.text("offer_id", h.OfferID)
 		w.time("granted_at", int64(h.GrantedAt)*1000)
 		w.time("expires_at", int64(h.ExpiresAt)*1000)
+		w.bool("in_window", h.InWindow)
 		w.close('}')
 	}
 	w.close(']')
+	w.name("lost")
+	w.open('[')
+	for _, l := range c.Lost {
+		w.open('{')
+		w.time("started_at", int64(l.StartedAt)*1000)
+		w.time("expires_at", int64(l.ExpiresAt)*1000)
+		w.bool("in_window", l.InWindow)
+		w.close('}')
+	}
+	w.close(']')
+	if c.KnownSince != 0 {
+		w.time("known_since", int64(c.KnownSince)*1000)
+	}
 	w.capUses("rejections", c.Rejections)
 	if c.Reason != "" {
 		w.text("reason", c.Reason)
@@ -58,6 +79,9 @@ func (w *writer) capUses(name string, uses []engine.UseView) {
 		w.bool("in_window", u.InWindow)
 		if len(u.Decisions) > 0 {
 			w.decisionIDs(&u)
+		}
+		if n := int64(u.Count) - int64(len(u.Decisions)); n > 0 {
+			w.int("without_decision", n)
 		}
 		w.close('}')
 	}
