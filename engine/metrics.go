@@ -54,6 +54,8 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 func (e *Engine) writeStoreMetrics(w io.Writer, line func(name, kind, help string, v any)) {
 	s := e.store.Stats()
 	writeParts(w, &s.Bytes)
+	line("tact_huge_bytes", "gauge", "memory of the process that the kernel holds in huge pages",
+		storage.HugeBytes())
 	line("tact_users", "gauge", "people in memory", s.People)
 	line("tact_commits_total", "counter", "synced commits", s.Commits)
 	line("tact_frames_total", "counter", "frames made durable", s.Frames)

@@ -1,5 +1,7 @@
 package storage
 
+import "unsafe"
+
 // An index maps the hash of a person's canonical id to ordinals. It is open
 // addressing over buckets of one cache line: eight pairs of a 32-bit tag (the
 // hash's high half) and an ordinal. A look-up walks buckets from the hash's low
@@ -119,6 +121,9 @@ func (x *index) rebuild(hashOf func(Ord) uint64) {
 	}
 	old := x.buckets
 	x.buckets, x.used, x.live = make([]indexBucket, n), 0, 0
+	if size := uintptr(n) * unsafe.Sizeof(x.buckets[0]); size >= hugeFrom<<20 {
+		preferHuge(unsafe.Pointer(&x.buckets[0]), size)
+	}
 	for i := range old {
 		for _, v := range old[i].ords {
 			if v != 0 && v != indexMark {

@@ -1,5 +1,7 @@
 package storage
 
+import "unsafe"
+
 // RowKind is one stored part of a person. The number is stored; it never
 // changes.
 type RowKind uint8
@@ -69,6 +71,9 @@ const (
 	idInline = 40
 	idMax    = 128
 	rowChunk = 4096
+	// hugeFrom is from which chunk of a table on, of about a MiB each, huge pages
+	// are asked for: what is smaller would only hold more memory.
+	hugeFrom = 2
 	// maxOrds bounds the people of a group.
 	maxOrds = 1 << 28
 )
@@ -103,6 +108,9 @@ func (t *rowTable) place(o Ord) (*Row, error) {
 	}
 	if t.chunks[c] == nil {
 		t.chunks[c] = new([rowChunk]Row)
+		if t.held >= hugeFrom {
+			preferHuge(unsafe.Pointer(t.chunks[c]), unsafe.Sizeof(*t.chunks[c]))
+		}
 		t.held++
 	}
 	return &t.chunks[c][o%rowChunk], nil

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"unsafe"
 )
 
 // Ref locates a block of a slab in units of slabUnit bytes. 0 is no block.
@@ -118,7 +119,11 @@ func (s *slab) take(class int) (Ref, error) {
 			return 0, ErrStateFull
 		}
 		s.shred()
-		s.chunks = append(s.chunks, make([]byte, slabChunk))
+		chunk := make([]byte, slabChunk)
+		if len(s.chunks) >= hugeFrom {
+			preferHuge(unsafe.Pointer(&chunk[0]), slabChunk)
+		}
+		s.chunks = append(s.chunks, chunk)
 		s.next = 0
 		if len(s.chunks) == 1 {
 			s.next = 1 // Ref 0 means none
