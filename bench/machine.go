@@ -82,37 +82,3 @@ func childTime(pid int) (sum time.Duration) {
 	}
 	return sum
 }
-
-// ticks are the processor times of the whole machine since it started.
-type ticks struct{ all, stolen int64 }
-
-// machineTicks reads the first line of /proc/stat; zero where there is none.
-//
-// Source: proc_stat(5): user nice system idle iowait irq softirq steal.
-func machineTicks() (t ticks) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return t
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	fields := strings.Fields(line)
-	for i := 1; i < min(len(fields), 9); i++ {
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return ticks{}
-		}
-		t.all += n
-		if i == 8 {
-			t.stolen = n
-		}
-	}
-	return t
-}
-
-// stolenSince is the share of the processors that other machines took.
-func (t ticks) stolenSince(before ticks) float64 {
-	if t.all <= before.all {
-		return 0
-	}
-	return float64(t.stolen-before.stolen) / float64(t.all-before.all)
-}

@@ -10,6 +10,8 @@ import (
 	"runtime/pprof"
 	"strings"
 	"time"
+
+	"tact/loadtest/machine"
 )
 
 // side does work n times. It reports how many operations that was in all, which
@@ -79,7 +81,8 @@ func (o *Options) measure(ctx context.Context, t *trial) (err error) {
 			err = e
 		}
 	}()
-	before, switched := machineTicks(), switches()
+	before, _ := machine.Now() // without it nothing is known to be stolen
+	switched := switches()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	gcs := memory.NumGC
@@ -99,7 +102,8 @@ func (o *Options) measure(ctx context.Context, t *trial) (err error) {
 	f.GCs = memory.NumGC - gcs
 	f.Switches = switches() - switched
 	f.Allocs = &least
-	f.Stolen = machineTicks().stolenSince(before)
+	after, _ := machine.Now()
+	f.Stolen, _, _ = after.Since(before)
 	if f.Stolen > mostStolen {
 		f.Missing = fmt.Sprintf("%.0f %% of the processors were taken by others", 100*f.Stolen)
 	}

@@ -92,7 +92,10 @@ func (ph *phase) run(ctx context.Context) (*tally, error) {
 		due.length = took
 		t.span, t.intended = took, due.count(ph.share)
 	}
-	t.stolen = stolenShare(before.machine, after.machine)
+	stolen, _, ok := after.machine.Since(before.machine)
+	if t.stolen = stolen; !ok {
+		t.stolen = -1 // no tick passed
+	}
 	t.ownCPU = after.own - before.own
 	if len(ph.pids) > 0 {
 		t.serverCPU = after.server - before.server

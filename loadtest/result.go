@@ -371,7 +371,7 @@ func (r *Result) conclude() {
 // newResult begins a result with its conditions.
 func newResult(o *Options) *Result {
 	r := &Result{
-		Format: Format, Started: time.Now().UTC(), Machine: machine(), Commit: o.Commit,
+		Format: Format, Started: time.Now().UTC(), Machine: thisMachine(), Commit: o.Commit,
 		Flags: o.Flags, Runs: []*Run{}, Void: []string{},
 		Plan: Plan{
 			Address: o.Address, Mode: o.Mode, Rate: o.Rate, Load: o.Load, Arrivals: o.Arrivals,
@@ -388,7 +388,7 @@ func newResult(o *Options) *Result {
 	return r
 }
 
-func machine() Machine {
+func thisMachine() Machine {
 	m := Machine{
 		CPU: "unknown", CPUs: runtime.NumCPU(), Kernel: kernelRelease(), Go: runtime.Version(),
 		System: runtime.GOOS + "/" + runtime.GOARCH,

@@ -139,25 +139,6 @@ func TestHealthVoids(t *testing.T) {
 	f("nothing was asked", func(t *tally) { t.answered, t.latency = 0, newHistogram() })
 }
 
-func TestMachineTicks(t *testing.T) {
-	f := func(text string, want cpuTicks, ok bool) {
-		t.Helper()
-		if got, err := machineTicks([]byte(text)); got != want || (err == nil) != ok {
-			t.Errorf("%q: %v, %v", text, got, err)
-		}
-	}
-	f("cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 1 1 1 1 1 1 1\n", cpuTicks{36, 8}, true)
-	f("cpu 1 2 3\n", cpuTicks{}, false)
-	f("", cpuTicks{}, false)
-	f("intr 1 2 3 4 5 6 7 8\n", cpuTicks{}, false)
-	if share := stolenShare(cpuTicks{100, 10}, cpuTicks{200, 35}); share != 0.25 {
-		t.Errorf("stolen %v", share)
-	}
-	if share := stolenShare(cpuTicks{100, 10}, cpuTicks{100, 10}); share != -1 {
-		t.Errorf("stolen %v of no time", share)
-	}
-}
-
 func TestKneeAndFlatAndDrift(t *testing.T) {
 	at := func(rate float64, p99 int64) *Run {
 		return &Run{Rate: rate, Latency: Distribution{P99: p99}, Verdict: "passed"}

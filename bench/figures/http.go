@@ -20,6 +20,7 @@ import (
 
 	"tact/bench/synth"
 	"tact/engine"
+	"tact/loadtest/machine"
 	"tact/server"
 )
 
@@ -169,7 +170,7 @@ type measured struct {
 func (o *options) half(c *child, connections int) (measured, error) {
 	client := &fasthttp.HostClient{Addr: c.address, MaxConns: connections}
 	defer client.CloseIdleConnections()
-	before, err := processCPU(c.cmd.Process.Pid)
+	before, err := machine.Process(c.cmd.Process.Pid)
 	if err != nil {
 		return measured{}, err
 	}
@@ -188,7 +189,7 @@ func (o *options) half(c *child, connections int) (measured, error) {
 	}
 	all.Wait()
 	took := time.Since(began)
-	after, err := processCPU(c.cmd.Process.Pid)
+	after, err := machine.Process(c.cmd.Process.Pid)
 	if err != nil {
 		return measured{}, err
 	}

@@ -28,6 +28,7 @@ import (
 
 	"tact/bench/synth"
 	"tact/engine"
+	"tact/loadtest/machine"
 )
 
 // options are the sizes of a run.
@@ -94,18 +95,18 @@ type table struct {
 // section runs f and notes how much CPU others took meanwhile.
 func (t *table) section(f func() error) error {
 	from := len(t.figures)
-	before, err := machineCPU()
+	before, err := machine.Now()
 	if err != nil {
 		return err
 	}
 	if err := f(); err != nil {
 		return err
 	}
-	after, err := machineCPU()
+	after, err := machine.Now()
 	if err != nil {
 		return err
 	}
-	t.stolen = after.stolenSince(before)
+	t.stolen, _, _ = after.Since(before)
 	for i := range t.figures[from:] {
 		t.figures[from+i].Measured = t.stolen <= mostStolen || t.figures[from+i].count
 	}

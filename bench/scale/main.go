@@ -35,7 +35,9 @@ import (
 	"strings"
 	"time"
 
+	"tact/bench"
 	"tact/engine"
+	"tact/loadtest/machine"
 	"tact/storage"
 )
 
@@ -176,7 +178,7 @@ func (o *options) run() (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	r := &report{
 		Command: fmt.Sprintf("go run ./bench/scale -users %s -held %d", o.sizesText(), o.held),
-		Go:      runtime.Version(), CPU: cpuModel(), CPUs: runtime.NumCPU(),
+		Go:      runtime.Version(), CPU: bench.ThisMachine().CPU, CPUs: runtime.NumCPU(),
 	}
 	e, err := engine.Open(folder, engine.Options{
 		Storage: storage.Options{MinFree: 1, Ballast: 1 << 20},
@@ -207,7 +209,7 @@ func (b *bed) measure(r *report, users int) error {
 		Users: users, Began: time.Now().UTC().Format(time.RFC3339), Load: []string{loadAverage()},
 	}
 	r.Runs = append(r.Runs, b.r)
-	before := machineTicks()
+	before, _ := machine.Now() // without it nothing is known to be stolen
 	for _, section := range []func() error{
 		b.load, b.memory, b.tag, b.people, b.curves, b.nothing, b.flips, b.publishing, b.process,
 	} {
@@ -215,7 +217,8 @@ func (b *bed) measure(r *report, users int) error {
 			return err
 		}
 	}
-	b.r.Stolen, b.r.Idle = machineTicks().since(before)
+	after, _ := machine.Now()
+	b.r.Stolen, b.r.Idle, _ = after.Since(before)
 	b.r.Load = append(b.r.Load, loadAverage())
 	b.r.Ended = time.Now().UTC().Format(time.RFC3339)
 	return nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tact/loadtest/machine"
 )
 
 // cost is what a turn took, in the unit of its figure.
@@ -51,13 +53,14 @@ const mostStolen = 0.10
 
 // rounds runs rounds and says in the figures how the machine was meanwhile.
 func (b *bed) rounds(round func(i int) error, figures ...*figure) error {
-	before := machineTicks()
+	before, _ := machine.Now() // without it nothing is known to be stolen
 	for i := range b.o.rounds {
 		if err := round(i); err != nil {
 			return err
 		}
 	}
-	stolen, _ := machineTicks().since(before)
+	after, _ := machine.Now()
+	stolen, _, _ := after.Since(before)
 	for _, f := range figures {
 		f.Stolen = stolen
 		if stolen > mostStolen {
