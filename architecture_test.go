@@ -61,6 +61,7 @@ func mayImport() map[string][]string {
 		"bench/script":     {"bench/synth", "engine", "engine/definition"},
 		"bench/synth":      {"engine", "engine/definition", "storage"},
 		"bench/hillstrom":  {"server/client"},
+		"bench/cdnow":      {},
 		"bench/figures":    {"bench/synth", "engine", "loadtest/machine", "server"},
 		"bench/gate":       {},
 		"bench/peers":      {"loadtest", "server/client"},

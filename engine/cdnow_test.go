@@ -1,12 +1,10 @@
 package engine
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tact/bench/cdnow"
 	"tact/engine/definition"
 	"tact/storage"
 )
@@ -28,59 +27,24 @@ id: buy
 properties: {cds: {type: int, indexed: true}, amount: {type: float, indexed: true}}
 `
 
-// cdnowDay is what was bought on one day: customer, discs, dollars.
-type cdnowDay struct {
-	at  time.Time // noon UTC
-	all [][3]string
-}
-
-// cdnowDays reads cdnow/CDNOW_master.txt below TACT_DATA, by rising day.
-func cdnowDays(t *testing.T) []cdnowDay {
-	t.Helper()
-	dir := os.Getenv("TACT_DATA")
-	if dir == "" {
-		t.Skip("TACT_DATA is not set: it names the folder that holds cdnow/CDNOW_master.txt")
-	}
-	f, err := os.Open(filepath.Join(dir, "cdnow", "CDNOW_master.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	byDay := map[string]*cdnowDay{}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		w := strings.Fields(lines.Text())
-		if len(w) != 4 || w[0] == "customer_id" {
-			continue
-		}
-		if byDay[w[1]] == nil {
-			at, err := time.Parse("20060102 15", w[1]+" 12")
-			if err != nil {
-				t.Fatal(err)
-			}
-			byDay[w[1]] = &cdnowDay{at: at}
-		}
-		byDay[w[1]].all = append(byDay[w[1]].all, [3]string{w[0], w[2], w[3]})
-	}
-	var days []cdnowDay
-	for _, d := range byDay {
-		days = append(days, *d)
-	}
-	slices.SortFunc(days, func(a, b cdnowDay) int { return a.at.Compare(b.at) })
-	return days
-}
-
 // Real input, in the engine: the thirty audiences over the purchases of 23,570
 // customers are at twenty instants as many as brute force over the file says (the
 // counts of testdata/cdnow.txt, which package rule makes and checks): as a count,
 // as ids page by page with a cursor, and as a bitmap.
 func TestCDNOWPeople(t *testing.T) {
-	days := cdnowDays(t)
+	purchases, err := cdnow.Read()
+	if errors.Is(err, cdnow.ErrNoData) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	golden, err := os.ReadFile("rule/testdata/cdnow.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bed{t: t, dir: "store", fs: vfs.NewMem(), m: &machine{
-		wall: days[0].at.Add(-time.Hour).UnixMilli(), mono: 1,
+		wall: purchases[0].At.Add(-time.Hour).UnixMilli(), mono: 1,
 	}}
 	b.open()
 	t.Cleanup(func() { _ = b.e.Close() })
@@ -89,9 +53,9 @@ func TestCDNOWPeople(t *testing.T) {
 	bought := 0
 	for instant := range 20 {
 		now := first.AddDate(0, 0, instant*31)
-		for ; len(days) > 0 && days[0].at.Before(now); days = days[1:] {
-			b.reach(days[0].at)
-			bought = b.buy(&days[0], bought)
+		for bought < len(purchases) && purchases[bought].At.Before(now) {
+			b.reach(purchases[bought].At)
+			bought += b.buy(purchases[bought:], bought)
 		}
 		b.reach(now)
 		for line := range strings.Lines(string(golden)) {
@@ -99,8 +63,8 @@ func TestCDNOWPeople(t *testing.T) {
 			b.countAll(text, strings.Fields(counts)[instant])
 		}
 	}
-	if bought != 69_659 {
-		t.Fatalf("%d purchases", bought)
+	if bought != len(purchases) {
+		t.Fatalf("%d of %d purchases", bought, len(purchases))
 	}
 }
 
@@ -111,19 +75,21 @@ func (b *bed) reach(at time.Time) {
 	b.e.tick()
 }
 
-// buy sends what was bought on a day; n purchases came before.
-func (b *bed) buy(d *cdnowDay, n int) int {
+// buy sends what was bought on the day of the first of rest, and says how many
+// purchases that were; n came before.
+func (b *bed) buy(rest []cdnow.Purchase, n int) (count int) {
 	b.t.Helper()
 	batch := b.e.Begin()
-	for _, p := range d.all {
+	for ; count < len(rest) && rest[count].At.Equal(rest[0].At); count++ {
+		p := &rest[count]
 		doc := EventDoc{
-			UserID: []byte(p[0]), EventID: fmt.Appendf(nil, "e%d", n), Event: []byte("buy"),
-			BodyHash: 1, OccurredAt: storage.UnixMsec(d.at.UnixMilli()), Properties: []NamedValue{
-				{[]byte("cds"), RawValue{Kind: RawNumber, Text: []byte(p[1])}},
-				{[]byte("amount"), RawValue{Kind: RawNumber, Text: []byte(p[2])}},
+			UserID: []byte(p.Customer), EventID: fmt.Appendf(nil, "e%d", n+count),
+			Event: []byte("buy"), BodyHash: 1, OccurredAt: storage.UnixMsec(p.At.UnixMilli()),
+			Properties: []NamedValue{
+				{[]byte("cds"), RawValue{Kind: RawNumber, Text: fmt.Append(nil, p.CDs)}},
+				{[]byte("amount"), RawValue{Kind: RawNumber, Text: fmt.Append(nil, p.Amount)}},
 			},
 		}
-		n++
 		if r := batch.Event(&doc); r.Err != nil {
 			b.t.Fatal(r.Err)
 		}
@@ -131,7 +97,7 @@ func (b *bed) buy(d *cdnowDay, n int) int {
 	if err := batch.Commit(time.Minute); err != nil {
 		b.t.Fatal(err)
 	}
-	return n
+	return count
 }
 
 // countAll counts an audience by a count, by pages and by a bitmap.

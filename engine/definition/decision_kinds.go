@@ -163,7 +163,7 @@ func (o *object) experiment(m Meta) *Experiment {
 	}
 	if f, ok := o.get("unit"); ok {
 		if unit := f.text(); unit != "" && unit != "user" {
-			f.fault("unit: %s is not supported yet", shorten(unit))
+			f.fault("unit: %s is not supported yet", Shorten(unit))
 		}
 	}
 	if f, ok := o.get("coverage"); ok {

@@ -49,7 +49,7 @@ func (o *object) kind() string {
 	case slices.Contains(reservedKinds(), kind):
 		f.fault("kind %s is reserved and is not supported yet", kind)
 	default:
-		f.faultNear(kind, Supported(), strconv.Quote(shorten(kind))+" is not a kind")
+		f.faultNear(kind, Supported(), strconv.Quote(Shorten(kind))+" is not a kind")
 	}
 	return ""
 }
@@ -302,7 +302,7 @@ func (f field) window(zone string) Window {
 	w := Window{Every: 1, Zone: zone, WeekStart: 1}
 	if f.node.Kind == NodeString {
 		if f.node.Text != "lifetime" {
-			f.faultNear(f.node.Text, []string{"lifetime"}, strconv.Quote(shorten(f.node.Text))+
+			f.faultNear(f.node.Text, []string{"lifetime"}, strconv.Quote(Shorten(f.node.Text))+
 				" is not a window: lifetime, {rolling: 7d} or {calendar: day}")
 		}
 		return w

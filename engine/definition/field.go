@@ -75,9 +75,9 @@ func (n *Node) describe() string {
 	case NodeBool:
 		return strconv.FormatBool(n.Bool)
 	case NodeInt, NodeFloat:
-		return "the number " + shorten(n.Text)
+		return "the number " + Shorten(n.Text)
 	case NodeString:
-		return strconv.Quote(shorten(n.Text))
+		return strconv.Quote(Shorten(n.Text))
 	case NodeList:
 		return "a list"
 	case NodeMap:
@@ -103,14 +103,14 @@ func (o *object) get(name string) (field, bool) {
 	if n == nil {
 		return field{}, false
 	}
-	return field{o.r, n, o.doc, join(o.path, name)}, true
+	return field{o.r, n, o.doc, JoinPath(o.path, name)}, true
 }
 
 // need is get for a key that must be there.
 func (o *object) need(name string) (field, bool) {
 	f, ok := o.get(name)
 	if !ok {
-		missing := field{o.r, o.node, o.doc, join(o.path, name)}
+		missing := field{o.r, o.node, o.doc, JoinPath(o.path, name)}
 		missing.fault("is required")
 	}
 	return f, ok
@@ -121,7 +121,7 @@ func (o *object) close() {
 		k := &o.node.Keys[i]
 		if !slices.Contains(o.asked, k.Name) {
 			o.r.add(Fault{
-				Pos: k.Pos, Field: join(o.path, k.Name), Doc: o.doc,
+				Pos: k.Pos, Field: JoinPath(o.path, k.Name), Doc: o.doc,
 				Message: "unknown key", Suggest: Suggest(k.Name, o.asked),
 			})
 		}
@@ -136,7 +136,7 @@ func (f field) entries() []entry {
 	out := make([]entry, 0, len(f.node.Keys))
 	for i := range f.node.Keys {
 		k := &f.node.Keys[i]
-		path := join(f.path, k.Name)
+		path := JoinPath(f.path, k.Name)
 		key := &Node{Kind: NodeString, Pos: k.Pos, Text: k.Name}
 		out = append(out, entry{field{f.r, key, f.doc, path}, field{f.r, k.Value, f.doc, path}})
 	}
@@ -183,7 +183,7 @@ func (f field) text() string {
 	switch f.node.Kind {
 	case NodeInt, NodeFloat:
 		if !f.node.bad {
-			f.fault("text is expected, not the number %s: put it in quotes", shorten(f.node.Text))
+			f.fault("text is expected, not the number %s: put it in quotes", Shorten(f.node.Text))
 		}
 		return ""
 	}
@@ -205,7 +205,7 @@ func (f field) word(among ...string) int {
 	i := slices.Index(among, text)
 	if i < 0 {
 		f.faultNear(text, among,
-			strconv.Quote(shorten(text))+" is none of "+strings.Join(among, ", "))
+			strconv.Quote(Shorten(text))+" is none of "+strings.Join(among, ", "))
 	}
 	return i
 }
@@ -233,7 +233,7 @@ func (f field) float(lo, hi float64) float64 {
 		return lo
 	}
 	if v < lo || v > hi {
-		f.fault("a number from %v to %v is expected, not %s", lo, hi, shorten(f.node.Text))
+		f.fault("a number from %v to %v is expected, not %s", lo, hi, Shorten(f.node.Text))
 		return lo
 	}
 	return v

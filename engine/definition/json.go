@@ -219,7 +219,7 @@ func (j *jsonReading) mapping(n *Node, path string, depth int) error {
 			return err
 		}
 		key.Name = name
-		below := join(path, name)
+		below := JoinPath(path, name)
 		if names[name] {
 			return &TextError{Pos: key.Pos, Field: below, Message: "the key stands twice"}
 		}

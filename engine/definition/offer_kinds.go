@@ -296,7 +296,7 @@ func (f field) content() Content {
 		c.Type = t.text()
 		if c.Type != "" && c.Type != "json" && c.Type != "text" && c.Type != "html" {
 			t.faultNear(c.Type, []string{"json", "text", "html"}, "content type "+
-				strconv.Quote(shorten(c.Type))+" is not supported yet: json, text, html are")
+				strconv.Quote(Shorten(c.Type))+" is not supported yet: json, text, html are")
 			c.Type = ""
 		}
 	}

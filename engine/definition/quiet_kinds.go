@@ -77,11 +77,11 @@ func (f field) date() (day int32, ok bool) {
 	}
 	t, err := time.Parse(time.DateOnly, text)
 	if err != nil {
-		f.fault("%q is not a date, such as 2026-11-22", shorten(text))
+		f.fault("%q is not a date, such as 2026-11-22", Shorten(text))
 		return 0, false
 	}
 	if y := t.Year(); y < 1971 || y > 2199 {
-		f.fault("%q is not in the years 1971 to 2199", shorten(text))
+		f.fault("%q is not in the years 1971 to 2199", Shorten(text))
 		return 0, false
 	}
 	return int32(t.Unix() / (24 * 3600)), true
@@ -146,7 +146,7 @@ func (f field) calendarDays() []string {
 		}
 		calendar, day, named := strings.Cut(text, "/")
 		if !isID(calendar) || named && !isID(day) {
-			item.fault("%q is not a calendar, nor calendar/day", shorten(text))
+			item.fault("%q is not a calendar, nor calendar/day", Shorten(text))
 			return ""
 		}
 		item.refers("calendar", calendar)

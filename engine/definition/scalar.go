@@ -18,7 +18,7 @@ func (f field) id() string {
 		return text
 	}
 	f.fault("%q is not an id: a-z, 0-9, _ and -, at most 64, starting with a letter or digit",
-		shorten(text))
+		Shorten(text))
 	return ""
 }
 
@@ -52,7 +52,7 @@ func (f field) group() string {
 		ok = ok && isID(p)
 	}
 	if !ok {
-		f.fault("%q is not an offer group: one to %d ids joined by /", shorten(text), deepest)
+		f.fault("%q is not an offer group: one to %d ids joined by /", Shorten(text), deepest)
 		return ""
 	}
 	return text
@@ -65,7 +65,7 @@ func (f field) dataName() string {
 		return ""
 	}
 	if wrong := nameFault(text); wrong != "" {
-		f.fault("%q is not a name: %s", shorten(text), wrong)
+		f.fault("%q is not a name: %s", Shorten(text), wrong)
 		return ""
 	}
 	return text
@@ -96,19 +96,17 @@ func (f field) duration() int64 {
 	if text == "" {
 		return 0
 	}
-	if v, ok := parseDuration(text); ok {
+	if v, ok := ParseDuration(text); ok {
 		return v
 	}
 	f.fault("%q is not a duration: a whole number and s, m, h, d or w, from 1s to ten years, "+
-		"such as 90s, 4h, 30d", shorten(text))
+		"such as 90s, 4h, 30d", Shorten(text))
 	return 0
 }
 
 // ParseDuration reads 90s, 15m, 4h, 30d or 2w, from a second to ten years, as
 // seconds.
-func ParseDuration(text string) (seconds int64, ok bool) { return parseDuration(text) }
-
-func parseDuration(text string) (seconds int64, ok bool) {
+func ParseDuration(text string) (seconds int64, ok bool) {
 	digits := countDigits(text)
 	if digits == 0 || digits > 9 || len(text) != digits+1 || text[0] == '0' {
 		return 0, false
@@ -142,11 +140,11 @@ func (f field) moment() int64 {
 	}
 	var t time.Time
 	if err := t.UnmarshalText([]byte(text)); err != nil { // stricter than time.Parse
-		f.fault("%q is not a time with a zone, such as 2026-11-22T10:00:00+08:00", shorten(text))
+		f.fault("%q is not a time with a zone, such as 2026-11-22T10:00:00+08:00", Shorten(text))
 		return 0
 	}
 	if y := t.UTC().Year(); y < 1971 || y > 2199 {
-		f.fault("%q is not in the years 1971 to 2199", shorten(text))
+		f.fault("%q is not in the years 1971 to 2199", Shorten(text))
 		return 0
 	}
 	return t.UnixMilli()
@@ -165,7 +163,7 @@ func (f field) minute(most int) int {
 			return h*60 + m
 		}
 	}
-	f.fault("%q is not a time of day from 00:00 to %02d:%02d", shorten(text), most/60, most%60)
+	f.fault("%q is not a time of day from 00:00 to %02d:%02d", Shorten(text), most/60, most%60)
 	return -1
 }
 
@@ -175,7 +173,7 @@ func (f field) percent() int {
 	if f.node.Kind == NodeInt || f.node.Kind == NodeFloat {
 		if !f.node.bad {
 			f.fault("a percentage is expected, not the number %s: write %s%%",
-				shorten(f.node.Text), shorten(f.node.Text))
+				Shorten(f.node.Text), Shorten(f.node.Text))
 		}
 		return -1
 	}
@@ -194,7 +192,7 @@ func (f field) percent() int {
 			return v
 		}
 	}
-	f.fault("%q is not a percentage from 0%% to 100%% with at most two decimals", shorten(text))
+	f.fault("%q is not a percentage from 0%% to 100%% with at most two decimals", Shorten(text))
 	return -1
 }
 
@@ -234,7 +232,7 @@ func (f field) zone() string {
 		return ""
 	}
 	if _, err := time.LoadLocation(text); err != nil || text == "Local" {
-		f.fault("%q is not a time zone, such as Asia/Shanghai", shorten(text))
+		f.fault("%q is not a time zone, such as Asia/Shanghai", Shorten(text))
 		return ""
 	}
 	return text
@@ -246,7 +244,7 @@ func (f field) locale() string {
 	if text == "" || isLocale(text) {
 		return text
 	}
-	f.fault("%q is not a language, such as en or zh-CN", shorten(text))
+	f.fault("%q is not a language, such as en or zh-CN", Shorten(text))
 	return ""
 }
 

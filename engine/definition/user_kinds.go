@@ -74,7 +74,7 @@ func (f field) currency() string {
 	if text == "" || len(text) == 3 && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
 		return text
 	}
-	f.fault("%q is not a currency, such as CNY", shorten(text))
+	f.fault("%q is not a currency, such as CNY", Shorten(text))
 	return ""
 }
 
@@ -170,7 +170,7 @@ func (f field) conflict() {
 	switch {
 	case text == "" || text == "newest":
 	case slices.Contains(rules, text) || strings.HasPrefix(text, "source:"):
-		f.fault("conflict: %s is not supported yet", shorten(text))
+		f.fault("conflict: %s is not supported yet", Shorten(text))
 	default:
 		f.word(append(rules, "source:[…]")...)
 	}

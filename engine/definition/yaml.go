@@ -104,9 +104,9 @@ func (n *Node) name() string {
 	case kind == nil || kind.Kind != NodeString:
 		return ""
 	case id == nil || id.Kind != NodeString:
-		return shorten(kind.Text)
+		return Shorten(kind.Text)
 	}
-	return shorten(kind.Text) + "/" + shorten(id.Text)
+	return Shorten(kind.Text) + "/" + Shorten(id.Text)
 }
 
 // scan cuts the text into tokens and refuses what the dialect leaves out. The
@@ -292,7 +292,7 @@ func (y *yamlReading) mapping(
 			y.fault(key.Pos, path, "a key is text: put %s in quotes", v.Key.GetToken().Value)
 			continue
 		}
-		below := join(path, key.Text)
+		below := JoinPath(path, key.Text)
 		value := y.node(v.Value, below, depth+1)
 		if at, ok := first[key.Text]; ok {
 			y.fault(key.Pos, below, "the key stands twice, first at %d:%d", at.Line, at.Column)
@@ -359,13 +359,13 @@ func number(text string) (n *Node, wrong string, ok bool) {
 	if whole {
 		i, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return &Node{}, "the number " + shorten(text) + " does not fit 64 bits", true
+			return &Node{}, "the number " + Shorten(text) + " does not fit 64 bits", true
 		}
 		return &Node{Kind: NodeInt, Int: i, Text: text}, "", true
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return &Node{}, "the number " + shorten(text) + " is too large", true
+		return &Node{}, "the number " + Shorten(text) + " is too large", true
 	}
 	return &Node{Kind: NodeFloat, Float: f, Text: text}, "", true
 }
@@ -419,28 +419,30 @@ func otherNumber(text string) string {
 		return text + " is not part of the dialect"
 	case len(low) > 2 && low[0] == '0' && strings.ContainsAny(low[1:2], "xob"):
 		if strings.Trim(low[2:], "0123456789abcdef_") == "" {
-			return "the number " + shorten(text) + " is not decimal: write it in digits, or quote it"
+			return "the number " + Shorten(text) + " is not decimal: write it in digits, or quote it"
 		}
 		return ""
 	case strings.Trim(low, "0123456789_.e+-") != "" || strings.Trim(low[:1], "0123456789.") != "":
 		return ""
 	case strings.Contains(low, "_"):
 		if _, ok := jsonNumber(strings.TrimLeft(strings.ReplaceAll(low, "_", ""), "0")); ok {
-			return "the number " + shorten(text) + " has underscores: write it without, or quote it"
+			return "the number " + Shorten(text) + " has underscores: write it without, or quote it"
 		}
 		return ""
 	}
 	if len(s) > 1 && countDigits(s) == len(s) && s[0] == '0' {
-		return "the number " + shorten(text) + " starts with 0 (octal elsewhere): quote it if it is text"
+		return "the number " + Shorten(text) +
+			" starts with 0 (octal elsewhere): quote it if it is text"
 	}
 	if _, err := strconv.ParseFloat(s, 64); err == nil {
-		return "the number " + shorten(text) + " is not written as in JSON: quote it if it is text"
+		return "the number " + Shorten(text) + " is not written as in JSON: quote it if it is text"
 	}
 	return ""
 }
 
-// shorten keeps messages readable when the text they quote is long.
-func shorten(s string) string {
+// Shorten keeps messages readable when the text they quote is long: 64 characters
+// of it.
+func Shorten(s string) string {
 	const most = 64
 	if utf8.RuneCountInString(s) <= most {
 		return s
@@ -448,17 +450,17 @@ func shorten(s string) string {
 	return string([]rune(s)[:most]) + "…"
 }
 
-// join gives the path of a key below path.
-func join(path, key string) string {
+// JoinPath gives the path of a key below path, as faults name fields.
+func JoinPath(path, key string) string {
 	simple := key != ""
 	for _, c := range key {
 		simple = simple && c > ' ' && !strings.ContainsRune(`.[]"`, c)
 	}
 	switch {
 	case !simple:
-		return path + "[" + strconv.Quote(shorten(key)) + "]"
+		return path + "[" + strconv.Quote(Shorten(key)) + "]"
 	case path == "":
-		return shorten(key)
+		return Shorten(key)
 	}
-	return path + "." + shorten(key)
+	return path + "." + Shorten(key)
 }

@@ -1,11 +1,9 @@
 package rule
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,49 +11,22 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tact/bench/cdnow"
 	"tact/engine/definition"
 	"tact/storage"
 )
 
-// purchase is one line of the file; all happen at noon UTC.
-type purchase struct {
-	customer string
-	at       time.Time
-	cds      int
-	amount   float64
-}
+type purchase = cdnow.Purchase
 
-// readPurchases reads cdnow/CDNOW_master.txt below TACT_DATA, in order of time.
+// readPurchases reads the file below TACT_DATA, in order of time.
 func readPurchases(t *testing.T) []purchase {
 	t.Helper()
-	dir := os.Getenv("TACT_DATA")
-	if dir == "" {
-		t.Skip("TACT_DATA is not set: it names the folder that holds cdnow/CDNOW_master.txt")
+	all, err := cdnow.Read()
+	if errors.Is(err, cdnow.ErrNoData) {
+		t.Skip(err)
 	}
-	f, err := os.Open(filepath.Join(dir, "cdnow", "CDNOW_master.txt"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	defer f.Close()
-	var all []purchase
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var p purchase
-		var date string
-		if strings.HasPrefix(strings.TrimSpace(lines.Text()), "customer_id") {
-			continue
-		}
-		if _, err := fmt.Sscan(lines.Text(), &p.customer, &date, &p.cds, &p.amount); err != nil {
-			t.Fatalf("%q: %v", lines.Text(), err)
-		}
-		if p.at, err = time.Parse("20060102 15", date+" 12"); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, p)
-	}
-	slices.SortStableFunc(all, func(a, b purchase) int { return a.at.Compare(b.at) })
-	if len(all) != 69_659 {
-		t.Fatalf("%d purchases", len(all))
 	}
 	return all
 }
@@ -68,7 +39,7 @@ type past struct {
 
 func (p past) since(from time.Time) []purchase {
 	i := 0
-	for i < len(p.all) && !p.all[i].at.After(from) {
+	for i < len(p.all) && !p.all[i].At.After(from) {
 		i++
 	}
 	return p.all[i:]
@@ -78,14 +49,14 @@ func (p past) within(days int) []purchase { return p.since(p.now.AddDate(0, 0, -
 
 func total(list []purchase) (sum float64) {
 	for _, p := range list {
-		sum += p.amount
+		sum += p.Amount
 	}
 	return sum
 }
 
 func discs(list []purchase) (n int) {
 	for _, p := range list {
-		n += p.cds
+		n += p.CDs
 	}
 	return n
 }
@@ -102,7 +73,7 @@ func some(list []purchase, f func(purchase) bool) (n int) {
 func days(list []purchase) int {
 	seen := map[time.Time]bool{}
 	for _, p := range list {
-		seen[p.at] = true
+		seen[p.At] = true
 	}
 	return len(seen)
 }
@@ -111,7 +82,7 @@ func (p past) last() time.Time {
 	if len(p.all) == 0 {
 		return time.Time{}
 	}
-	return p.all[len(p.all)-1].at
+	return p.all[len(p.all)-1].At
 }
 
 // monthBegin is the first midnight of the month of now.
@@ -127,7 +98,7 @@ type audience struct {
 
 func audiences() []audience {
 	year := func(p past) time.Time { return time.Date(p.now.Year(), 1, 1, 0, 0, 0, 0, time.UTC) }
-	big := func(p purchase) bool { return p.amount >= 100 }
+	big := func(p purchase) bool { return p.Amount >= 100 }
 	const buy = `{"event":"buy"`
 	return []audience{
 		{buy + `}`, func(p past) bool { return len(p.all) > 0 }},
@@ -162,16 +133,16 @@ func audiences() []audience {
 			func(p past) bool { return discs(p.within(120)) >= 20 },
 		},
 		{buy + `,"max":{"gte":200},"of":"amount"}`, func(p past) bool {
-			return some(p.all, func(x purchase) bool { return x.amount >= 200 }) > 0
+			return some(p.all, func(x purchase) bool { return x.Amount >= 200 }) > 0
 		}},
 		{buy + `,"min":{"lt":10},"of":"amount","within":"200d"}`, func(p past) bool {
-			return some(p.within(200), func(x purchase) bool { return x.amount < 10 }) > 0
+			return some(p.within(200), func(x purchase) bool { return x.Amount < 10 }) > 0
 		}},
 		{buy + `,"avg":{"gte":4},"of":"cds"}`, func(p past) bool {
 			return len(p.all) > 0 && float64(discs(p.all))/float64(len(p.all)) >= 4
 		}},
 		{buy + `,"max":{"is":1},"of":"cds"}`, func(p past) bool {
-			return len(p.all) > 0 && some(p.all, func(x purchase) bool { return x.cds > 1 }) == 0
+			return len(p.all) > 0 && some(p.all, func(x purchase) bool { return x.CDs > 1 }) == 0
 		}},
 		{
 			buy + `,"distinct":"day","count":{"gte":4},"within":"150d"}`,
@@ -183,17 +154,17 @@ func audiences() []audience {
 		},
 		{buy + `,"where":[{"property":"amount","gte":20},{"property":"cds","lte":2}],` +
 			`"count":{"gte":2},"within":"60d"}`, func(p past) bool {
-			return some(p.within(60), func(x purchase) bool { return x.amount >= 20 && x.cds <= 2 }) >= 2
+			return some(p.within(60), func(x purchase) bool { return x.Amount >= 20 && x.CDs <= 2 }) >= 2
 		}},
 		{buy + `,"last":{"within_last":"45d"}}`, func(p past) bool { return len(p.within(45)) > 0 }},
 		{buy + `,"first":{"before":"1997-02-01"}}`, func(p past) bool {
-			return len(p.all) > 0 && p.all[0].at.Before(time.Date(1997, 2, 1, 0, 0, 0, 0, time.UTC))
+			return len(p.all) > 0 && p.all[0].At.Before(time.Date(1997, 2, 1, 0, 0, 0, 0, time.UTC))
 		}},
 		{
 			`{"all":[` + buy + `,"first":{"within_last":"200d"}},` + buy + `,"count":{"gte":3}}]}`,
 			func(p past) bool {
-				return len(p.all) >= 3 && len(p.since(p.all[0].at)) >= 0 &&
-					p.all[0].at.After(p.now.AddDate(0, 0, -200))
+				return len(p.all) >= 3 && len(p.since(p.all[0].At)) >= 0 &&
+					p.all[0].At.After(p.now.AddDate(0, 0, -200))
 			},
 		},
 		{buy + `,"window":{"calendar":"month"}}`, func(p past) bool {
@@ -210,7 +181,7 @@ func audiences() []audience {
 		{buy + `,"count":{"gte":2},"window":{"between":["1997-03-01T00:00:00Z",` +
 			`"1997-06-01T00:00:00Z"]}}`, func(p past) bool {
 			return some(p.all, func(x purchase) bool {
-				return x.at.Month() >= 3 && x.at.Month() <= 5 && x.at.Year() == 1997
+				return x.At.Month() >= 3 && x.At.Month() <= 5 && x.At.Year() == 1997
 			}) >= 2
 		}},
 		{`{"sequence":[{"event":"buy","where":[{"property":"cds","is":1}]},{"event":"buy","where":` +
@@ -218,8 +189,8 @@ func audiences() []audience {
 	}
 }
 
-// cdnow is a store with the customers of the file.
-type cdnow struct {
+// shop is a store with the customers of the file.
+type shop struct {
 	group *storage.Group
 	ords  map[string]storage.Ord
 	past  map[string][]purchase
@@ -245,7 +216,7 @@ func golden(list []audience, counts [][]int) string {
 func TestCDNOW(t *testing.T) {
 	purchases := readPurchases(t)
 	var clock atomic.Int64 // the store's own loops read it too
-	clock.Store(purchases[0].at.UnixMilli())
+	clock.Store(purchases[0].At.UnixMilli())
 	store, err := storage.Open("store", storage.Options{
 		Groups: 1, FS: vfs.NewMem(),
 		Now: func() storage.UnixMsec { return storage.UnixMsec(clock.Load()) },
@@ -253,7 +224,7 @@ func TestCDNOW(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cdnow{store.Group(0), map[string]storage.Ord{}, map[string][]purchase{}}
+	c := shop{store.Group(0), map[string]storage.Ord{}, map[string][]purchase{}}
 	names := &Names{Events: map[string]Event{"buy": {ID: 1, Properties: map[string]Property{
 		"cds":    {ID: 1, Type: definition.TypeInt, Indexed: true},
 		"amount": {ID: 2, Type: definition.TypeFloat, Indexed: true},
@@ -279,8 +250,8 @@ func TestCDNOW(t *testing.T) {
 	judged := 0
 	for instant := range 20 {
 		now := first.AddDate(0, 0, instant*31)
-		for len(purchases) > 0 && purchases[0].at.Before(now) {
-			clock.Store(purchases[0].at.UnixMilli())
+		for len(purchases) > 0 && purchases[0].At.Before(now) {
+			clock.Store(purchases[0].At.UnixMilli())
 			c.buy(t, store, purchases[0])
 			purchases = purchases[1:]
 		}
@@ -314,7 +285,7 @@ func TestCDNOW(t *testing.T) {
 
 // judge compares every audience with a count over what every customer bought
 // before now, and returns the sizes and the time spent on bits.
-func (c *cdnow) judge(t *testing.T, s *system, list []audience, now time.Time) (
+func (c *shop) judge(t *testing.T, s *system, list []audience, now time.Time) (
 	counts []int, spent time.Duration,
 ) {
 	t.Helper()
@@ -350,7 +321,7 @@ func (c *cdnow) judge(t *testing.T, s *system, list []audience, now time.Time) (
 
 // count compares the plan over everybody with the file, customer by customer, and
 // returns how many it finds.
-func (c *cdnow) count(t *testing.T, p *Population, a audience, now time.Time) int {
+func (c *shop) count(t *testing.T, p *Population, a audience, now time.Time) int {
 	t.Helper()
 	if err := c.group.BuildIndexes(t.Context(), p.Ask()); err != nil {
 		t.Fatal(err)
@@ -390,7 +361,7 @@ func oneThenThree(p past) bool {
 	kept = kept[max(0, len(kept)-64):]
 	for i, a := range kept {
 		for _, b := range kept[i+1:] {
-			if a.cds == 1 && b.cds >= 3 && b.at.Sub(a.at) <= 30*24*time.Hour {
+			if a.CDs == 1 && b.CDs >= 3 && b.At.Sub(a.At) <= 30*24*time.Hour {
 				return true
 			}
 		}
@@ -399,16 +370,16 @@ func oneThenThree(p past) bool {
 }
 
 // buy appends a purchase, of a new customer after the customer.
-func (c *cdnow) buy(t *testing.T, store *storage.Store, p purchase) {
+func (c *shop) buy(t *testing.T, store *storage.Store, p purchase) {
 	t.Helper()
 	g := c.group
 	g.Lock()
 	defer g.Unlock()
-	at := storage.UnixMsec(p.at.UnixMilli())
-	ord, known := c.ords[p.customer]
+	at := storage.UnixMsec(p.At.UnixMilli())
+	ord, known := c.ords[p.Customer]
 	if !known {
 		person, next := g.NextPerson()
-		id := []byte(p.customer)
+		id := []byte(p.Customer)
 		if _, err := g.Append(&storage.Effect{
 			Kind: storage.EffectCreate, Ord: next, Time: at, Create: storage.CreateEffect{
 				Workspace: 1, Slot: store.SlotOf(1, id), Person: person, ID: id,
@@ -418,16 +389,16 @@ func (c *cdnow) buy(t *testing.T, store *storage.Store, p purchase) {
 			t.Fatal(err)
 		}
 		ord = next
-		c.ords[p.customer] = ord
+		c.ords[p.Customer] = ord
 	}
 	if _, err := g.Append(&storage.Effect{
 		Kind: storage.EffectEvent, Ord: ord, Time: at, Event: storage.EventEffect{
 			Event: 1, Occurred: at, Indexed: []storage.AttrValue{
-				{ID: 1, Value: val(storage.KindInt, int64(p.cds))}, {ID: 2, Value: floatValue(p.amount)},
+				{ID: 1, Value: val(storage.KindInt, int64(p.CDs))}, {ID: 2, Value: floatValue(p.Amount)},
 			},
 		},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	c.past[p.customer] = append(c.past[p.customer], p)
+	c.past[p.Customer] = append(c.past[p.Customer], p)
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"tact/engine/definition"
 )
@@ -82,7 +81,7 @@ func (at place) near(word string, among []string, format string, args ...any) {
 // key returns the place of a key's value; ok is false when it is absent.
 func (at place) key(name string) (place, bool) {
 	n := at.node.Get(name)
-	return place{at.p, n, join(at.path, name)}, n != nil
+	return place{at.p, n, definition.JoinPath(at.path, name)}, n != nil
 }
 
 // items returns the places of a list's values.
@@ -212,7 +211,7 @@ func (at place) subject() (string, bool) {
 			if slices.Contains(always(), k.Name) {
 				continue
 			}
-			p := place{at.p, &definition.Node{Pos: k.Pos}, join(at.path, k.Name)}
+			p := place{at.p, &definition.Node{Pos: k.Pos}, definition.JoinPath(at.path, k.Name)}
 			p.near(k.Name, subjects(), "unknown condition %q", brief(k.Name))
 			return "", false
 		}
@@ -234,7 +233,7 @@ func (at place) close(known []string) {
 		if slices.Contains(known, k.Name) {
 			continue
 		}
-		p := place{at.p, &definition.Node{Pos: k.Pos}, join(at.path, k.Name)}
+		p := place{at.p, &definition.Node{Pos: k.Pos}, definition.JoinPath(at.path, k.Name)}
 		p.near(k.Name, known, "unknown key %q", brief(k.Name))
 	}
 }
@@ -297,29 +296,8 @@ func asks(n *node) []*node {
 	return distinct(all)
 }
 
-// join gives the path of a key below path.
-func join(path, key string) string {
-	simple := key != ""
-	for _, c := range key {
-		simple = simple && c > ' ' && !strings.ContainsRune(`.[]"`, c)
-	}
-	switch {
-	case !simple:
-		return path + "[" + strconv.Quote(brief(key)) + "]"
-	case path == "":
-		return brief(key)
-	}
-	return path + "." + brief(key)
-}
-
-// brief keeps messages readable when the text they quote is long.
-func brief(s string) string {
-	const most = 64
-	if utf8.RuneCountInString(s) <= most {
-		return s
-	}
-	return string([]rune(s)[:most]) + "…"
-}
+// brief is how a fault quotes a text.
+func brief(s string) string { return definition.Shorten(s) }
 
 func describe(n *definition.Node) string {
 	switch n.Kind {

@@ -130,7 +130,7 @@ func (p *parser) comparisons(at place, subject string, l leaf, closed []string) 
 		if !slices.Contains(comparisonWords(), k.Name) {
 			continue
 		}
-		c := comparing{place{p, k.Value, join(at.path, k.Name)}, k.Name, closed}
+		c := comparing{place{p, k.Value, definition.JoinPath(at.path, k.Name)}, k.Name, closed}
 		if n := c.read(l); n != nil {
 			all.subs = append(all.subs, n)
 		}
@@ -467,7 +467,7 @@ func (c comparing) since(l leaf) *node {
 	words := []string{"is", "is_not", "gt", "gte", "lt", "lte", "between", "in", "not_in"}
 	all, faulty := &node{kind: nodeAll}, false
 	for _, k := range c.node.Keys {
-		part := comparing{place{c.p, k.Value, join(c.path, k.Name)}, k.Name, nil}
+		part := comparing{place{c.p, k.Value, definition.JoinPath(c.path, k.Name)}, k.Name, nil}
 		if !slices.Contains(words, k.Name) {
 			unknown := place{c.p, &definition.Node{Pos: k.Pos}, part.path}
 			unknown.near(k.Name, words, "unknown key %q", brief(k.Name))
@@ -556,7 +556,7 @@ func (c comparing) anniversary(l leaf) *node {
 	l.op, l.values = opAnniversary, []operand{{text: "0d"}, {text: "0d"}}
 	ok := true
 	for _, k := range c.node.Keys {
-		at := place{c.p, k.Value, join(c.path, k.Name)}
+		at := place{c.p, k.Value, definition.JoinPath(c.path, k.Name)}
 		i := slices.Index([]string{"before", "after"}, k.Name)
 		if i < 0 {
 			unknown := place{c.p, &definition.Node{Pos: k.Pos}, at.path}

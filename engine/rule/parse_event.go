@@ -287,7 +287,7 @@ func (p *parser) fullWindow(at place) (w window) {
 	}
 	for _, k := range at.node.Keys {
 		if !slices.Contains(known, k.Name) {
-			unknown := place{p, &definition.Node{Pos: k.Pos}, join(at.path, k.Name)}
+			unknown := place{p, &definition.Node{Pos: k.Pos}, definition.JoinPath(at.path, k.Name)}
 			unknown.near(k.Name, known, "unknown key %q", brief(k.Name))
 		}
 	}

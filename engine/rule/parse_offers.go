@@ -39,7 +39,7 @@ func (p *parser) chosen(at place, words *[]string, depth int) map[storage.Name]b
 	all := p.offersWith(func(*OfferName) bool { return true })
 	var named map[storage.Name]bool
 	for _, k := range at.node.Keys {
-		part := place{p, k.Value, join(at.path, k.Name)}
+		part := place{p, k.Value, definition.JoinPath(at.path, k.Name)}
 		switch k.Name {
 		case "ids", "groups":
 			if named == nil {
@@ -112,7 +112,7 @@ func (p *parser) labelled(at place, words *[]string) map[storage.Name]bool {
 	}
 	want := map[string]string{}
 	for _, k := range at.node.Keys {
-		if text, ok := (place{p, k.Value, join(at.path, k.Name)}).text("a label"); ok {
+		if text, ok := (place{p, k.Value, definition.JoinPath(at.path, k.Name)}).text("a label"); ok {
 			want[k.Name] = text
 			*words = append(*words, k.Name+"="+text)
 		}

@@ -1,6 +1,10 @@
 package rule
 
-import "slices"
+import (
+	"slices"
+
+	"tact/engine/definition"
+)
 
 // tag reads an atom about a tag: held, or of an enum tag its value.
 func (p *parser) tag(at, value place) *node {
@@ -28,7 +32,8 @@ func (p *parser) tag(at, value place) *node {
 		if k.Name == "tag" || !slices.Contains(allowed, k.Name) {
 			continue
 		}
-		n := p.tagComparison(place{p, k.Value, join(at.path, k.Name)}, k.Name, l, declared)
+		in := place{p, k.Value, definition.JoinPath(at.path, k.Name)}
+		n := p.tagComparison(in, k.Name, l, declared)
 		if n == nil {
 			return nil
 		}
@@ -97,7 +102,7 @@ func (p *parser) tier(at, value place) *node {
 		if !slices.Contains(allowed, k.Name) {
 			continue
 		}
-		n := p.tierComparison(place{p, k.Value, join(at.path, k.Name)}, k.Name, l)
+		n := p.tierComparison(place{p, k.Value, definition.JoinPath(at.path, k.Name)}, k.Name, l)
 		if n == nil {
 			return nil
 		}

@@ -22,7 +22,7 @@ func (at place) resolve() (place, bool) {
 		at.fault("a value or {offer: NAME} is expected, not a map")
 		return at, false
 	}
-	named := place{at.p, name, join(at.path, "offer")}
+	named := place{at.p, name, definition.JoinPath(at.path, "offer")}
 	text, ok := named.text("the name of an attribute of the offer")
 	if !ok {
 		return at, false
@@ -165,9 +165,6 @@ func parseDate(text string) (day int64, ok bool) {
 	return FloorDiv(t.Unix(), dayMs/1000), true
 }
 
-// longestDuration keeps sums of times inside the calendar: ten years, in seconds.
-const longestDuration = 3653 * 24 * 60 * 60
-
 // duration reads 90s, 15m, 4h, 30d or 2w as seconds.
 func (at place) duration() (operand, bool) {
 	resolved, ok := at.resolve()
@@ -175,37 +172,13 @@ func (at place) duration() (operand, bool) {
 		return operand{}, false
 	}
 	if resolved.node.Kind == definition.NodeString {
-		if v, ok := parseDuration(resolved.node.Text); ok {
+		if v, ok := definition.ParseDuration(resolved.node.Text); ok {
 			return operand{text: resolved.node.Text, num: v}, true
 		}
 	}
 	at.fault("%s is not a duration: a whole number and s, m, h, d or w, from 1s to ten years, "+
 		"such as 90s, 4h, 30d", describe(resolved.node))
 	return operand{}, false
-}
-
-func parseDuration(text string) (seconds int64, ok bool) {
-	if len(text) < 2 || len(text) > 10 || text[0] < '1' || text[0] > '9' {
-		return 0, false
-	}
-	v, err := strconv.ParseInt(text[:len(text)-1], 10, 64)
-	if err != nil {
-		return 0, false
-	}
-	switch text[len(text)-1] {
-	case 's':
-	case 'm':
-		v *= 60
-	case 'h':
-		v *= 3600
-	case 'd':
-		v *= 24 * 3600
-	case 'w':
-		v *= 7 * 24 * 3600
-	default:
-		return 0, false
-	}
-	return v, v <= longestDuration
 }
 
 // count reads a whole number of years or months.
