@@ -58,6 +58,20 @@ candidates: {offers: all}
 ranking: {by: order, offers: [lounge, north]}
 `
 
+// moveTags moves the tags of the next n people of every group to their new names.
+func (b *bed) moveTags(n int) {
+	b.t.Helper()
+	for i := range b.e.store.Groups() {
+		g := b.e.store.Group(storage.GroupID(i))
+		g.Lock()
+		_, err := b.e.moveTags(g, b.e.snap.Load(), n)
+		g.Unlock()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
 func (b *bed) tag(user string, tags ...TagDoc) {
 	b.t.Helper()
 	b.user(UserDoc{UserID: []byte(user), Tags: tags})
@@ -211,15 +225,7 @@ func TestTagsMerge(t *testing.T) {
 	}
 	check()
 	for range 2 { // a part of the way, then the machine stops
-		for i := range b.e.store.Groups() {
-			g := b.e.store.Group(storage.GroupID(i))
-			g.Lock()
-			_, err := b.e.moveTags(g, b.e.snap.Load(), 9)
-			g.Unlock()
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
+		b.moveTags(9)
 		check()
 		b.reopen()
 		check()
@@ -338,15 +344,7 @@ func TestTagEndsInItsSecond(t *testing.T) {
 		t.Error("exported in the second of its end")
 	}
 	b.publish("kind: tag\nid: new\nformerly: [old]\n")
-	for i := range b.e.store.Groups() {
-		g := b.e.store.Group(storage.GroupID(i))
-		g.Lock()
-		_, err := b.e.moveTags(g, b.e.snap.Load(), 9)
-		g.Unlock()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	b.moveTags(9)
 	if _, err = b.e.User([]byte("u")); err != nil || strings.Contains(b.tags("u"), "new=") {
 		t.Errorf("moved in the second of its end: %s, %v", b.tags("u"), err)
 	}

@@ -42,7 +42,6 @@ import (
 // Options says how to serve. AdminKey is required; the zero value of every
 // other field takes its default. Immutable after New.
 type Options struct {
-	Listen   string // address of ListenAndServe; default 127.0.0.1:8080
 	AdminKey string // at least 16 bytes: the key that may do everything
 
 	ReadTimeout   time.Duration // for a whole request but a bulk body; default 2 s
@@ -77,7 +76,6 @@ func orDefault[T comparable](v *T, d T) {
 }
 
 func (o *Options) normalise() error {
-	orDefault(&o.Listen, "127.0.0.1:8080")
 	orDefault(&o.ReadTimeout, 2*time.Second)
 	orDefault(&o.WriteTimeout, 2*time.Second)
 	orDefault(&o.IdleTimeout, 30*time.Second)
@@ -177,15 +175,6 @@ type quiet struct{ log *slog.Logger }
 
 func (q quiet) Printf(format string, args ...any) {
 	q.log.Debug("connection", "remark", fmt.Sprintf(format, args...))
-}
-
-// ListenAndServe serves on Options.Listen until Shutdown.
-func (s *Server) ListenAndServe() error {
-	l, err := net.Listen("tcp", s.opts.Listen)
-	if err != nil {
-		return err
-	}
-	return s.Serve(l)
 }
 
 // Serve answers the connections of l until Shutdown, which makes it return nil,

@@ -26,12 +26,20 @@ func carried(t *testing.T, fs *vfs.MemFS, ring journal.Shm) (*Store, *Group, Ord
 	if err != nil {
 		t.Fatal(err)
 	}
+	g, ord := ann(t, s)
+	return s, g, ord
+}
+
+// ann finds the one person of a store of one group, or makes her.
+func ann(t *testing.T, s *Store) (*Group, Ord) {
+	t.Helper()
 	g, id := s.groups[0], []byte("ann")
+	var err error
 	g.Lock()
-	o1, ok := g.Find(0, s.IndexHash(0, id), id)
+	ord, ok := g.Find(0, s.IndexHash(0, id), id)
 	if !ok {
-		person, ord := g.NextPerson()
-		o1 = ord
+		var person PersonID
+		person, ord = g.NextPerson()
 		_, err = g.Append(&Effect{Kind: EffectCreate, Ord: ord, Time: s.HighWater(), Create: CreateEffect{
 			Slot: s.SlotOf(0, id), Person: person, ID: id, IDHash: s.IndexHash(0, id), Key: g.NewKey(),
 		}})
@@ -41,7 +49,7 @@ func carried(t *testing.T, fs *vfs.MemFS, ring journal.Shm) (*Store, *Group, Ord
 	if err := errors.Join(err, s.Wait(0, frame, 0)); err != nil {
 		t.Fatal(err)
 	}
-	return s, g, o1
+	return g, ord
 }
 
 // hold reserves a use of n counters.
@@ -203,16 +211,7 @@ func TestReloadKeepsReservations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, id := s.groups[0], []byte("ann")
-	g.Lock()
-	person, ord := g.NextPerson()
-	frame, err := g.Append(&Effect{Kind: EffectCreate, Ord: ord, Time: s.HighWater(), Create: CreateEffect{
-		Slot: s.SlotOf(0, id), Person: person, ID: id, IDHash: s.IndexHash(0, id), Key: g.NewKey(),
-	}})
-	g.Unlock()
-	if err := errors.Join(err, s.Wait(0, frame, 0)); err != nil {
-		t.Fatal(err)
-	}
+	g, ord := ann(t, s)
 	refuse.Store(true)
 	frame, ticket := holdIn(t, s, g, ord, personKey(1))
 	if err := s.WaitTicket(0, ticket, time.Minute); err != nil {
@@ -249,16 +248,7 @@ func TestJournalFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, id := s.groups[0], []byte("ann")
-	g.Lock()
-	person, ord := g.NextPerson()
-	frame, err := g.Append(&Effect{Kind: EffectCreate, Ord: ord, Time: s.HighWater(), Create: CreateEffect{
-		Slot: s.SlotOf(0, id), Person: person, ID: id, IDHash: s.IndexHash(0, id), Key: g.NewKey(),
-	}})
-	g.Unlock()
-	if err := errors.Join(err, s.Wait(0, frame, 0)); err != nil {
-		t.Fatal(err)
-	}
+	g, ord := ann(t, s)
 	disk.broken.Store(true)
 	for i := range Name(4) {
 		ticket := hold(t, s, g, ord, personKey(i+1))

@@ -94,21 +94,6 @@ func (s *Store) GetDoc(key string) ([]byte, error) {
 // ScanDocs calls f for every document whose key begins with prefix, in rising
 // order of the keys, until f returns false. value is a copy.
 func (s *Store) ScanDocs(prefix string, f func(key string, value []byte) bool) error {
-	return s.scanDocs(prefix, func(it *pebble.Iterator) (first, next func() bool) {
-		return it.First, it.Next
-	}, f)
-}
-
-// ScanDocsBack is ScanDocs in falling order.
-func (s *Store) ScanDocsBack(prefix string, f func(key string, value []byte) bool) error {
-	return s.scanDocs(prefix, func(it *pebble.Iterator) (first, next func() bool) {
-		return it.Last, it.Prev
-	}, f)
-}
-
-func (s *Store) scanDocs(prefix string, moves func(*pebble.Iterator) (first, next func() bool),
-	f func(key string, value []byte) bool,
-) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
@@ -118,8 +103,7 @@ func (s *Store) scanDocs(prefix string, moves func(*pebble.Iterator) (first, nex
 		return readFault(err)
 	}
 	defer it.Close()
-	first, next := moves(it)
-	for ok := first(); ok; ok = next() {
+	for ok := it.First(); ok; ok = it.Next() {
 		key := string(it.Key()[1:])
 		value, err := it.ValueAndErr()
 		if err != nil {

@@ -254,9 +254,6 @@ func (g *Group) MemberBitmap(segment Name) *roaring.Bitmap {
 	return nil
 }
 
-// LastChange returns the number of the group's last change of membership.
-func (g *Group) LastChange() uint64 { return g.mu.state.members.last }
-
 // Generation counts the states that the group has had: a reload, after a commit
 // that was refused, makes a new one.
 func (g *Group) Generation() uint32 { return g.generation.Load() }

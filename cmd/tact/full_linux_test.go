@@ -28,16 +28,7 @@ kind: offer
 id: hello
 message_class: marketing
 treatments: [{id: web, channel: web, placements: [home], content: {type: text, body: "hi"}}]
----
-kind: decision_policy
-id: all
-ranking: {by: product}
----
-kind: placement
-id: home
-channel: web
-policy: all
-`
+` + homePage
 
 // The disk of the test in MiB, and what of it is kept free.
 const (

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -173,23 +172,11 @@ func writeResult(cmd *cobra.Command, r *loadtest.Result, asJSON bool, out, html 
 	if err := print(cmd.OutOrStdout()); err != nil {
 		return err
 	}
-	if err := errors.Join(writeFile(out, r.WriteJSON), writeFile(html, r.WriteHTML)); err != nil {
+	if err := errors.Join(toFile(out, r.WriteJSON), toFile(html, r.WriteHTML)); err != nil {
 		return err
 	}
 	if len(r.Void) > 0 {
 		return &exitError{exitFailure, errors.New("the result is void: " + strings.Join(r.Void, "; "))}
 	}
 	return nil
-}
-
-// writeFile writes a file, if it has a name.
-func writeFile(name string, write func(io.Writer) error) error {
-	if name == "" {
-		return nil
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
 }

@@ -261,7 +261,11 @@ id: hello
 message_class: marketing
 eligibility: {attribute: age, gte: 18}
 treatments: [{id: web, channel: web, content: {type: text, body: "hello"}}]
----
+` + homePage + extra}
+}
+
+// homePage is a placement for every offer.
+const homePage = `---
 kind: decision_policy
 id: all
 ranking: {by: product}
@@ -270,5 +274,4 @@ kind: placement
 id: home
 channel: web
 policy: all
-` + extra}
-}
+`

@@ -337,16 +337,21 @@ func (im *importing) lineKey(line int) string {
 // fingerprint is a digest of what decides the lines of an import: the file's
 // bytes, kind, mapping and separator.
 func fingerprint(o *ImportOptions) (string, error) {
-	f, err := os.Open(o.Path)
+	settings, err := json.Marshal([]any{o.Kind, o.Map, o.Comma})
+	if err != nil {
+		return "", err
+	}
+	return digestFile(o.Path, settings)
+}
+
+// digestFile gives a digest of how a file is read and of its bytes, in hexadecimal.
+func digestFile(path string, settings []byte) (string, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	settings, err := json.Marshal([]any{o.Kind, o.Map, o.Comma})
-	if err != nil {
-		return "", err
-	}
 	_, _ = h.Write(settings)
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err

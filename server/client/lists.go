@@ -335,17 +335,8 @@ func (im *listImport) column() (func() ([]byte, error), error) {
 // listPrint is a digest of what decides the values of an import: the file's
 // bytes and how they are read.
 func listPrint(o *ListOptions) (string, error) {
-	f, err := os.Open(o.Path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %t %t\n", o.List, o.Kind, o.Column, o.Hashed, o.Remove)
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return digestFile(o.Path,
+		fmt.Appendf(nil, "%q %q %q %t %t\n", o.List, o.Kind, o.Column, o.Hashed, o.Remove))
 }
 
 // plainName is a file's name without the ending of its packing.

@@ -176,7 +176,6 @@ func TestAppendIsAlwaysOneValue(t *testing.T) {
 		func(b []byte) []byte { return AppendDecision(b, sampleDecision()) },
 		func(b []byte) []byte { return AppendUser(b, &engine.UserView{}) },
 		func(b []byte) []byte { return AppendStats(b, rows) },
-		func(b []byte) []byte { return AppendRevision(b, &revs[0]) },
 		func(b []byte) []byte { return AppendRevisions(b, revs) },
 		func(b []byte) []byte { return AppendFiles(b, 1, []definition.File{{}, {Name: "n"}}) },
 		func(b []byte) []byte { return AppendCheck(b, faults, tests) },

@@ -153,13 +153,6 @@ func AppendStats(dst []byte, rows []engine.StatsRow) []byte {
 	return w
 }
 
-// AppendRevision appends one revision.
-func AppendRevision(dst []byte, v *engine.RevisionView) []byte {
-	w := writer(dst)
-	w.revision(v)
-	return w
-}
-
 func (w *writer) revision(v *engine.RevisionView) {
 	*w = append(*w, '{')
 	w.int("revision", int64(v.Number))
