@@ -341,6 +341,11 @@ func (e *Engine) Notes() []string {
 		notes = append(notes, "incident: this start followed a loss, people in session have one "+
 			"stand-in for the life of a reservation: "+j.Why)
 	}
+	if blind := e.store.Blind(); blind != 0 {
+		notes = append(notes, "caps: protected, windows that began before "+
+			time.Unix(int64(blind), 0).UTC().Format(time.RFC3339)+" are full, since this is an older "+
+			"copy of the store; --caps lift ends it")
+	}
 	return notes
 }
 

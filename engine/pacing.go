@@ -55,6 +55,9 @@ func (s *Snapshot) offerRule(
 func (s *Snapshot) freeAt(
 	totals *storage.Totals, k *storage.HeldKey, now storage.UnixMsec,
 ) storage.UnixSec {
+	if until, blind := s.Plan.TotalBlind(k.Key.Cap, now); blind {
+		return until
+	}
 	limit, since := s.Plan.TotalRule(k.Key.Cap, now)
 	if k.Units() > limit {
 		return decide.Never
@@ -71,7 +74,7 @@ func (s *Snapshot) paced(
 	over *decide.Overlay, k *storage.HeldKey, totals *storage.Totals, now storage.UnixMsec,
 ) {
 	i, ok := s.Plan.CapByCounter(k.Key.Cap)
-	if !ok || !s.Plan.Paced(i) {
+	if _, blind := s.Plan.TotalBlind(k.Key.Cap, now); !ok || !s.Plan.Paced(i) || blind {
 		return
 	}
 	_, since := s.Plan.TotalRule(k.Key.Cap, now)

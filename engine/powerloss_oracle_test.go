@@ -43,7 +43,7 @@ func (o *lossOracle) decided(who string, at int64) {
 // answers for.
 func (o *lossOracle) impression(it *impression, at int64, late bool) {
 	o.reported++
-	if !late && !o.counted[it.held] {
+	if (!late || it.unknown) && !o.counted[it.held] {
 		key := it.user + " " + it.offer
 		o.shows[key] = append(o.shows[key], max(at, it.decided))
 	}

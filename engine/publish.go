@@ -38,6 +38,7 @@ func (e *Engine) swapEmpty() error {
 
 // swap makes snap the one that decisions read.
 func (e *Engine) swap(snap *Snapshot) error {
+	snap.Plan.Blind = e.store.Blind()
 	ws := &snap.Set.Workspace
 	for _, name := range append([]string{ws.Timezone}, ws.Zones...) {
 		if name == "" {
@@ -256,7 +257,7 @@ func (e *Engine) snapshotAt(n uint32) (*Snapshot, error) {
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("revision %d does not compile any more: %s", n, faults[0])
 	}
-	snap.Revision = n
+	snap.Revision, snap.Plan.Blind = n, e.store.Blind()
 	count := 0
 	e.old.Range(func(any, any) bool { count++; return true })
 	if count >= maxOldSnapshots {

@@ -33,7 +33,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	switch e.Kind {
 	case EffectCreate:
 		return s.create(frame, e)
-	case EffectTime, EffectBlock, EffectBurn, EffectRefund:
+	case EffectTime, EffectBlock, EffectBurn, EffectRefund, EffectRollback:
 		return nil
 	case EffectMember, EffectTrack:
 		return s.checkMember(e)
@@ -163,6 +163,8 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		s.share.burn(&e.Burn)
 	case EffectRefund:
 		s.share.refund(e.Refund)
+	case EffectRollback:
+		s.blind, s.person = e.Rollback.Blind, max(s.person, e.Rollback.Person)
 	case EffectForget:
 		if s.row(e.Ord) == nil {
 			s.members.forget(frame, e.Time, e.Ord)

@@ -160,10 +160,10 @@ func (b *blockShare) append(dst []byte) []byte {
 	return dst
 }
 
-// load reads what append wrote.
-func (b *blockShare) load(r *reader) bool {
+// load reads what append wrote; none: no rows are good too.
+func (b *blockShare) load(r *reader, none bool) bool {
 	n := int64(r.u32())
-	if n == 0 || n*metaBlockRow > int64(len(r.b)) {
+	if n == 0 && !none || n*metaBlockRow > int64(len(r.b)) {
 		return false
 	}
 	for range n {

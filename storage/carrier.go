@@ -107,7 +107,12 @@ func (s *Store) openJournal(side *sidecarRecord) error {
 	if side.ends.epoch == s.carry.saved.Epoch {
 		o.Known = side.ends.journal
 	}
+	o.OlderCopy = s.older.is
 	s.carry.j, s.carry.rec, err = journal.Recover(o, s.carry.saved)
+	if errors.Is(err, journal.ErrRolledBack) && s.older.accepts(s.o.Caps) {
+		o.OlderCopy = true
+		s.carry.j, s.carry.rec, err = journal.Recover(o, s.carry.saved)
+	}
 	switch {
 	case errors.Is(err, journal.ErrCorrupt):
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -174,6 +179,9 @@ func (s *Store) beginJournal(at UnixMsec) error {
 		if err == nil {
 			g.sealLocked() // the new floor begins behind them
 			_, err = g.Append(&e)
+		}
+		if older, ok := s.rollback(g, at); ok && err == nil {
+			_, err = g.Append(&older)
 		}
 		g.Unlock()
 		if err != nil {

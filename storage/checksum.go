@@ -43,6 +43,9 @@ func (s *state) checksum() (uint64, error) {
 		sum += xxh3.Hash(le.AppendUint64(b, uint64(n)))
 	}
 	sum += s.share.blocks.sum(xxh3.Hash)
+	if s.blind != 0 {
+		sum += xxh3.Hash(le.AppendUint32(append(b[:0], 'r'), uint32(s.blind)))
+	}
 	s.identities.each(func(e *identityEntry) {
 		b = le.AppendUint64(le.AppendUint64(b[:0], e.lo), e.hi)
 		b = le.AppendUint64(append(b, 'i'), uint64(e.person))

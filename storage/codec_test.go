@@ -54,6 +54,7 @@ func every() []*Effect {
 		}},
 		{Kind: EffectReserve, Ord: 1, Reserve: ReserveEffect{ID: ReservationID{1, 2}, Drawn: true}},
 		{Kind: EffectRefund, Ord: NoOrd, Refund: []BlockEffect{{TotalKey{CounterKey{1, 2}, 3}, 9}}},
+		{Kind: EffectRollback, Ord: NoOrd, Rollback: RollbackEffect{7, 8}},
 		{Kind: EffectBlock, Ord: NoOrd, Block: BlockEffect{TotalKey{CounterKey{1, 2}, 3}, -4}},
 		{Kind: EffectBurn, Ord: NoOrd, Burn: BurnEffect{true, []BlockEffect{
 			{TotalKey{CounterKey{1, 2}, 3}, 1 << 40}, {TotalKey{CounterKey{1, 2}, 4}, -1},

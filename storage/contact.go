@@ -97,6 +97,7 @@ type Instant struct {
 	Floor UnixSec
 
 	incidents incidents // of the group, see Group.Instant
+	blind     UnixSec   // see Blind
 	certain   bool
 }
 

@@ -26,10 +26,11 @@ const (
 	EffectCede                           // a person gives away what caps know, see MergeContacts
 	EffectAbsorb                         // a person takes in what another has ceded
 	EffectRefund                         // uses of totals are given back after they happened
+	EffectRollback                       // the group is an older copy of itself, see RollbackEffect
 )
 
 // effectLast is the highest kind.
-const effectLast = EffectRefund
+const effectLast = EffectRollback
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -69,6 +70,8 @@ type Effect struct {
 	Refund []BlockEffect
 	Cede   CedeEffect
 	Absorb AbsorbEffect
+
+	Rollback RollbackEffect
 }
 
 // CreateEffect makes a person.

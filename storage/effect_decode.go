@@ -89,6 +89,8 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		d.burn(&e.Burn)
 	case EffectRefund:
 		e.Refund = d.unitList()
+	case EffectRollback:
+		e.Rollback = RollbackEffect{d.seconds(), PersonID(d.in.u64())}
 	case EffectCede:
 		e.Cede.Origins = nil
 		for range d.in.count(8) {

@@ -91,6 +91,9 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendBurn(b, &e.Burn)
 	case EffectRefund:
 		b = appendUnits(b, e.Refund)
+	case EffectRollback:
+		b = le.AppendUint32(b, uint32(e.Rollback.Blind))
+		b = le.AppendUint64(b, uint64(e.Rollback.Person))
 	case EffectCede:
 		b = binary.AppendUvarint(b, uint64(len(e.Cede.Origins)))
 		for _, p := range e.Cede.Origins {

@@ -53,8 +53,8 @@ const (
 		"folder that was taken while no server used it"
 	wayNothing = "nothing: the next start writes it anew"
 	wayNewer   = "use the version that wrote it, or a newer one"
-	wayOlder   = "use the newer folder. If it is gone for good: remove the ring, and what was " +
-		"answered since this copy is forgotten"
+	wayOlder   = "use the newer folder. If it is gone for good: start it once with --caps " +
+		"protect, which exceeds no cap, or --caps trust, which forgets what was answered since"
 )
 
 // errNotWritten refuses what would change an examined store.
@@ -163,6 +163,12 @@ func (x *examiner) look() error {
 
 // lookSidecars reads both sidecars and the witness.
 func (x *examiner) lookSidecars() error {
+	if err := x.loadOlderCopy(); errors.Is(err, ErrRolledBack) || x.older.marked {
+		x.notice(fileOlderCopy, "the folder was put back as it was earlier", "start it once with "+
+			"--caps protect, which exceeds no cap, or --caps trust, which forgets what came since")
+	} else if err := x.found(fileOlderCopy, "what becomes of caps", err); err != nil {
+		return err
+	}
 	fs, whole := x.o.FS, 0
 	var faults []error
 	for i := range 2 {

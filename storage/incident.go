@@ -115,5 +115,5 @@ func (g *Group) LostReservation(id ReservationID) bool {
 // be locked; the result is valid until it is unlocked.
 func (g *Group) Instant(now UnixSec) Instant {
 	st := g.mu.state
-	return Instant{Now: now, Floor: st.floor(), incidents: st.incidents}
+	return Instant{Now: now, Floor: st.floor(), incidents: st.incidents, blind: st.blind}
 }

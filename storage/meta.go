@@ -15,13 +15,14 @@ import (
 //	totals u32 × (cap u32 | dim u32 | window u32 | confirmed i64) |
 //	incidents u8 × (frame u64 | epoch u32 | synced i64 | high i64 | known u64) |
 //	blocks u32 × (cap u32 | dim u32 | window u32 | allowed i64 | drawn i64 | burnt i64) |
-//	CRC32C u32
+//	blind u32 | CRC32C u32
 //
 // Format 1 has no blocks, and without incidents their count is left out as well.
-// Format 2 has both.
+// Format 2 has both, and blind only format 3 has: see Store.Blind.
 const (
-	metaFormat    = 2
+	metaFormat    = 3
 	metaPlain     = 1
+	metaBlocks    = 2
 	metaStatsRow  = 32
 	metaTotalsRow = 20
 )
@@ -32,8 +33,11 @@ const (
 func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 	le, at := binary.LittleEndian, len(dst)
 	format := byte(metaPlain)
-	if !s.share.blocks.empty() {
+	switch {
+	case s.blind != 0:
 		format = metaFormat
+	case !s.share.blocks.empty():
+		format = metaBlocks
 	}
 	dst = append(dst, format, 0)
 	dst = le.AppendUint16(dst, uint16(s.group))
@@ -59,10 +63,16 @@ func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 		dst = appendTotalKey(dst, k)
 		dst = le.AppendUint64(dst, uint64(n))
 	}
-	if len(s.incidents) > 0 || format == metaFormat {
+	if len(s.incidents) > 0 || format != metaPlain {
 		dst = s.incidents.append(dst)
 	}
 	dst = s.share.blocks.append(dst)
+	if format == metaFormat {
+		if s.share.blocks.empty() {
+			dst = le.AppendUint32(dst, 0)
+		}
+		dst = le.AppendUint32(dst, uint32(s.blind))
+	}
 	return le.AppendUint32(dst, checkSum(dst[at:]))
 }
 
@@ -121,7 +131,12 @@ func (s *state) loadMeta(value []byte) error {
 		k := TotalKey{CounterKey{Name(r.u32()), r.u32()}, r.u32()}
 		s.share.confirmed[k] = int64(r.u64())
 	}
-	whole := s.incidents.load(&r) && (format == metaPlain || s.share.blocks.load(&r))
+	whole := s.incidents.load(&r) &&
+		(format == metaPlain || s.share.blocks.load(&r, format == metaFormat))
+	if format == metaFormat {
+		s.blind = UnixSec(r.u32())
+		whole = whole && s.blind != 0
+	}
 	if r.bad || !whole || len(r.b) != 0 || int64(len(s.stats.rows)) != rows ||
 		int64(len(s.share.confirmed)) != totals {
 		return fmt.Errorf("meta of group %d: length: %w", s.group, ErrCorrupt)

@@ -93,6 +93,9 @@ func (s *Store) boot() error {
 	if err := rec.verify(fs, path); err != nil {
 		return err
 	}
+	if err := s.loadOlderCopy(); err != nil {
+		return err
+	}
 	s.side.begin(rec.marks)
 	faults := &faultLog{log: s.o.Logger, die: s.die}
 	if err := s.load(path, &rec, faults); err != nil {
@@ -357,6 +360,9 @@ func lastFrame(db view, g GroupID) (number, hash uint64, err error) {
 // beginEpoch makes the next epoch durable in Pebble, then in the sidecar.
 func (s *Store) beginEpoch() error {
 	s.epoch++
+	if s.older.is {
+		s.epoch = max(s.epoch, s.carry.rec.Later) + rollbackEpochs
+	}
 	value := appendEpoch(nil, s.epoch, s.o.Now())
 	b := s.db.db.NewBatch()
 	if err := b.Set([]byte{prefixNode, nodeEpoch}, value, nil); err != nil {
@@ -472,7 +478,10 @@ func (s *Store) appendFirst(at UnixMsec) error {
 		}
 	}
 	s.knowBurnt()
-	return s.runJournal(at)
+	if err := s.runJournal(at); err != nil {
+		return err
+	}
+	return s.settleRollback()
 }
 
 // closeDatabase ends what the loops used. A dead store's Pebble cannot be

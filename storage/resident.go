@@ -53,6 +53,7 @@ type state struct {
 	floors   floors
 
 	incidents incidents
+	blind     UnixSec // see Store.Blind
 
 	// Frames up to metaFrame are in what loadMeta read.
 	metaFrame uint64

@@ -71,6 +71,7 @@ type Options struct {
 	// RingDir is a folder of a tmpfs for the ring of caps' records: with it a
 	// grant may be answered before it is durable. "" = every grant waits.
 	RingDir      string
+	Caps         CapsPolicy      // of a store that is an older copy of itself; default refuse
 	JournalSlots int             // records of the journal, a multiple of 16; default 16384
 	Lease        time.Duration   // of a session whose grants do not wait; default 30 min
 	Rand         io.Reader       // source of keys and nonces; nil = crypto/rand
@@ -144,6 +145,9 @@ func (o *Options) validate() error {
 	positive("bounded max", o.BoundedMax)
 	positive("log every", o.LogEvery)
 	positive("log age", o.LogAge)
+	if o.Caps > CapsLift {
+		errs = append(errs, fmt.Errorf("caps policy is %d", o.Caps))
+	}
 	if o.MemoryCap < 0 || o.MinFree < 0 || o.Ballast < 0 {
 		errs = append(errs, errors.New("memory cap, min free and ballast must not be negative"))
 	}
@@ -169,6 +173,8 @@ type Store struct {
 	guard  guard
 	com    committer
 	carry  carrier
+	older  olderCopy
+	blind  UnixSec
 	flush  flusher
 	logs   logger
 	cut    Cut

@@ -12,6 +12,7 @@ import (
 
 	"tact/engine"
 	"tact/engine/definition"
+	"tact/storage"
 )
 
 // defaultRingDir is where Linux keeps shared memory. Where there is none every
@@ -27,6 +28,8 @@ type serveFlags struct {
 	logDays, decisionDays int   // days
 	logBytes              int64 // MiB
 	acceptClock           bool
+	caps                  string
+	policy                storage.CapsPolicy
 	verbose               bool
 	json                  bool
 }
@@ -48,6 +51,10 @@ func newServe() *cobra.Command {
 			if o.logDays == 0 || o.decisionDays == 0 || o.logBytes < 0 {
 				return wrongUse(cmd, errors.New("--log-days and --decision-days are whole days, or -1 "+
 					"for ever; --log-bytes is not negative"))
+			}
+			var err error
+			if o.policy, err = storage.ParseCapsPolicy(o.caps); err != nil {
+				return wrongUse(cmd, fmt.Errorf("--caps: %w", err))
 			}
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -71,6 +78,10 @@ func newServe() *cobra.Command {
 			"keep it over restarts; \"\" lets every grant wait")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
+	f.StringVar(&o.caps, "caps", storage.CapsRefuse.String(),
+		"what a data folder that is an older copy of itself does to caps: refuse to start;\n"+
+			"protect: every window that began before the start is full; trust: the copy is all\n"+
+			"there is. lift ends a protection; else nothing happens to any other folder")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
 	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
 	return cmd
@@ -87,6 +98,7 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	}
 	defer func() { err = interrupted(ctx, errors.Join(err, s.close())) }()
 	options := engine.Options{AcceptClock: o.acceptClock}
+	options.Storage.Caps = o.policy
 	options.Storage.MemoryCap = o.memoryCap << 20
 	options.Storage.MinFree = o.minFree << 20
 	options.Storage.RingDir = o.ringDir

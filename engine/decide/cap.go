@@ -31,6 +31,7 @@ type Cap struct {
 	cell      int64          // of a rolling total: seconds that are counted as one
 	gapName   storage.Name   // DictCap, of a total's min_gap: the counter that keeps it
 	gapCell   int64
+	lifeMax   uint32 // seconds from a grant, or from the receipt of an event, to the use
 
 	kind       capKind
 	reason     Reason // capped_user, capped_contact or capped_total
@@ -67,6 +68,8 @@ const (
 	holdPage     = 10 * 60      // seconds a reservation lives on page channels
 	holdOther    = 24 * 60 * 60 // and on the others
 	graceDefault = 5 * 60       // seconds after it in which a confirm is not late
+	// eventAhead is how many seconds an event may be dated ahead of its receipt.
+	eventAhead = 5 * 60
 )
 
 // applies tells whether a cap binds an offer on a channel and placement. A
@@ -197,6 +200,28 @@ func (c *Cap) held(ch definition.Channel) bool {
 		return c.Scope == definition.ScopeTotal && c.Def.Hold > 0
 	}
 	return false
+}
+
+// longestHold is how many seconds a reservation of the cap's uses may live; of a cap
+// on the decision its hold, which has no meaning there.
+func (c *Cap) longestHold() int64 {
+	switch hold := c.Def.Hold; {
+	case c.kind != capContact || hold > 0:
+		return hold
+	case c.channels&^(1<<definition.ChannelWeb|1<<definition.ChannelInApp) == 0:
+		return holdPage
+	default:
+		return holdOther
+	}
+}
+
+// longestLife is how many seconds after a grant, or after the receipt of an event,
+// a use of the cap may be dated.
+func (c *Cap) longestLife() uint32 {
+	if c.kind == capDecision {
+		return 0
+	}
+	return uint32(min(max(c.longestHold(), eventAhead), math.MaxUint32))
 }
 
 // contactsOf is the set of contacts that can happen on a channel.

@@ -78,7 +78,8 @@ func (r *run) needsPerson(uses []capUse) bool {
 
 // suppressing finds the first cap whose counter is closed by rejections.
 func (r *run) suppressing(uses []capUse) refusal {
-	if r.emptyContact() {
+	blind := r.at.Instant.Blind(eventAhead)
+	if r.emptyContact() && blind == 0 {
 		return refusal{cap: -1}
 	}
 	for i := range uses {
@@ -88,11 +89,18 @@ func (r *run) suppressing(uses []capUse) refusal {
 		}
 		c, key := &r.p.Caps[u.cap], r.keyOf(u)
 		key.Cap = c.suppress.name
-		usage := r.who.Contact.Count(key, 0, r.at.Instant.Certain())
-		if usage.N < c.suppress.after || c.over(r.at.Instant.Now) {
+		var usage storage.Usage
+		if !r.emptyContact() {
+			usage = r.who.Contact.Count(key, 0, r.at.Instant.Certain())
+		}
+		if usage.N < c.suppress.after && blind == 0 || c.over(r.at.Instant.Now) {
 			continue
 		}
-		if until := after(usage.Latest, c.suppress.life); until > r.at.Instant.Now {
+		until := after(blind, c.suppress.life)
+		if usage.N >= c.suppress.after {
+			until = max(until, after(usage.Latest, c.suppress.life))
+		}
+		if until > r.at.Instant.Now {
 			return refusal{u.cap, Suppressed, c.ends(until)}
 		}
 	}
@@ -137,11 +145,14 @@ func (r *run) full(u *capUse, in []inUse) bool {
 		return r.fullTotal(u, in) >= 0
 	}
 	key := r.keyOf(u)
-	n := count(in, key, r.since(u.cap))
-	if n >= limit || r.emptyContact() {
-		return n >= limit
-	}
 	since := r.since(u.cap)
+	n := count(in, key, since)
+	if n >= limit || r.at.Instant.Blind(c.lifeMax) > since {
+		return true
+	}
+	if r.emptyContact() {
+		return false
+	}
 	usage := r.usage(key, since, c)
 	return usage.Unknown || usage.N+n >= limit || r.complete(c) > since
 }
@@ -155,14 +166,17 @@ func (r *run) usage(key storage.CounterKey, since storage.UnixSec, c *Cap) stora
 	return r.who.Contact.Count(key, since, c.Instant(r.at.Instant))
 }
 
-// complete is the moment since which the counters of a cap `counts_from: history`
-// know every use of the person; 0 = since ever.
+// complete is the moment since which the counters of a cap know every use of the
+// person; 0 = since ever. One `counts_from: history` knows them since its mark, and
+// after a copy that is protected all know them since then.
 func (r *run) complete(c *Cap) storage.UnixSec {
-	if c.history == 0 {
-		return 0
+	blind := r.at.Instant.Blind(c.lifeMax)
+	if c.history == 0 || r.emptyContact() {
+		return blind
 	}
 	mark := storage.CounterKey{Cap: c.history}
-	return before(r.who.Contact.Count(mark, 0, r.at.Instant.Certain()).Latest, 1)
+	since := before(r.who.Contact.Count(mark, 0, r.at.Instant.Certain()).Latest, 1)
+	return max(since, blind)
 }
 
 // fullTotal tells when a total without room has some again, as the conductor found
@@ -243,8 +257,8 @@ func (r *run) gap(u *capUse, in []inUse) storage.UnixSec {
 		if usage.Unknown && latest == 0 {
 			latest = now
 		}
-		latest = max(latest, r.complete(c))
 	}
+	latest = max(latest, r.complete(c))
 	if until := after(latest, gap); latest != 0 && until > now {
 		return c.ends(until)
 	}

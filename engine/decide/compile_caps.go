@@ -26,6 +26,7 @@ func (c *compiler) caps() {
 			out.placements = c.placementSet(&d.Meta, "applies_to.placements", d.Placements)
 		}
 		out.kind, out.reason, out.pace = kindOf(d), capReason(d), newPace(d)
+		out.lifeMax = out.longestLife()
 		c.totalCells(d, &out)
 		out.Counter = c.intern(&d.Meta, storage.DictCap, counterName(&out))
 		if d.CountsHistory {

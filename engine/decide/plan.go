@@ -28,6 +28,10 @@ type Plan struct {
 	Holdouts    []Holdout // at most MaxHoldouts
 	Quiet       []Quiet   // at most MaxQuiet, the workspace's own first
 	costs       []uint64  // what uses cost budgets in money; the first is 0
+	// Blind is that of the store, for totals, which Moment says nothing of: uses up to
+	// it may be missing, and windows that may hold one are full. Set before the plan
+	// is used; 0 = none are missing.
+	Blind storage.UnixSec
 
 	offerIDs, placementIDs, policyIDs, experimentIDs map[string]int32
 	offerNames, placementNames, capNames             map[storage.Name]int32

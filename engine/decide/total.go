@@ -26,14 +26,7 @@ func (c *compiler) totalCells(d *definition.Cap, out *Cap) {
 	if d.Scope != definition.ScopeTotal {
 		return
 	}
-	hold := d.Hold
-	switch {
-	case out.kind != capContact || hold > 0:
-	case out.channels&^(1<<definition.ChannelWeb|1<<definition.ChannelInApp) == 0:
-		hold = holdPage
-	default:
-		hold = holdOther
-	}
+	hold := out.longestHold()
 	cell := func(window int64) int64 {
 		return max((window+rollingCells-1)/rollingCells, (hold+holdCells-1)/holdCells, 1)
 	}
@@ -171,8 +164,9 @@ func (p *Plan) TotalWindow(name storage.Name, at storage.UnixMsec) (window uint3
 func secondUp(at storage.UnixMsec) int64 { return rule.FloorDiv(int64(at)+999, 1000) }
 
 // TotalRule says how the ledger judges a total's counter now: the number of uses
-// that may lie in its windows from since on. An unknown name has a limit of 0; one
-// whose window of two times has ended has none.
+// that may lie in its windows from since on. An unknown name has a limit of 0, and so
+// has one whose uses are not known: see TotalBlind. One whose window of two times has
+// ended has none.
 func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, since uint32) {
 	sec := rule.FloorDiv(int64(now), 1000)
 	if i, ok := p.gapNames[name]; ok {
@@ -180,7 +174,11 @@ func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, 
 		if c.over(clampSec(sec)) {
 			return math.MaxInt64, 0
 		}
-		return 1, cellSince(sec, c.MinGap, c.gapCell)
+		since = cellSince(sec, c.MinGap, c.gapCell)
+		if _, blind := p.blindWindow(name, c, since); blind {
+			return 0, since
+		}
+		return 1, since
 	}
 	i, ok := p.counterNames[name]
 	if !ok {
@@ -191,9 +189,55 @@ func (p *Plan) TotalRule(name storage.Name, now storage.UnixMsec) (limit int64, 
 	case c.over(clampSec(sec)):
 		return math.MaxInt64, 0
 	case c.cell > 0:
-		return int64(c.Limit), cellSince(sec, c.Window.Rolling, c.cell)
+		limit, since = int64(c.Limit), cellSince(sec, c.Window.Rolling, c.cell)
+	default:
+		limit, since = int64(c.Limit), p.totalWindow(c, now)
 	}
-	return int64(c.Limit), p.totalWindow(c, now)
+	if _, blind := p.blindWindow(name, c, since); blind {
+		limit = 0
+	}
+	return limit, since
+}
+
+// blindWindow is the last window of a total's counter in which a use may lie that
+// nobody knows of: see Plan.Blind. blind: it is one of those from since on, or the
+// counter's only one.
+func (p *Plan) blindWindow(
+	name storage.Name, c *Cap, since uint32,
+) (window uint32, blind bool) {
+	if p.Blind == 0 {
+		return 0, false
+	}
+	at := storage.UnixMsec(after(p.Blind, int64(c.lifeMax))) * 1000
+	if name == c.gapName {
+		window = uint32(secondUp(at) / c.gapCell)
+	} else {
+		window = p.totalWindow(c, at)
+	}
+	return window, window >= since
+}
+
+// TotalBlind tells whether a total gives nothing now because what was used of it is
+// not known, and until when: see Plan.Blind.
+func (p *Plan) TotalBlind(
+	name storage.Name, now storage.UnixMsec,
+) (until storage.UnixSec, blind bool) {
+	i, ok := p.gapNames[name]
+	if !ok {
+		if i, ok = p.counterNames[name]; !ok {
+			return 0, false
+		}
+	}
+	c := &p.Caps[i]
+	if c.over(clampSec(rule.FloorDiv(int64(now), 1000))) {
+		return 0, false
+	}
+	_, since := p.TotalRule(name, now)
+	window, blind := p.blindWindow(name, c, since)
+	if !blind {
+		return 0, false
+	}
+	return p.TotalFree(name, now, window), true
 }
 
 // cellSince is the first cell of which a second lies in (now − window, now].

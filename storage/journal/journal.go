@@ -46,6 +46,10 @@ type Options struct {
 	// OnSync is told, before those who wait are, up to which record of an epoch
 	// everything lies in the file or in durable frames; nil = nobody.
 	OnSync func(epoch uint32, number uint64)
+	// OlderCopy says that the store is known to be an older copy of itself: the ring,
+	// and records of epochs that the store does not know, belong to what it has not
+	// seen. They are left out instead of refused, and so is a missing file.
+	OlderCopy bool
 
 	page     int // bytes; default 4096
 	counters int // places in the table of counters; default 1<<17

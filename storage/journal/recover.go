@@ -27,6 +27,9 @@ type Recovery struct {
 	Synced   Msec     // M of the dead epoch
 	Harmless bool     // nothing that was answered is gone
 	Why      string   // what made it harmless or not, for the log
+	// Later, of Options.OlderCopy, is the highest epoch that the store does not know;
+	// Floor lies above its times. 0 = none was met.
+	Later uint32
 }
 
 // Incident returns the incident of one group. known is the highest reservation
@@ -62,11 +65,11 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
 	f.judge(tail, witnessed)
-	if f.cut != "" && !f.full {
+	if f.cut != "" && !f.full && !o.OlderCopy {
 		err := fmt.Errorf("%w: %s", ErrCorrupt, f.cut)
 		return nil, nil, errors.Join(err, j.Abandon())
 	}
-	if rec.Gapless < o.Known {
+	if rec.Gapless < o.Known && !o.OlderCopy {
 		err := fmt.Errorf("%w: record %d is missing, record %d was durable",
 			ErrCorrupt, rec.Gapless+1, o.Known)
 		return nil, nil, errors.Join(err, j.Abandon())
@@ -198,7 +201,7 @@ func (f *finder) slots(b []byte, slots int) error {
 		case !ok || r.Number%uint64(slots) != uint64(i):
 			continue
 		case r.Epoch > f.st.Epoch:
-			if bug.noChecksum {
+			if bug.noChecksum || f.later(r.Epoch, max(r.Time, r.Ahead)) {
 				continue
 			}
 			return fmt.Errorf("%w: the journal is in epoch %d, the store in %d",
@@ -251,6 +254,8 @@ func (f *finder) ringRecords() (tail uint64, witnessed bool, err error) {
 	switch {
 	case !ok:
 		return 0, false, nil
+	case j.o.OlderCopy:
+		return 0, false, f.laterRing(epoch)
 	case epoch > f.st.Epoch:
 		return 0, false, fmt.Errorf("%w: the ring is in epoch %d, the store in %d",
 			ErrRolledBack, epoch, f.st.Epoch)
@@ -258,6 +263,27 @@ func (f *finder) ringRecords() (tail uint64, witnessed bool, err error) {
 		return 0, false, nil
 	}
 	return tail, true, f.slots(mem[j.o.page:], j.o.Slots)
+}
+
+// later takes note of what a store that is known to be an older copy has not seen.
+func (f *finder) later(epoch uint32, at Msec) bool {
+	if f.j.o.OlderCopy {
+		f.rec.Later, f.rec.Floor = max(f.rec.Later, epoch), max(f.rec.Floor, at)
+	}
+	return f.j.o.OlderCopy
+}
+
+// laterRing reads epochs and times out of a ring, and no records.
+func (f *finder) laterRing(epoch uint32) error {
+	f.later(epoch, 0)
+	b := f.j.ring.mem[f.j.o.page:]
+	for i := range f.j.o.Slots {
+		r, ok := parse(b[i*SlotSize:(i+1)*SlotSize], f.j.salt, false)
+		if ok {
+			f.rec.Floor = max(f.rec.Floor, r.Time, r.Ahead)
+		}
+	}
+	return nil
 }
 
 // judge sorts the records and says whether anything may be gone (R1 to R3).
