@@ -70,12 +70,7 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 	case EffectDecision:
 		d.decision(&e.Decision)
 	case EffectClaim:
-		c := &e.Claim
-		c.Workspace = WorkspaceID(d.in.u32())
-		c.Slot = Slot(d.in.u16())
-		copy(c.Hash[:], d.in.bytes(len(c.Hash)))
-		c.Target = PersonRef{GroupID(d.in.u16()), Ord(d.in.u32()), PersonID(d.in.u64())}
-		d.in.check(c.Slot < Slots)
+		d.claim(&e.Claim)
 	case EffectTime:
 		e.Floor = d.seconds()
 		d.incident(&e.Incident)
@@ -106,6 +101,14 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		return fmt.Errorf("clear part of effect kind %d: %w", e.Kind, err)
 	}
 	return nil
+}
+
+func (d *effectDecoder) claim(c *ClaimEffect) {
+	c.Workspace = WorkspaceID(d.in.u32())
+	c.Slot = Slot(d.in.u16())
+	copy(c.Hash[:], d.in.bytes(len(c.Hash)))
+	c.Target = PersonRef{GroupID(d.in.u16()), Ord(d.in.u32()), PersonID(d.in.u64())}
+	d.in.check(c.Slot < Slots)
 }
 
 // decodePersonal adds the personal part to what decodeClear read.

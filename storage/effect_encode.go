@@ -67,13 +67,7 @@ func appendClear(b []byte, e *Effect) []byte {
 	case EffectDecision:
 		b = appendDecision(b, &e.Decision)
 	case EffectClaim:
-		c := &e.Claim
-		b = le.AppendUint32(b, uint32(c.Workspace))
-		b = le.AppendUint16(b, uint16(c.Slot))
-		b = append(b, c.Hash[:]...)
-		b = le.AppendUint16(b, uint16(c.Target.Group))
-		b = le.AppendUint32(b, uint32(c.Target.Ord))
-		b = le.AppendUint64(b, uint64(c.Target.Person))
+		b = appendClaim(b, &e.Claim)
 	case EffectTime:
 		b = le.AppendUint32(b, uint32(e.Floor))
 		if e.Incident.Epoch != 0 {
@@ -105,6 +99,16 @@ func appendClear(b []byte, e *Effect) []byte {
 		b = appendText(b, e.Absorb.Part)
 	}
 	return b
+}
+
+func appendClaim(b []byte, c *ClaimEffect) []byte {
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, uint32(c.Workspace))
+	b = le.AppendUint16(b, uint16(c.Slot))
+	b = append(b, c.Hash[:]...)
+	b = le.AppendUint16(b, uint16(c.Target.Group))
+	b = le.AppendUint32(b, uint32(c.Target.Ord))
+	return le.AppendUint64(b, uint64(c.Target.Person))
 }
 
 // Flags of the bodies of an event and of an outcome, beside those of effect.go.
