@@ -2,10 +2,13 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,10 +34,15 @@ type faultRun struct {
 	log  logText
 	hung string
 
-	events  [faultPeople]int // answered, by person
-	docs    int              // answered documents 0..docs-1
-	lists   int              // answered edits
-	grants  [faultPeople]int
+	commitMax time.Duration // 0: faultCommitMax
+
+	events [faultPeople]int // answered, by person; a decision is in the frame of each
+	docs   int              // answered documents 0..docs-1
+	lists  int              // answered edits
+	grants [faultPeople]int
+
+	decisions int // asked for
+
 	refused int  // calls that were answered with an error
 	late    bool // a call was answered well after an error
 }
@@ -60,6 +68,8 @@ func (l *logText) String() string {
 func faultOptions(fs vfs.FS, log *slog.Logger) Options {
 	o := testOptions(fs)
 	o.CommitMax, o.JournalSlots, o.Logger = faultCommitMax, 64, log
+	o.LogEvery, o.LogBlock, o.LogSegment = 3*time.Millisecond, 2<<10, 16<<10
+	o.KeepEffects, o.KeepDecisions = -1, -1
 	o.hooks.memTable = 64 << 10
 	o.hooks.shm = &ringMemory{}
 	return o
@@ -113,6 +123,12 @@ func (r *faultRun) event(i int) error {
 	frame, err := g.Append(&Effect{Kind: EffectEvent, Ord: o, Time: testDay, Event: EventEffect{
 		Event: 1, Occurred: testDay, Raw: bytes.Repeat([]byte("x"), 900),
 	}})
+	if err == nil {
+		r.decisions++
+		frame, err = g.Append(&Effect{Kind: EffectDecision, Ord: o, Time: testDay, Decision: DecisionEffect{
+			ID: DecisionID{1, byte(r.decisions >> 8), byte(r.decisions)}, Record: []byte("of an event"),
+		}})
+	}
 	g.Unlock()
 	if err == nil {
 		err = r.s.Wait(g.id, frame, 0)
@@ -213,7 +229,9 @@ func (r *faultRun) readsDoc() error {
 func (r *faultRun) live() (opened bool, err error) {
 	log := slog.New(slog.NewTextHandler(&r.log, nil))
 	err = r.within("open", func() (err error) {
-		r.s, err = Open("store", faultOptions(injectFS{r.mem, r.in}, log))
+		o := faultOptions(injectFS{r.mem, r.in}, log)
+		o.CommitMax = cmp.Or(r.commitMax, faultCommitMax)
+		r.s, err = Open("store", o)
 		return err
 	})
 	if err != nil || r.hung != "" {
@@ -249,7 +267,50 @@ func (r *faultRun) verify(fs *vfs.MemFS) error {
 			err = errors.Join(err, fmt.Errorf("entry %d of the list is gone", i))
 		}
 	}
-	return errors.Join(err, s.Check(), s.Close())
+	return errors.Join(err, r.logged(), s.VerifyLog(), s.Check(), s.Close())
+}
+
+// logged looks for all answered events, and their decisions, in the event log and
+// the frames behind it. Each is there once.
+func (r *faultRun) logged() error {
+	var people [faultPeople]PersonRef
+	for i := range people {
+		id := faultPerson(i)
+		g := r.s.GroupOf(r.s.SlotOf(1, id))
+		g.Lock()
+		if o, ok := g.Find(1, r.s.IndexHash(1, id), id); ok {
+			people[i] = PersonRef{Group: g.id, Ord: o, Person: 1}
+		}
+		g.Unlock()
+	}
+	for _, decisions := range []bool{false, true} {
+		var n [faultPeople]int
+		seen := make(map[string]bool)
+		err := r.s.ScanLog(&LogQuery{Decisions: decisions, Personal: true}, func(e *LogEntry) error {
+			for i, p := range people {
+				mine := p.Person != 0 && p.Group == e.Group && p.Ord == e.Effect.Ord
+				if mine && (decisions || e.Effect.Kind == EffectEvent) {
+					n[i]++
+				}
+			}
+			if key := string(e.Effect.Decision.ID[:]); decisions && seen[key] {
+				return fmt.Errorf("decision %x is in the log twice", key)
+			} else if decisions {
+				seen[key] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("event log: %w", err)
+		}
+		for i := range n {
+			if n[i] < r.events[i] {
+				return fmt.Errorf("event log, decisions %v: %d of person %d, %d were answered",
+					decisions, n[i], i, r.events[i])
+			}
+		}
+	}
+	return nil
 }
 
 func (r *faultRun) counted(i int) error {
@@ -280,6 +341,9 @@ func faultTrial(mode injectMode, index int64, seed uint64) string {
 	})
 	killed := r.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
 	outcome := "unhurt"
+	if r.in.hits.Load() == 0 {
+		outcome = "missed"
+	}
 	switch {
 	case r.hung != "":
 		return fmt.Sprintf("FAULT %s: %s hangs\n%s", r.in, r.hung, r.log.String())
@@ -312,38 +376,73 @@ func faultTrial(mode injectMode, index int64, seed uint64) string {
 	return outcome + " " + r.in.String()
 }
 
+// faultOps is how many operations of each mode a run on a disk that works has:
+// once with the children's environment, so that they need not count again.
+const faultOps = "TACT_FAULT_OPS"
+
+// countFaults sets faultOps.
+func countFaults(t *testing.T) (counts [injectModes]int64) {
+	t.Helper()
+	var text []string
+	for mode := range counts {
+		r := &faultRun{
+			in: &injection{mode: injectMode(mode)}, mem: vfs.NewCrashableMem(), commitMax: hangAfter,
+		}
+		if _, err := r.live(); err != nil || r.refused > 0 {
+			t.Fatalf("a disk that works: %v, %d calls refused\n%s", err, r.refused, r.log.String())
+		}
+		if passes := r.s.logs.passes.Load(); passes == 0 {
+			t.Fatal("nothing was moved into the event log")
+		}
+		counts[mode] = r.in.ops.Load() * 11 / 10 // it is not the same number each time
+		mustClose(t, r.s)
+		text = append(text, fmt.Sprint(counts[mode]))
+	}
+	t.Setenv(faultOps, strings.Join(text, " "))
+	return counts
+}
+
+// faultCounts reads faultOps.
+func faultCounts() (counts [injectModes]int64) {
+	for mode, field := range strings.Fields(os.Getenv(faultOps)) {
+		counts[mode], _ = strconv.ParseInt(field, 10, 64) // countFaults wrote it
+	}
+	return counts
+}
+
 // An input/output error, once or for ever, a full disk, a write that stops in the
 // middle and a sync that fails, at every operation of the file system: nothing
-// that was answered is lost, no call hangs, reads go on, and a store that takes
-// nothing more says why. Each in a child process. TACT_EFFORT=1 takes every index.
+// that was answered is lost, from the rows nor from the event log, no call hangs,
+// reads go on, and a store that takes nothing more says why. Each in a child
+// process. TACT_EFFORT=1 takes every index.
 func TestIOFaults(t *testing.T) {
-	var counts [injectModes]int64
+	n := trials(t, 1000, 0.05)
+	every := n >= 1000
 	trial := func(i int) string {
-		rng := rand.New(rand.NewPCG(firstSeed(t), uint64(i)))
-		mode := injectMode(i % injectModes)
-		if counts[mode] == 0 {
-			r := &faultRun{in: &injection{mode: mode}, mem: vfs.NewCrashableMem()}
-			if _, err := r.live(); err != nil || r.refused > 0 {
-				return fmt.Sprintf("FAULT a disk that works: %v", err)
+		counts := faultCounts()
+		if !every {
+			rng := rand.New(rand.NewPCG(firstSeed(t), uint64(i)))
+			mode := injectMode(i % injectModes)
+			return faultTrial(mode, 1+rng.Int64N(counts[mode]), uint64(i))
+		}
+		index := int64(i)
+		for mode, ops := range counts {
+			if index < ops {
+				return faultTrial(injectMode(mode), index+1, uint64(i))
 			}
-			counts[mode] = r.in.ops.Load()
-			_ = r.s.Close() // of a run that only counts
+			index -= ops
 		}
-		index := int64(i/injectModes + 1)
-		if share := trials(t, 1000, 0.05); share < 1000 {
-			index = 1 + rng.Int64N(counts[mode])
-		}
-		if index > counts[mode]*11/10 {
-			return "behind the end"
-		}
-		return faultTrial(mode, index, uint64(i))
+		return "behind the end"
 	}
 	if childTrials("iofaults", trial) {
 		return
 	}
-	n := trials(t, 1000, 0.05)
-	if n >= 1000 {
-		n = 2000 * injectModes
+	counts := countFaults(t)
+	if every {
+		n = 0
+		for _, ops := range counts {
+			n += int(ops)
+		}
 	}
 	run := runTrials(t, "iofaults", 0, n, 60)
 	run.report(t, "iofaults")
