@@ -49,6 +49,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/decide", class: classQuick, handle: (*Server).decide},
 		{Method: "POST", Path: "/v1/outcomes", class: classQuick, handle: (*Server).outcomes},
 		{Method: "POST", Path: "/v1/events", class: classQuick, handle: (*Server).events},
+		{Method: "GET", Path: "/v1/events", class: classBulk, handle: (*Server).eventLog},
 		{Method: "POST", Path: "/v1/users", class: classQuick, handle: (*Server).users},
 		{Method: "GET", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).user},
 		{

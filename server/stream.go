@@ -19,6 +19,7 @@ type stream struct {
 	piece  []byte // made, not yet read
 	done   bool
 	closed bool
+	end    func() // called once, when nothing more is asked for; may be nil
 }
 
 // pieceBytes is about how much is made at a time.
@@ -28,13 +29,15 @@ const pieceBytes = 64 << 10
 // and says when there is no more; its error breaks the reply off. A long reply,
 // over a population, is broken off when the server drains; its cursor would be
 // gone with the server. The request is given back when the reply has been written
-// or cannot be.
+// or cannot be; the caller may set what else is done then.
 func (s *Server) streamReply(
 	r *request, kind string, long bool, next func(dst []byte) ([]byte, bool, error),
-) {
+) *stream {
 	r.streams = true
 	r.ctx.SetContentType(kind)
-	r.ctx.Response.SetBodyStream(&stream{server: s, r: r, next: next, long: long}, -1)
+	t := &stream{server: s, r: r, next: next, long: long}
+	r.ctx.Response.SetBodyStream(t, -1)
+	return t
 }
 
 // Read implements io.Reader for fasthttp.
@@ -71,6 +74,9 @@ func (t *stream) Close() error {
 		return nil
 	}
 	t.closed = true
+	if t.end != nil {
+		t.end()
+	}
 	t.server.leave(t.r)
 	return nil
 }

@@ -94,6 +94,9 @@ func (w *logWalk) record(r *eventlog.Record) error {
 	if r.Frame > w.logged[r.Group] {
 		return nil
 	}
+	if w.s.closed.Load() {
+		return ErrClosed
+	}
 	w.entry.Group, w.entry.Frame, w.entry.Lost = GroupID(r.Group), r.Frame, r.Lost
 	w.entry.Epoch = r.Epoch
 	if err := w.codec.effect(r, &w.entry.Effect); err != nil {
@@ -107,6 +110,9 @@ func (w *logWalk) frames(db view, g *Group) error {
 	lower := appendFrameKey(nil, g.id, w.logged[g.id]+1)
 	return db.scan(lower, after(lower[:3]), func(_, value []byte) error {
 		h, records, err := parseFrame(value)
+		if w.s.closed.Load() { // since f was last called
+			return ErrClosed
+		}
 		for i := 0; err == nil && i < int(h.count); i++ {
 			var r record
 			if r, records, err = h.next(records); err == nil {

@@ -16,19 +16,26 @@ func newExport() *cobra.Command {
 		server  remote
 		people  who
 		options client.ExportOptions
+		events  eventExport
 		user    string
 		asJSON  bool
 	)
 	cmd := &cobra.Command{
-		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody FILE",
-		Short: "Write the people of a rule, a segment or an offer to a file",
+		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody | --events FILE",
+		Short: "Write the people of a rule, a segment or an offer, or the event log, to a file",
 		Long: "export writes people with chosen attributes and tags to FILE as ndjson, csv or\n" +
 			"parquet, or their ordinals as a roaring bitmap. The file is FILE.part until it is\n" +
 			"complete. ndjson and csv go on where they stopped after a broken connection, and when\n" +
 			"the same command is given again within 15 minutes; parquet and roaring are fetched\n" +
-			"again, for the same people.",
+			"again, for the same people.\n\n" +
+			"--events writes what happened, as far back as the event log is kept, one line of JSON\n" +
+			"an event or outcome, with everything personal in it; - for stdout. A connection that\n" +
+			"breaks ends it, and no file is left.",
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if events.on {
+				return exportEvents(cmd, server, &events, args, asJSON)
+			}
 			if user != "" {
 				return wrongUse(cmd, errors.New(
 					"--user: the export of everything kept of one person is not supported yet"))
@@ -53,6 +60,7 @@ func newExport() *cobra.Command {
 	}
 	server.flags(cmd)
 	people.flags(cmd)
+	events.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&people.query.Format, "format", "",
 		"ndjson, csv, parquet or roaring (default: what FILE ends in)")
@@ -60,6 +68,20 @@ func newExport() *cobra.Command {
 	f.BoolVar(&options.Restart, "restart", false, "forget an interrupted export to FILE")
 	f.BoolVar(&asJSON, "json", false, "one line of JSON")
 	return cmd
+}
+
+func exportEvents(
+	cmd *cobra.Command, server remote, events *eventExport, args []string, asJSON bool,
+) error {
+	if len(args) != 1 {
+		return wrongUse(cmd, errors.New("name the file to write, - for stdout"))
+	}
+	c, err := server.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return events.run(cmd, c, args[0], asJSON)
 }
 
 // fileFormat is the format asked for, else what the name of the file says.

@@ -142,3 +142,41 @@ func TestExport(t *testing.T) {
 		t.Errorf("part files left: %v", left)
 	}
 }
+
+// The event log is written to a file or to stdout; what cannot be read leaves no file.
+func TestExportEvents(t *testing.T) {
+	flags := serving(t)
+	dir := folder(t, map[string]string{
+		"events.ndjson": `{"event_id":"e1","user_id":"p1","event":"visit","properties":{"n":1}}` + "\n" +
+			`{"event_id":"e2","user_id":"p2","event":"order"}` + "\n",
+	})
+	if out, logs, code := tact(t, append([]string{
+		"import", "--kind", "events", filepath.Join(dir, "events.ndjson"),
+	}, flags...)...); code != exitOK {
+		t.Fatalf("import: exit code %d: %s%s", code, out, logs)
+	}
+	file := filepath.Join(dir, "out.ndjson")
+	f := func(want int, part, path string, args ...string) {
+		t.Helper()
+		args = append(append([]string{"export", "--events", path}, args...), flags...)
+		out, logs, code := tact(t, args...)
+		if code != want || !strings.Contains(out+logs, part) {
+			t.Errorf("%v: exit code %d: %s%s", args, code, out, logs)
+		}
+	}
+	f(exitOK, "2 events in "+file, file)
+	text, err := os.ReadFile(file)
+	if err != nil || strings.Count(string(text), "\n") != 2 || strings.Contains(string(text), "done") ||
+		!strings.Contains(string(text), `{"event_id":"e1","user_id":"p1","event":"visit",`) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	f(exitOK, `"events":1,`, file, "--event", "order", "--json")
+	f(exitOK, "the limit ended it", file, "--limit", "1", "--from", "2020-01-01T00:00:00Z")
+	f(exitOK, `"event_id":"e2","user_id":"p2"`, "-", "--of", "p2")
+	none := filepath.Join(dir, "none.ndjson")
+	f(exitFailure, "unknown_event", none, "--event", "never")
+	f(exitUsage, "--until", none, "--until", "tomorrow")
+	if left, _ := filepath.Glob(filepath.Join(dir, "none*")); len(left) > 0 {
+		t.Errorf("files left: %v", left)
+	}
+}

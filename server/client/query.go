@@ -99,26 +99,35 @@ func (c *Client) People(ctx context.Context, q Query, a Answer) (cursor string, 
 		return "", err
 	}
 	defer res.Body.Close()
-	in := bufio.NewReaderSize(res.Body, 256<<10)
+	err = eachLine(res.Body, func(line []byte) (done bool, err error) {
+		done, cursor, err = a.line(line)
+		return done, err
+	})
+	return cursor, err
+}
+
+// eachLine calls f for each line of a streamed reply, without its line feed, until
+// f says that it is done. A reply that ends before that broke off.
+func eachLine(body io.Reader, f func(line []byte) (done bool, err error)) error {
+	in := bufio.NewReaderSize(body, 256<<10)
 	var long []byte
 	for {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
 			if long = append(long, line...); len(long) > maxQueryLine {
-				return "", fmt.Errorf("a line of more than %d bytes", maxQueryLine)
+				return fmt.Errorf("a line of more than %d bytes", maxQueryLine)
 			}
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("%w: %w", errBrokenOff, err)
+			return fmt.Errorf("%w: %w", errBrokenOff, err)
 		}
 		if len(long) > 0 {
 			long = append(long, line...)
 			line = long
 		}
-		done, next, err := a.line(bytes.TrimSuffix(line, []byte("\n")))
-		if done || err != nil {
-			return next, err
+		if done, err := f(bytes.TrimSuffix(line, []byte("\n"))); done || err != nil {
+			return err
 		}
 		long = long[:0]
 	}
@@ -160,9 +169,24 @@ func (c *Client) stream(ctx context.Context, q Query) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.opened(ctx, func() (*http.Request, error) {
+		req, err := http.NewRequestWithContext(
+			ctx, http.MethodPost, c.base+queryPath, bytes.NewReader(body))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		return req, err
+	})
+}
+
+// opened sends a request that makes nothing, again while the server is busy, and
+// gives its reply, which the caller closes.
+func (c *Client) opened(
+	ctx context.Context, request func() (*http.Request, error),
+) (*http.Response, error) {
 	wait := 50 * time.Millisecond
 	for n := 1; ; n++ {
-		res, err := c.open(ctx, body)
+		res, err := c.open(request)
 		pause, again := retry(err, wait)
 		if err == nil || !again || n == attempts || ctx.Err() != nil {
 			return res, err
@@ -174,13 +198,11 @@ func (c *Client) stream(ctx context.Context, q Query) (*http.Response, error) {
 	}
 }
 
-func (c *Client) open(ctx context.Context, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, c.base+queryPath, bytes.NewReader(body))
+func (c *Client) open(request func() (*http.Request, error)) (*http.Response, error) {
+	req, err := request()
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
