@@ -12,9 +12,9 @@ import (
 
 // EventsQuery says which events of the event log to read. The zero value: all.
 type EventsQuery struct {
-	From, Until storage.UnixMsec // of receipt, half-open; 0: no bound
-	Event       []byte           // of this name only; nil: any
-	UserID      []byte           // of this person only; nil: anybody's
+	From, Until int64  // unix ms of receipt, half-open; 0: no bound
+	Event       []byte // of this name only; nil: any
+	UserID      []byte // of this person only; nil: anybody's
 }
 
 // LoggedEvent is an event or an outcome as the event log has it. Its slices are
@@ -48,7 +48,7 @@ var errEventsEnd = errors.New("nobody reads on")
 // Cost: 1 µs an event; what lies in other times and of other names is not read.
 func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) {
 	scan := storage.LogQuery{
-		From: q.From, Until: q.Until, Personal: true,
+		From: storage.UnixMsec(q.From), Until: storage.UnixMsec(q.Until), Personal: true,
 		Kinds: []storage.EffectKind{storage.EffectEvent, storage.EffectOutcome},
 	}
 	if q.From != 0 && q.Until != 0 && q.From >= q.Until {

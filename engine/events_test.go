@@ -50,10 +50,10 @@ func TestEventsEqualAPlainList(t *testing.T) {
 		for range 40 {
 			var q EventsQuery
 			if random.IntN(2) == 0 {
-				q.From = all[random.IntN(len(all))].at
+				q.From = int64(all[random.IntN(len(all))].at)
 			}
 			if random.IntN(2) == 0 {
-				q.Until = all[random.IntN(len(all))].at + 1
+				q.Until = int64(all[random.IntN(len(all))].at) + 1
 			}
 			if q.From != 0 && q.Until != 0 && q.From >= q.Until {
 				continue
@@ -66,7 +66,7 @@ func TestEventsEqualAPlainList(t *testing.T) {
 			}
 			want := map[string][]string{} // by user, in order
 			for _, x := range all {
-				if x.at >= q.From && (q.Until == 0 || x.at < q.Until) &&
+				if int64(x.at) >= q.From && (q.Until == 0 || int64(x.at) < q.Until) &&
 					(q.Event == nil || string(q.Event) == x.name) &&
 					(q.UserID == nil || string(q.UserID) == x.user) {
 					want[x.user] = append(want[x.user], x.name+" "+x.text)

@@ -7,7 +7,6 @@ import (
 
 	"tact/engine"
 	"tact/server/wire"
-	"tact/storage"
 )
 
 // maxLogged bounds the limit of a reading of the event log; without one there is
@@ -46,7 +45,7 @@ func optional(args *fasthttp.Args, name string) []byte {
 
 // instant reads a parameter of the query that is a time; 0 when it is absent.
 func (s *Server) instant(
-	r *request, args *fasthttp.Args, name string, to *storage.UnixMsec,
+	r *request, args *fasthttp.Args, name string, to *int64,
 ) bool {
 	if !args.Has(name) {
 		return true
@@ -59,7 +58,7 @@ func (s *Server) instant(
 		})
 		return false
 	}
-	*to = storage.UnixMsec(ms)
+	*to = ms
 	return true
 }
 
