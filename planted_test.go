@@ -90,7 +90,8 @@ func plantedBugs() []plantedBug {
 		},
 		{
 			law: "a decision that holds a use outlives its frame", file: "storage/grant.go",
-			old: "	number := g.carryDecision(e, frame)\n", bad: "	number := held.Record + 1\n",
+			old: "	number, why := g.carryDecision(e, frame)\n",
+			bad: "	number, why := held.Record+1, WaitNone\n",
 			pkg: engine, run: "TestLinearizable|TestEnginePowerLoss",
 		},
 		{

@@ -3,6 +3,8 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"tact/bench/synth"
@@ -18,17 +20,23 @@ type catalogue struct {
 	tagged     bool // every rule is four conditions on tags
 	caps       int  // caps on reactions, on the offers of placements below freePlacements
 	reserve    bool // offers of place_0 hold a contact: a live decision there uses a cap
-	contact    bool // offers of placements below freePlacements hold a contact
-	once       bool // one contact of each offer a year: what is used up stays so
+	// contact: offers of placements below freePlacements hold a contact. Those of the
+	// placements behind have the same rules, values and texts, one by one.
+	contact bool
+	once    bool // one contact of each offer a year: what is used up stays so
 }
 
 // files makes the definitions. The ranking is product with exponents of 1; a
 // fallback makes an empty placement an answer.
 func (c catalogue) files() []definition.File {
 	var b bytes.Buffer
-	b.Write(synth.Catalogue(synth.CatalogueOptions{
-		Offers: c.offers, Placements: max(c.placements, 1),
-	})[0].Content)
+	if c.contact {
+		c.twinFiles(&b)
+	} else {
+		b.Write(synth.Catalogue(synth.CatalogueOptions{
+			Offers: c.offers, Placements: max(c.placements, 1),
+		})[0].Content)
+	}
 	if c.refused || c.tagged {
 		b.Reset()
 		c.schema(&b)
@@ -72,6 +80,30 @@ func cappedGroups() string {
 		list[i] = fmt.Sprintf("place_%d", i)
 	}
 	return strings.Join(list, ", ")
+}
+
+// twinFiles writes the placements below freePlacements and, behind them, their twins.
+func (c catalogue) twinFiles(b *bytes.Buffer) {
+	half := c.offers / 2
+	all := synth.Catalogue(synth.CatalogueOptions{
+		Offers: half, Placements: freePlacements,
+	})[0].Content
+	b.Write(all)
+	_, shown, _ := bytes.Cut(all, []byte("---\nkind: decision_policy"))
+	b.WriteString("---\nkind: decision_policy")
+	name := regexp.MustCompile(`(id: offer|place|policy)_(\d+)`)
+	b.Write(name.ReplaceAllFunc(shown, func(old []byte) []byte {
+		at := bytes.LastIndexByte(old, '_') + 1
+		n, err := strconv.Atoi(string(old[at:]))
+		if err != nil {
+			return old
+		}
+		by := freePlacements
+		if old[0] == 'i' {
+			by = half
+		}
+		return strconv.AppendInt(old[:at:at], int64(n+by), 10)
+	}))
 }
 
 // schema writes the declarations of the Bench shape and placements that show the

@@ -26,6 +26,7 @@ const (
 	clockProcess                  // of this process: the side works with several threads
 	clockWall                     // wall time: for what waits
 	clockChild                    // of other processes, one for each side
+	clockOwn                      // what the sides themselves add to trial.spent
 )
 
 // trial is one workload made ready: what is measured and what it is compared with.
@@ -47,6 +48,7 @@ type trial struct {
 	between func() error
 	// child is the process whose time each side is charged, with clockChild.
 	child struct{ own, reference int }
+	spent *time.Duration // with clockOwn
 	// fixed: each turn is a single call, because the work is large.
 	fixed bool
 }
@@ -199,6 +201,8 @@ func (t *trial) now(pid int) time.Duration {
 		return threadTime()
 	case clockChild:
 		return childTime(pid)
+	case clockOwn:
+		return *t.spent
 	}
 	return processTime()
 }

@@ -35,19 +35,136 @@ func (w *world) publishContacts() error {
 	return w.publish(catalogue{offers: 1000, placements: 16, contact: true})
 }
 
-// liveAt asks for people from one on, at some placements, in a random order.
-func liveAt(from, people, place, places int) []engine.DecideRequest {
+// liveAt asks for people from one on, at some placements: person by person, or in a
+// random order.
+func liveAt(from, people, place, places int, mixed bool) []engine.DecideRequest {
 	out := make([]engine.DecideRequest, 0, people*places)
 	for i := range people * places {
 		out = append(out, engine.DecideRequest{
-			UserID: synth.AppendUserID(nil, from+i%people), Mode: engine.ModeLive,
+			UserID: synth.AppendUserID(nil, from+i/places), Mode: engine.ModeLive,
 			Placements: []engine.PlacementAsk{{
-				Key: []byte("p"), PlacementID: placeID(place + i/people),
+				Key: []byte("p"), PlacementID: placeID(place + i%places),
 			}},
 		})
 	}
-	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	if mixed {
+		rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
 	return out
+}
+
+// useOpen measures decisions that use a cap of a person whose session is open,
+// against the same decisions where no cap applies. Every use is of another counter,
+// and the journal is let come after between the rounds, outside of the clock: what a
+// server does that is not asked faster than its disk writes.
+type useOpen struct {
+	hot bool
+
+	w       *world
+	caps    []engine.DecideRequest
+	none    []engine.DecideRequest
+	spent   time.Duration // of the deciding thread
+	d, look engine.Decision
+	waited  int
+	asked   int
+}
+
+const (
+	openPeople = 1 << 14 // whose sessions are open: with their rows more than a cache
+	coldRound  = 2048    // grants between two rests; the journal holds several times as many
+	hotRound   = 112     // of people whose rows are in the cache
+	hotRounds  = 16      // a turn
+)
+
+func (o useOpen) ready(w *world) (*trial, error) {
+	if err := w.publishContacts(); err != nil {
+		return nil, err
+	}
+	u := &o
+	u.w = w
+	people := min(openPeople, w.options.Users/4)
+	if err := w.decideAll(liveAt(0, people, openPlacement, 1, false), 64); err != nil {
+		return nil, err
+	}
+	u.caps = liveAt(0, people, 1, freePlacements-1, !u.hot)
+	u.none = liveAt(0, people, freePlacements+1, freePlacements-1, !u.hot)
+	t := &trial{fixed: true, clock: clockOwn, spent: &u.spent, figure: Figure{
+		Unit: "ns", Reference: "the same where no cap applies",
+		Conditions: map[string]string{
+			"people": strconv.Itoa(w.options.Users), "sessions": strconv.Itoa(people),
+			"ring": ringFolder, "counted": "the deciding thread",
+		},
+	}}
+	t.own = func(int) (float64, error) { return u.turn(&u.caps) }
+	t.reference = func(int) (float64, error) { return u.turn(&u.none) }
+	before := w.engine.Waited()
+	t.gather = func(f *Figure) { u.gather(f, before) }
+	return t, nil
+}
+
+func (u *useOpen) turn(from *[]engine.DecideRequest) (float64, error) {
+	round, rounds := coldRound, 1
+	if u.hot {
+		round, rounds = hotRound, hotRounds
+	}
+	ops := 0
+	for range rounds {
+		set := (*from)[:min(round, len(*from))]
+		if *from = (*from)[len(set):]; len(set) == 0 {
+			break
+		}
+		if err := u.rest(set); err != nil {
+			return 0, err
+		}
+		began := threadTime()
+		for i := range set {
+			if err := u.w.engine.Decide(&set[i], &u.d); err != nil {
+				return 0, err
+			}
+			if from == &u.caps {
+				u.asked++
+				if u.d.Durability == "strict" {
+					u.waited++
+				}
+			}
+		}
+		u.spent += threadTime() - began
+		ops += len(set)
+	}
+	return float64(ops), nil
+}
+
+// rest lets what was decided become durable, and brings people into the cache.
+func (u *useOpen) rest(set []engine.DecideRequest) error {
+	for u.w.engine.StoreStats().DurableLag > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for i := 0; u.hot && i < len(set); i++ {
+		r := set[i]
+		r.Mode = engine.ModeDryRun
+		if err := u.w.engine.Decide(&r, &u.look); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *useOpen) gather(f *Figure, before [storage.WaitCauses]uint64) {
+	f.Conditions["uses"] = strconv.Itoa(u.asked)
+	f.Conditions["in an open session, not waiting"] = fmt.Sprintf("%.2f %%",
+		100*float64(u.asked-u.waited)/float64(max(u.asked, 1)))
+	for i, n := range u.w.engine.Waited() {
+		if n -= before[i]; n > 0 {
+			f.Conditions["waited: "+storage.WaitCause(i).String()] = strconv.FormatUint(n, 10)
+		}
+	}
+	extra := make([]float64, 0, len(f.Pairs))
+	for _, p := range f.Pairs {
+		extra = append(extra, p.Own-p.Reference)
+	}
+	slices.Sort(extra)
+	f.Conditions["extra"] = fmt.Sprintf("%.0f ns at least, %.0f in the median",
+		extra[0], median(extra))
 }
 
 // firstOfSession measures the first grant of a session, which waits for its record,
@@ -74,7 +191,7 @@ func firstOfSession(w *world) (*trial, error) {
 	var d engine.Decision
 	t.own = func(int) (float64, error) {
 		from -= turn
-		set := liveAt(from, turn, openPlacement, 1)
+		set := liveAt(from, turn, openPlacement, 1, false)
 		for i := range set {
 			began := time.Now()
 			if err := w.engine.Decide(&set[i], &d); err != nil {

@@ -89,6 +89,8 @@ func decideWorkloads() []workload {
 			"decide/ten-caps", "ten caps apply to each offer, against the same without caps",
 			tenCaps,
 		},
+		{"decide/use-open-hot", "a use in an open session, rows in the cache", useOpen{hot: true}.ready},
+		{"decide/use-open-cold", "a use in an open session, random people", useOpen{}.ready},
 		{"decide/use-first", "the first use of a session, which waits", firstOfSession},
 		{"decide/cap-exhausted", "people whose one contact is used up", exhausted},
 		{

@@ -190,7 +190,7 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 	if it.Kept.Number != 0 {
 		// Who made it may still wait for it: nobody is told of it before it is durable.
 		w.held[i] = it.Kept
-		made := storage.Ticket{Frame: w.before}
+		made := storage.Ticket{Frame: w.before, Cause: storage.WaitKept}
 		if !e.store.Settled(w.group.GroupID(), made) {
 			w.ticket = w.ticket.Join(made)
 		}
@@ -204,7 +204,7 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
 			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
 		}
-		frame, ticket, err := w.group.Reserve(&w.effect, e.mayAnswer(w, i))
+		frame, ticket, err := w.group.Reserve(&w.effect, e.mustWait(w, i))
 		if err != nil {
 			return err
 		}
@@ -222,26 +222,29 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 		if err := w.append(); err != nil {
 			return err
 		}
-		w.ticket.Frame = w.frame
+		w.ticket = w.ticket.Join(storage.Ticket{Frame: w.frame, Cause: storage.WaitDecision})
 		w.carried(from, it.DecisionKeyCount)
 	}
 	return nil
 }
 
-// mayAnswer tells whether item i may be answered before its reservation is
-// durable: on a page, by caps that count contacts or hold a total that is not near
-// its limit. What reaches out waits, and so do uses counted on the decision.
-func (e *Engine) mayAnswer(w *decideWork, i int) bool {
+// mustWait tells why item i may not be answered before its reservation is durable,
+// WaitNone where it may: on a page, by caps that count contacts or hold a total that
+// is not near its limit. What reaches out waits, and so do uses counted on the decision.
+func (e *Engine) mustWait(w *decideWork, i int) storage.WaitCause {
 	it := &w.result.Items[i]
-	if !definition.Channel(it.Channel).Page() || it.DecisionKeyCount != 0 {
-		return false
+	switch {
+	case !definition.Channel(it.Channel).Page():
+		return storage.WaitOutbound
+	case it.DecisionKeyCount != 0:
+		return storage.WaitDecision
 	}
 	for j := it.FirstKey; j < it.FirstKey+it.KeyCount; j++ {
 		if k := &w.result.Keys[j]; k.Total && e.nearLimit(w, k) {
-			return false
+			return storage.WaitTotal
 		}
 	}
-	return true
+	return storage.WaitNone
 }
 
 // appendDecision appends the decision record with its statistics.
@@ -520,7 +523,7 @@ func (e *Engine) settle(w *decideWork, out *Decision) bool {
 		return true
 	}
 	out.Durability = durabilityStrict
-	e.counters.waited.Inc()
+	e.counters.waited[w.ticket.Cause].Inc()
 	err := e.store.WaitTicket(w.group.GroupID(), w.ticket, e.remaining(w))
 	if err == nil {
 		return true

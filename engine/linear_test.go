@@ -115,7 +115,7 @@ func newLin(seed uint64) *lin {
 func (l *lin) open() error {
 	o := storage.Options{
 		Groups: 2, FS: l.fs, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
-		BoundedMax: 3 * time.Millisecond,
+		BoundedMax: 3 * time.Millisecond, JournalSlots: 32 << (l.seed % 5),
 	}
 	if l.slow {
 		o.FS = &slowDisk{FS: l.fs, seed: l.seed}

@@ -16,8 +16,8 @@ func (c *counter) Inc() { c.n.Add(1) }
 
 // counters are what the conductor counts for /metrics.
 type counters struct {
-	waited       counter // decisions that waited for the disk
-	lateGrants   counter // grants not durable in time, released
+	waited       [storage.WaitCauses]counter // decisions that waited for the disk, by cause
+	lateGrants   counter                     // grants not durable in time, released
 	renderErrors counter
 	repeats      counter // contacts reported again for one reservation
 	late         counter // contacts whose reservation had gone
@@ -31,8 +31,13 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	line := func(name, kind, help string, v any) {
 		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %v\n", name, help, name, kind, name, v)
 	}
-	line("tact_decisions_waited_total", "counter",
-		"decisions that waited until the caps they used were durable", c.waited.n.Load())
+	const waited = "tact_decisions_waited_total"
+	fmt.Fprintf(w, "# HELP %s decisions that waited until the caps they used were durable\n"+
+		"# TYPE %s counter\n", waited, waited)
+	for i := range c.waited[1:] {
+		cause := storage.WaitCause(i + 1)
+		fmt.Fprintf(w, "%s{cause=%q} %d\n", waited, cause, c.waited[cause].n.Load())
+	}
 	line("tact_grants_late_total", "counter",
 		"grants that were not durable in time and were released", c.lateGrants.n.Load())
 	line("tact_render_errors_total", "counter", "messages that did not render",
@@ -172,6 +177,15 @@ func writeCommits(w io.Writer, s *storage.StoreStats) {
 	n += s.CommitCounts[len(s.CommitCounts)-1]
 	fmt.Fprintf(w, "%s_bucket{le=\"+Inf\"} %d\n%s_sum %g\n%s_count %d\n",
 		name, n, name, s.CommitSum.Seconds(), name, n)
+}
+
+// Waited returns how many decisions have waited for the disk, by storage.WaitCause:
+// the first thing that each waited for.
+func (e *Engine) Waited() (n [storage.WaitCauses]uint64) {
+	for i := range n {
+		n[i] = e.counters.waited[i].n.Load()
+	}
+	return n
 }
 
 // StoreStats returns the store's own figures, for benchmarks and checks.

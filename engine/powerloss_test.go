@@ -156,7 +156,7 @@ func newLoss(seed uint64) *loss {
 func (l *loss) open() (*Engine, error) {
 	return Open("store", Options{Read: l.m.read, Storage: storage.Options{
 		Groups: 2, FS: l.fs, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
-		BoundedMax: 3 * time.Millisecond, Caps: l.caps,
+		BoundedMax: 3 * time.Millisecond, JournalSlots: 32 << (l.seed % 5), Caps: l.caps,
 	}})
 }
 

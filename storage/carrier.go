@@ -262,9 +262,11 @@ func (s *Store) settleJournal() {
 		return
 	}
 	c.saved, c.moved = c.next, false
-	if !c.first {
-		c.j.Settle(c.saved)
+	if c.first { // its journal begins when this is told
+		c.first = false
+		return
 	}
+	c.j.Settle(c.saved)
 }
 
 // runJournal begins the epoch, whose first batch is durable.

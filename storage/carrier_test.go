@@ -70,7 +70,7 @@ func holdIn(
 	e := Effect{Kind: EffectReserve, Ord: ord, Time: s.HighWater(), Reserve: ReserveEffect{
 		ID: g.NextReservation(), Granted: now, Expires: now + 600, Grace: 300, Keys: keys,
 	}}
-	frame, ticket, err := g.Reserve(&e, true)
+	frame, ticket, err := g.Reserve(&e, WaitNone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,16 +12,20 @@ import (
 // A Ticket says what a reply has to wait for: see Store.WaitTicket. The zero
 // Ticket waits for nothing.
 type Ticket struct {
-	Frame  uint64 // a frame of the group; 0 = none
-	Record uint64 // a record of the journal; 0 = none
+	Frame  uint64    // a frame of the group; 0 = none
+	Record uint64    // a record of the journal; 0 = none
+	Cause  WaitCause // why it waits
 }
 
 // Waits reports whether there is anything to wait for.
-func (t Ticket) Waits() bool { return t != Ticket{} }
+func (t Ticket) Waits() bool { return t.Frame|t.Record != 0 }
 
-// Join returns what both wait for.
+// Join returns what both wait for. The cause is that of t, if it waits.
 func (t Ticket) Join(o Ticket) Ticket {
-	return Ticket{max(t.Frame, o.Frame), max(t.Record, o.Record)}
+	if !t.Waits() {
+		return o
+	}
+	return Ticket{max(t.Frame, o.Frame), max(t.Record, o.Record), t.Cause}
 }
 
 const (
@@ -42,8 +46,8 @@ type grantScratch struct {
 }
 
 // Reserve appends an EffectReserve and puts it into the journal. The ticket says
-// what the answer waits for: nothing when mayAnswer is set and the journal's laws
-// allow an answer before the record is durable. mayAnswer says that every counter
+// what the answer waits for: nothing when why is WaitNone and the journal's laws
+// allow an answer before the record is durable. WaitNone says that every counter
 // of the reservation counts on a contact and that nothing else of the decision
 // has to be durable. e.Reserve.Lease is set here. Errors are those of Append.
 //
@@ -52,28 +56,24 @@ type grantScratch struct {
 // durable yet waits for its frame: the journal has no use for it.
 //
 // The group must be locked. It does not allocate once buffers have grown.
-func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err error) {
+func (g *Group) Reserve(e *Effect, why WaitCause) (frame uint64, t Ticket, err error) {
 	e.Reserve.Lease, e.Reserve.Drawn = journal.Lease{}, false
 	j := g.store.carry.j
 	if j == nil || !g.carries(e) {
 		frame, err = g.Append(e)
-		return frame, Ticket{Frame: frame}, err
+		return frame, Ticket{Frame: frame, Cause: WaitPerson}, err
 	}
 	s := &g.grant
 	r, a := &s.record, &s.ask
 	g.describe(e, r)
 	*a = journal.Ask{Lease: g.mu.state.contact(e.Ord).lease()}
-	life, grace := uint32(e.Reserve.Expires-e.Reserve.Granted), e.Reserve.Grace
-	a.AtOnce = mayAnswer && life <= atOnceLifeMax && grace <= atOnceLifeMax &&
-		len(e.Reserve.Keys) <= atOnceKeysMax && a.Lease.Covers(life, grace)
-	if mayAnswer && life <= atOnceLifeMax && grace <= atOnceLifeMax {
-		if e.Reserve.Lease, a.Carries = j.Renew(a.Lease, r, life, grace); !a.Carries {
-			e.Reserve.Lease = journal.Lease{}
-		}
+	if why == WaitNone {
+		why = g.lease(e)
 	}
-	if a.AtOnce && e.Reserve.hasTotal() {
-		e.Reserve.Drawn = g.store.totals.draw(e.Reserve.Keys)
-		a.AtOnce = e.Reserve.Drawn
+	if why == WaitNone && e.Reserve.hasTotal() {
+		if e.Reserve.Drawn = g.store.totals.draw(e.Reserve.Keys); !e.Reserve.Drawn {
+			why = WaitTotal
+		}
 	}
 	s.payload = appendClear(s.payload[:0], e)
 	if len(s.payload) > journal.MaxPayload && a.Carries {
@@ -87,23 +87,50 @@ func (g *Group) Reserve(e *Effect, mayAnswer bool) (frame uint64, t Ticket, err 
 		return 0, Ticket{}, err
 	}
 	if len(s.payload) > journal.MaxPayload {
-		return frame, Ticket{Frame: frame}, nil
+		return frame, Ticket{Frame: frame, Cause: WaitSize}, nil
 	}
 	r.Frame, r.Time, r.Payload = frame, journal.Msec(e.Time), s.payload
-	a.Counters = s.counters[:0]
+	a.Counters, a.AtOnce = s.counters[:0], why == WaitNone
 	if a.AtOnce {
 		for i := range e.Reserve.Keys {
 			a.Counters = append(a.Counters, g.counterHash(e.Ord, e.Reserve.Keys[i].Key))
 		}
 	}
 	number, atOnce := j.Put(r, a)
-	switch {
-	case number == 0:
-		return frame, Ticket{Frame: frame}, nil
-	case atOnce:
+	if atOnce {
 		return frame, Ticket{}, nil
 	}
-	return frame, Ticket{Record: number}, nil
+	if a.Why != journal.CauseNone {
+		why = WaitCause(a.Why)
+	}
+	if number == 0 {
+		return frame, Ticket{Frame: frame, Cause: why}, nil
+	}
+	return frame, Ticket{Record: number, Cause: why}, nil
+}
+
+// lease lets the record carry a lease when the owner's has to be begun, renewed or
+// made to cover more. It returns what stands against an answer at once.
+func (g *Group) lease(e *Effect) WaitCause {
+	s := &g.grant
+	life, grace := uint32(e.Reserve.Expires-e.Reserve.Granted), e.Reserve.Grace
+	if !g.store.carry.j.Fast() {
+		return WaitClosed
+	}
+	if life > atOnceLifeMax || grace > atOnceLifeMax {
+		return WaitLong
+	}
+	lease, carries := g.store.carry.j.Renew(s.ask.Lease, &s.record, life, grace)
+	if carries {
+		e.Reserve.Lease, s.ask.Carries = lease, true
+	}
+	switch {
+	case !s.ask.Lease.Covers(life, grace):
+		return WaitLease
+	case len(e.Reserve.Keys) > atOnceKeysMax:
+		return WaitLong
+	}
+	return WaitNone
 }
 
 // Decide appends an EffectDecision. held joins the tickets of the reservations
@@ -121,14 +148,14 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	if !holds || held.Frame != 0 || g.store.carry.j == nil {
 		return frame, held, nil
 	}
-	number := g.carryDecision(e, frame)
+	number, why := g.carryDecision(e, frame)
 	switch {
 	case number == 0:
-		return frame, Ticket{Frame: frame}, nil
+		return frame, held.Join(Ticket{Frame: frame, Cause: why}), nil
 	case held.Record == 0:
 		return frame, Ticket{}, nil
 	}
-	return frame, Ticket{Record: number}, nil
+	return frame, held.Join(Ticket{Record: number}), nil
 }
 
 // carries tells whether a record of the reservation would be of use.

@@ -170,7 +170,11 @@ func (w *capWorld) grant(
 	e := Effect{Kind: EffectReserve, Ord: o, Time: w.now, Reserve: ReserveEffect{
 		ID: x.id, Offer: 1, Granted: x.granted, Expires: x.expires, Grace: capGrace, Keys: keys,
 	}}
-	_, ticket, err := g.Reserve(&e, atOnce)
+	why := WaitNone
+	if !atOnce {
+		why = WaitTotal
+	}
+	_, ticket, err := g.Reserve(&e, why)
 	g.Unlock()
 	if err != nil {
 		w.fail(err)

@@ -128,7 +128,7 @@ func makeOriginals(seed uint64) ([]original, error) {
 	for life := range 4 {
 		o.FS = fs
 		if life == 3 {
-			o.BoundedMax = time.Hour // the last grants lie in the journal alone
+			o.BoundedMax, o.FlushEvery = time.Hour, time.Hour // the last grants lie in the journal alone
 		}
 		s, err := Open("store", o)
 		if err != nil {
@@ -229,7 +229,7 @@ func grantSafely(s *Store, g *Group, ord Ord, cap Name) error {
 		ID: g.NextReservation(), Granted: now, Expires: now + 600, Grace: 300,
 		Keys: []HeldKey{personKey(cap)},
 	}}
-	_, ticket, err := g.Reserve(&e, true)
+	_, ticket, err := g.Reserve(&e, WaitNone)
 	g.Unlock()
 	if err != nil {
 		return err

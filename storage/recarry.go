@@ -19,13 +19,13 @@ const (
 
 // carryDecision puts a decision's parts into the journal, behind its
 // reservations. It returns the number of the last one; 0 says that the journal
-// does not take them.
-func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64) {
+// does not take them, and why tells the cause.
+func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64, why WaitCause) {
 	s := &g.grant
 	s.payload = appendClear(s.payload[:0], e)
 	parts := (len(s.payload) + partBytes - 1) / partBytes
 	if parts > partsMax {
-		return 0
+		return 0, WaitSize
 	}
 	g.describe(e, &s.record)
 	s.record.Kind, s.record.Frame = journal.Part, frame
@@ -35,10 +35,10 @@ func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64) {
 		s.part = append(append(s.part[:0], byte(i), byte(parts)), body...)
 		s.record.Payload = s.part
 		if number, _ = g.store.carry.j.Put(&s.record, &s.ask); number == 0 {
-			return 0
+			return 0, WaitFull
 		}
 	}
-	return number
+	return number, WaitNone
 }
 
 // partReader puts decisions together again. Parts of one group come in the order

@@ -25,7 +25,7 @@ func decided(
 		ID: g.NextReservation(), Granted: now, Expires: now + 600, Grace: 300,
 		Keys: []HeldKey{personKey(Name(request))},
 	}}
-	_, held, err := g.Reserve(&e, true)
+	_, held, err := g.Reserve(&e, WaitNone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestRecordsKeepTheirFloor(t *testing.T) {
 			ID: g.NextReservation(), Granted: secondOf(now), Expires: secondOf(now) + 600, Grace: 300,
 			Keys: []HeldKey{personKey(1)},
 		}}
-		_, ticket, err := g.Reserve(&e, true)
+		_, ticket, err := g.Reserve(&e, WaitNone)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func TestPicture(t *testing.T) {
 	const route = `method="POST",route="/v1/decide"`
 	before := read(`tact_decisions_total{group="0",mode="live"} 10
 tact_decisions_total{group="2",mode="live"} 0
-tact_decisions_waited_total 0
+tact_decisions_waited_total{cause="no_lease"} 0
 tact_http_requests_total{` + route + `,status="2xx"} 100
 tact_http_request_seconds_bucket{` + route + `,le="0.001"} 100
 tact_http_request_seconds_bucket{` + route + `,le="0.005"} 100
@@ -68,7 +68,8 @@ tact_http_request_seconds_bucket{` + route + `,le="+Inf"} 100
 `)
 	after := read(`tact_decisions_total{group="0",mode="live"} 30
 tact_decisions_total{group="2",mode="live"} 20
-tact_decisions_waited_total 10
+tact_decisions_waited_total{cause="no_lease"} 9
+tact_decisions_waited_total{cause="counter"} 1
 tact_placements_total{result="items"} 30
 tact_placements_total{result="capped_user"} 10
 tact_http_requests_total{` + route + `,status="2xx"} 140

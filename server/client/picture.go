@@ -74,7 +74,7 @@ func NewPicture(before, after Sample, between time.Duration) Picture {
 		DiskFree:  int64(after["tact_disk_free_bytes"]), DiskFull: after["tact_disk_full"] > 0,
 	}
 	if live := d.sum("tact_decisions_total", `mode="live"`); live > 0 {
-		p.Waited = min(d.rate("tact_decisions_waited_total")/live, 1)
+		p.Waited = min(d.sum("tact_decisions_waited_total", "")/live, 1)
 	}
 	for series, v := range after {
 		if strings.HasPrefix(series, "tact_resident_bytes") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ type Options struct {
 	OlderCopy bool
 
 	page     int // bytes; default 4096
-	counters int // places in the table of counters; default 1<<17
+	counters int // entries of the table of counters; default 1<<17
 	batch    int // pages of one sync; default 256
 	bugs     bugs
 }
@@ -163,7 +164,7 @@ type Journal struct {
 		aheadSaved Msec   // durable
 		place      []place
 		ids        []uint64 // by group: id of the newest record
-		counters   []uint64 // by hash: number of the newest record answered at once
+		unsynced   unsynced // counters with an answered record that is not durable
 		sharing    int64    // of nowMono: until when leases may be open
 		quiet      bool     // answers at once have ended for good
 		owing      bool     // a lease found no slot
@@ -187,7 +188,27 @@ type Ask struct {
 	Counters []uint64 // a hash of each counter that the record uses, owner included
 	Lease    Lease    // the owner's lease before this record
 	Carries  bool     // the record carries a new lease
+	// Why is set by Put: what stood against an answer at once, CauseNone when
+	// nothing did or AtOnce was not set.
+	Why Cause
+
+	synced uint64 // as it was when the laws were looked at
 }
+
+// A Cause says which law keeps a grant waiting for the disk.
+type Cause uint8
+
+// Causes, in the order in which they are looked for.
+const (
+	CauseNone    Cause = iota
+	CauseFull          // J3: no slot is free
+	CauseClosed        // there is no ring, or answers at once have ended for a while
+	CauseLease         // A1: no lease is durable and in force
+	CauseTime          // A1: the time is not below the durable high-water
+	CauseCounter       // A1: an answered record of a counter is not durable
+	CauseSeveral       // A1: several uses of one counter
+	Causes       = int(CauseSeveral) + 1
+)
 
 // Put stores a record and returns its number. atOnce says that the reservation
 // may be answered now; otherwise Wait. Number 0 says that the journal does not
@@ -197,7 +218,9 @@ type Ask struct {
 func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	a.Why = CauseNone
 	if !j.takes(r) {
+		a.Why = CauseFull
 		j.stats.refused.Add(1)
 		if a.Carries {
 			j.owe(r)
@@ -205,7 +228,10 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 		return 0, false
 	}
 	j.meet(r.Time)
-	atOnce = a.AtOnce && j.lawful(r, a)
+	if a.AtOnce {
+		a.Why = j.hinders(r, a)
+		atOnce = a.Why == CauseNone
+	}
 	j.store(r)
 	if r.Kind != Reserve {
 		return r.Number, false
@@ -215,7 +241,7 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 		return r.Number, false
 	}
 	for _, c := range a.Counters {
-		j.mu.counters[c%uint64(len(j.mu.counters))] = r.Number
+		j.mu.unsynced.add(c, r.Number, a.synced)
 	}
 	j.stats.atOnce.Add(1)
 	return r.Number, true
@@ -267,11 +293,11 @@ func (j *Journal) meet(now Msec) {
 	}
 }
 
-// lawful is law A1.
-func (j *Journal) lawful(r *Record, a *Ask) bool {
+// hinders is law A1: what keeps the grant from being answered at once.
+func (j *Journal) hinders(r *Record, a *Ask) Cause {
 	bug := &j.o.bugs
-	if !j.fast() {
-		return false
+	if !j.Fast() {
+		return CauseClosed
 	}
 	durable := j.durable[r.Group].Load()
 	if bug.leaseEarly {
@@ -280,27 +306,26 @@ func (j *Journal) lawful(r *Record, a *Ask) bool {
 	// A request may come with a time from before the last sync: it is judged by
 	// the newest time, which is what syncs are marked with.
 	if !a.Lease.inForce(j.epoch.Load(), durable, j.mu.now) {
-		return false
+		return CauseLease
 	}
 	if j.mu.now > j.mu.aheadSaved && !bug.aheadBehind {
-		return false
+		return CauseTime
 	}
-	synced := j.synced.Load()
+	a.synced = j.synced.Load()
 	for i, c := range a.Counters {
-		if j.mu.counters[c%uint64(len(j.mu.counters))] > synced && !bug.twoUnsynced {
-			return false
+		if slices.Contains(a.Counters[:i], c) && !bug.twoUses {
+			return CauseSeveral
 		}
-		for _, other := range a.Counters[:i] {
-			if other == c && !bug.twoUses {
-				return false
-			}
+		if j.mu.unsynced.holds(c, a.synced, a.Counters[:i]) && !bug.twoUnsynced {
+			return CauseCounter
 		}
 	}
-	return true
+	return CauseNone
 }
 
-// fast reports whether any grant may be answered at once.
-func (j *Journal) fast() bool { return j.ring != nil && j.open.Load() }
+// Fast reports whether any grant may be answered at once: there is a ring, and no
+// full journal has ended it for a while.
+func (j *Journal) Fast() bool { return j.ring != nil && j.open.Load() }
 
 // crowded reports that slots run short: no lease begins then, so that a record
 // that carries one always finds a slot.

@@ -3,8 +3,10 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -507,4 +509,55 @@ func TestFullJournalOpensAgain(t *testing.T) {
 	if b.j.Stats().Ring {
 		t.Error("a journal that has ended answers at once")
 	}
+}
+
+// The table of counters against a plain map, over random records and syncs: what it
+// calls free is free, and it hardly ever calls a free counter taken.
+func TestUnsyncedEqualsMap(t *testing.T) {
+	f := func(entries, keys, most int, strays float64) {
+		t.Helper()
+		rng := rand.New(rand.NewPCG(uint64(entries), 7))
+		table, plain := newUnsynced(entries), map[uint64]uint64{}
+		var number, synced uint64
+		free, taken := 0, 0
+		for range 50_000 {
+			if rng.IntN(200) == 0 {
+				synced = number - uint64(rng.Int64N(int64(min(number-synced+1, 3))))
+			}
+			var list []uint64
+			for range 1 + rng.IntN(most) {
+				if c := rng.Uint64N(uint64(keys)) * 0x9e3779b97f4a7c15; !slices.Contains(list, c) {
+					list = append(list, c)
+				}
+			}
+			number++
+			bad, want := false, false
+			for i, c := range list {
+				bad = bad || table.holds(c, synced, list[:i])
+				want = want || plain[c] > synced
+			}
+			switch {
+			case want && !bad:
+				t.Fatalf("record %d of %v is not durable, and %v is free", number, plain, list)
+			case !want && bad:
+				taken++
+				continue
+			case bad:
+				continue
+			}
+			free++
+			for _, c := range list {
+				table.add(c, number, synced)
+				plain[c] = number
+			}
+		}
+		if share := float64(taken) / float64(free+taken); share > strays {
+			t.Errorf("%d entries, %d keys: %.4f of the free are called taken", entries, keys, share)
+		}
+	}
+	f(1<<17, 1<<20, 1, 0)
+	f(1<<17, 1<<20, 32, 0)
+	f(1<<12, 1<<20, 4, 0.01)
+	f(64, 1000, 4, 1) // crowded: only that nothing is overlooked
+	f(8, 100, 32, 1)
 }

@@ -61,7 +61,7 @@ func (i Incident) Lost(epoch uint32, id uint64) bool { return epoch == i.Epoch &
 // has will do. id is the grant's reservation; the result covers life and grace
 // in seconds. A lease is renewed in its last quarter, or to cover more.
 func (j *Journal) Renew(l Lease, r *Record, life, grace uint32) (Lease, bool) {
-	if !j.fast() || r.Group >= uint16(len(j.durable)) || j.crowded() {
+	if !j.Fast() || r.Group >= uint16(len(j.durable)) || j.crowded() {
 		return l, false
 	}
 	span := Msec(j.o.Lease / time.Millisecond)

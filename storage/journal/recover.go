@@ -358,7 +358,7 @@ func (j *Journal) Start(st State, now Msec) error {
 	m.place = make([]place, j.o.Slots)
 	m.ids = make([]uint64, j.o.Groups)
 	m.owed = make([]uint64, j.o.Groups)
-	m.counters = make([]uint64, j.o.counters)
+	m.unsynced = newUnsynced(j.o.counters)
 	m.mark, m.ahead, m.aheadSaved = st.Synced, st.Ahead, st.Ahead
 	m.now, m.nowMono = now, j.o.Mono()
 	m.sharing = m.nowMono - 1

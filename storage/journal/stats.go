@@ -61,7 +61,7 @@ func (j *Journal) Stats() Stats {
 		Late: c.late.Load(), Backlog: j.backlog.Load(), Slots: j.o.Slots,
 		Longest: time.Duration(c.longest.Load()), Total: time.Duration(c.total.Load()),
 		Failures: c.failures.Load(),
-		Files:    c.files.Load(), Dead: c.dead.Load(), Ring: j.fast(),
+		Files:    c.files.Load(), Dead: c.dead.Load(), Ring: j.Fast(),
 	}
 	for i := range s.Syncs {
 		s.Syncs[i] = c.syncs[i].Load()

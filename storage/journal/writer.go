@@ -177,7 +177,7 @@ func (j *Journal) stayAhead() {
 	mono := j.o.Mono()
 	now := m.now + Msec(mono-m.nowMono)
 	half := Msec(j.o.Ahead/time.Millisecond) / 2
-	if !j.fast() || mono > m.sharing || m.ahead-now > half || m.dead != nil {
+	if !j.Fast() || mono > m.sharing || m.ahead-now > half || m.dead != nil {
 		return
 	}
 	r := Record{Kind: Time, Group: noGroup, Time: now}
