@@ -51,7 +51,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 			return s.useTotals(e)
 		}
 	case EffectPatch, EffectEvent, EffectReserve, EffectConfirm, EffectRelease, EffectForget,
-		EffectCede, EffectAbsorb:
+		EffectCede, EffectAbsorb, EffectErase:
 	default:
 		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
 	}
@@ -79,7 +79,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 // changesPerson says that an effect may change what rules read.
 func (e *Effect) changesPerson() bool {
 	switch e.Kind {
-	case EffectPatch, EffectEvent, EffectOutcome, EffectForget:
+	case EffectPatch, EffectEvent, EffectOutcome, EffectForget, EffectErase:
 		return true
 	}
 	return false
@@ -98,6 +98,8 @@ func (s *state) applyRow(frame uint64, r *Row, e *Effect) error {
 			s.forget(frame, r, e.Ord)
 		}
 		return nil
+	case EffectErase:
+		return s.erase(frame, r, e)
 	case EffectDecision:
 		if e.Decision.Request == 0 && len(e.Decision.Kept) == 0 {
 			return nil
@@ -165,7 +167,7 @@ func (s *state) applyGroup(frame uint64, e *Effect) {
 		s.share.refund(e.Refund)
 	case EffectRollback:
 		s.blind, s.person = e.Rollback.Blind, max(s.person, e.Rollback.Person)
-	case EffectForget:
+	case EffectForget, EffectErase:
 		if s.row(e.Ord) == nil {
 			s.members.forget(frame, e.Time, e.Ord)
 		}
@@ -300,10 +302,6 @@ func (s *state) rebit(o Ord) {
 // forget takes a person out. The row stays as a mark until its parts are off
 // the disk; the ordinal is not used again.
 func (s *state) forget(frame uint64, r *Row, o Ord) {
-	// The tags and segments lie in the clear part, so a sealed profile is fine.
-	p := Profile{s.slab.get(r.profile)}
-	p.EachTag(func(t TagValue) bool { s.unhold(&t, o); return true })
-	p.EachSegment(func(n Name) bool { s.segments.remove(n, o); return true })
 	for h := range s.contact(o).held {
 		for i := range h.Len() {
 			if k := h.Key(i); k.Total {
@@ -311,10 +309,20 @@ func (s *state) forget(frame uint64, r *Row, o Ord) {
 			}
 		}
 	}
-	s.slab.drop(r.profile)
-	s.slab.drop(r.tail)
-	s.slab.drop(r.contact)
-	s.slab.drop(r.activity)
+	s.takeOut(frame, r, o)
+}
+
+// takeOut is forget but for what the person holds of totals.
+func (s *state) takeOut(frame uint64, r *Row, o Ord) {
+	// The tags and segments lie in the clear part, so a sealed profile is fine.
+	p := Profile{s.slab.get(r.profile)}
+	p.EachTag(func(t TagValue) bool { s.unhold(&t, o); return true })
+	p.EachSegment(func(n Name) bool { s.segments.remove(n, o); return true })
+	for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity} {
+		clear(s.slab.get(ref))
+		s.slab.drop(ref)
+	}
+	s.forgetListing(o)
 	s.index.remove(r.IDHash, o)
 	if r.Flags&RowVisitor != 0 {
 		s.visitors--

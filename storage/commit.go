@@ -262,10 +262,14 @@ func (s *Store) fillFrame(b *pebble.Batch, p part, prev uint64) error {
 	return b.Set(c.key, c.value, nil)
 }
 
-// fillBeside writes what stands beside a frame: the key of a new person, and
-// where a decision lies that was made in another frame.
+// fillBeside writes what stands beside a frame: the key of a new person, the entry
+// of an erased one in the ledger, and where a decision lies that was made in another
+// frame.
 func (s *Store) fillBeside(b *pebble.Batch, r *record, frame uint64) error {
 	c := &s.com
+	if r.kind == EffectErase {
+		return s.fillErasure(b, r, frame)
+	}
 	if r.kind == EffectDecision {
 		c.key = appendMovedKey(c.key[:0], decisionOf(r))
 		return b.Set(c.key, appendMoved(nil, frame), nil)

@@ -57,6 +57,7 @@ func simOptions() Options {
 	o.FlushEvery = 2 * time.Millisecond
 	o.BoundedMax = 2 * time.Millisecond
 	o.LogEvery, o.LogBlock, o.LogSegment = 2*time.Millisecond, 512, 4<<10
+	o.PurgeEvery = 3 * time.Millisecond
 	o.KeepEffects, o.KeepDecisions = -1, -1
 	o.Now = func() UnixMsec { return 1_700_000_000_000 } // where generators begin
 	o.hooks.memTable = 256 << 10
@@ -287,6 +288,9 @@ func (g *simGroup) write(s *Store, group *Group, n int, stop <-chan struct{}) er
 			e := g.gen.next()
 			e.Create.Slot = Slot(lo + int(e.Create.Slot)%(hi-lo))
 			e.Claim.Slot = Slot(lo + int(e.Claim.Hash[0])%(hi-lo)) // one slot an identity
+			if row := group.Row(e.Ord); row != nil {
+				e.Erase.Slot = row.Slot
+			}
 			f, err := group.Append(e)
 			if err != nil {
 				group.Unlock()

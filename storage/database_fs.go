@@ -1,8 +1,11 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -18,10 +21,14 @@ import (
 // A folder whose sync fails makes Pebble panic, in a goroutine of its own where
 // nobody can catch it: the store dies instead, and the goroutine never returns, as
 // after any fatal error of Pebble's.
+//
+// While fresh is set, and when the purger has deleted it, an old log is not written
+// over: a new one holds nothing of what was in it.
 type databaseFS struct {
 	vfs.FS
 	side   *sidecar
 	faults *faultLog
+	fresh  *atomic.Bool
 }
 
 // Create intercepts marker.manifest.NUMBER.MANIFEST-NUMBER.
@@ -35,6 +42,23 @@ func (f databaseFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, erro
 	}
 	if strings.HasSuffix(name, ".sst") {
 		f.faults.pause()
+	}
+	return f.FS.Create(name, c)
+}
+
+// ReuseForWrite gives a log that is of no use any more a new name, or makes a new one
+// in its place.
+func (f databaseFS) ReuseForWrite(
+	old, name string, c vfs.DiskWriteCategory,
+) (vfs.File, error) {
+	if !f.fresh.Load() {
+		file, err := f.FS.ReuseForWrite(old, name, c)
+		if !errors.Is(err, os.ErrNotExist) {
+			return file, err
+		}
+	}
+	if err := f.FS.Remove(old); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	return f.FS.Create(name, c)
 }

@@ -20,7 +20,9 @@
 //  5. Bytes on disk that are not what was written are ErrCorrupt, never a panic,
 //     another answer or a deleted file: MANIFEST and the end of the log are
 //     compared with a sidecar before the store is opened for writing.
-//  6. Personal fields lie on disk only sealed with their person's key.
+//  6. Personal fields lie on disk only sealed with their person's key. Of a person
+//     who is erased nothing is told from the answer on, and no file holds the key
+//     once the purger has passed: see erase.go and purge.go.
 //
 // Path of a change: Lock; read; Append (encode into the open frame, apply to
 // memory); Unlock; Wait. The committer seals the personal parts, writes the

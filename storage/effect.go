@@ -27,10 +27,11 @@ const (
 	EffectAbsorb                         // a person takes in what another has ceded
 	EffectRefund                         // uses of totals are given back after they happened
 	EffectRollback                       // the group is an older copy of itself, see RollbackEffect
+	EffectErase                          // a person is erased, see Group.Erase
 )
 
 // effectLast is the highest kind.
-const effectLast = EffectRollback
+const effectLast = EffectErase
 
 // Effect is one typed change. The live path and replay hand the same Effect to
 // apply, which is pure. Only the fields of its Kind are read. Slices and
@@ -70,6 +71,7 @@ type Effect struct {
 	Refund []BlockEffect
 	Cede   CedeEffect
 	Absorb AbsorbEffect
+	Erase  EraseEffect
 
 	Rollback RollbackEffect
 }
@@ -212,6 +214,16 @@ type AbsorbEffect struct {
 	Origin Origin
 	Until  UnixSec
 	Part   []byte
+}
+
+// EraseEffect takes a person out for good. What it says is personal: it is sealed with
+// the person's key, so that the event log does not tell whose records it ended.
+type EraseEffect struct {
+	Workspace WorkspaceID
+	Slot      Slot
+	Person    PersonID
+	Hash      [16]byte // Store.ErasureHash of the canonical id
+	Held      Holdings // what was held of the person
 }
 
 // PersonRef locates a person of this store.

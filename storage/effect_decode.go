@@ -93,7 +93,7 @@ func (d *effectDecoder) decodeClear(e *Effect, part []byte) error {
 		}
 	case EffectAbsorb:
 		e.Absorb = AbsorbEffect{Origin(d.in.u64()), d.seconds(), d.in.text()}
-	case EffectEvent, EffectForget:
+	case EffectEvent, EffectForget, EffectErase:
 	default:
 		return fmt.Errorf("%w: effect kind %d", ErrCorrupt, e.Kind)
 	}
@@ -132,6 +132,8 @@ func (d *effectDecoder) decodePersonal(e *Effect, part []byte) error {
 		d.patchPersonal()
 	case EffectDecision:
 		e.Decision.Personal = d.in.text()
+	case EffectErase:
+		d.erase(&e.Erase)
 	}
 	if err := d.in.end(); err != nil {
 		return fmt.Errorf("personal part of effect kind %d: %w", e.Kind, err)

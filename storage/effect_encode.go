@@ -30,6 +30,8 @@ func hasPersonal(e *Effect) bool {
 		return len(p.Identities)+len(p.Attrs)+len(p.Addresses) > 0 || p.Locale != nil
 	case EffectDecision:
 		return len(e.Decision.Personal) > 0
+	case EffectErase:
+		return true
 	}
 	return false
 }
@@ -145,6 +147,8 @@ func appendPersonal(b []byte, e *Effect) []byte {
 		}
 	case EffectDecision:
 		b = appendText(b, e.Decision.Personal)
+	case EffectErase:
+		b = appendErase(b, &e.Erase)
 	}
 	return b
 }

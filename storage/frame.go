@@ -214,7 +214,8 @@ func frameHash(value []byte) uint64 { return xxh3.Hash(value) }
 //
 // Personal parts are sealed with the key that precedes them and nonces from
 // random. tell is called for every record that has a key of its own beside the
-// frame: those of people who are created and of decisions made in another frame.
+// frame: those of people who are created or erased and of decisions made in another
+// frame.
 func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 	tell func(r *record),
 ) ([]byte, error) {
@@ -235,7 +236,8 @@ func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 			return dst[:start], err
 		}
 		size := len(rest) - len(after) // of the record in memory
-		if r.kind == EffectCreate || r.kind == EffectDecision && !h.made(decisionOf(&r)) {
+		if r.kind == EffectCreate || r.kind == EffectErase ||
+			r.kind == EffectDecision && !h.made(decisionOf(&r)) {
 			tell(&r)
 		}
 		if r.flags&recordPersonal == 0 {

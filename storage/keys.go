@@ -19,6 +19,8 @@ const (
 	prefixMember    = 0x22
 	prefixMoved     = 0x23
 	prefixPersonKey = 0x30
+	prefixErased    = 0x31
+	prefixPurge     = 0x32
 	prefixName      = 0x40
 	prefixDedup     = 0x50
 	prefixDoc       = 0x60

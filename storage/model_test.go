@@ -88,8 +88,18 @@ func (m *model) apply(e *Effect) {
 		m.floor = max(m.floor, e.Floor)
 	case EffectClaim:
 		m.claims[e.Claim.Hash] = e.Claim.Target
-	case EffectForget:
-		if p != nil && p.visitor {
+	case EffectForget, EffectErase:
+		if e.Kind == EffectErase && p != nil {
+			p.sweep(m, secondOf(e.Time))
+			for _, r := range p.open {
+				for _, k := range r.Keys {
+					if k.Total {
+						m.totals[TotalKey{k.Key, k.Window}] += k.Units()
+					}
+				}
+			}
+		}
+		if p != nil && (p.visitor || e.Kind == EffectErase) {
 			delete(m.people, e.Ord)
 			for n := range Name(5) {
 				m.member(e.Time, &MemberEffect{
@@ -617,7 +627,7 @@ func (g *generator) draw() *Effect {
 	case n < 94:
 		return g.members()
 	case n < 95:
-		return &Effect{Kind: EffectForget, Ord: o}
+		return g.leave(o)
 	case n < 96:
 		return &Effect{Kind: EffectTime, Ord: NoOrd}
 	case n < 97:
@@ -664,6 +674,17 @@ func (g *generator) members() *Effect {
 		return &Effect{Kind: EffectTime, Ord: NoOrd}
 	}
 	return e
+}
+
+// leave draws an effect that takes a person out.
+func (g *generator) leave(o Ord) *Effect {
+	p := g.m.people[o]
+	if p == nil || g.r.IntN(2) == 0 {
+		return &Effect{Kind: EffectForget, Ord: o}
+	}
+	return &Effect{Kind: EffectErase, Ord: o, Erase: EraseEffect{
+		Workspace: p.ws, Person: p.person, Hash: [16]byte{byte(o), 1}, Held: Holdings{3: 9},
+	}}
 }
 
 func (g *generator) create() *Effect {

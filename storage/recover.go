@@ -41,6 +41,7 @@ func Open(dir string, o Options) (*Store, error) {
 	s.com.kick = make(chan struct{}, 1)
 	s.com.bounded.begun = time.Now()
 	s.com.jobs = make(chan *pebble.Batch)
+	s.purge.ask = make(chan chan error)
 	s.com.results = make(chan error, 1)
 	if err := makeFolder(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -186,7 +187,7 @@ func (s *Store) witness(e logEnds) {
 // MANIFESTs.
 func (s *Store) pebble(path string, readOnly bool, faults *faultLog) pebbleOpen {
 	return pebbleOpen{
-		fs: databaseFS{s.o.FS, &s.side, faults}, dir: path, readOnly: readOnly,
+		fs: databaseFS{s.o.FS, &s.side, faults, &s.purge.fresh}, dir: path, readOnly: readOnly,
 		memTable: s.o.hooks.memTable, faults: faults, dead: &s.dead,
 	}
 }
@@ -454,7 +455,8 @@ func (s *Store) start() error {
 	if err := s.logs.log.Sweep(); err != nil {
 		s.o.Logger.Warn("event log: files of no use stay", "error", err)
 	}
-	s.loops.Add(3)
+	s.loops.Add(4)
+	go s.purgeLoop()
 	go s.logLoop()
 	go s.flushLoop()
 	go s.watchLoop()

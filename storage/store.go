@@ -57,6 +57,7 @@ type Options struct {
 	LogEvery   time.Duration // pause between looks at what goes into the event log; default 1 s
 	LogBlock   int64         // bytes of a group's frames that become a block; default 4 MiB
 	LogAge     time.Duration // frames this old become a block however few they are; default 1 h
+	PurgeEvery time.Duration // pause between looks for keys of erased people; default 1 min
 	LogSegment int64         // bytes of a file of the event log; default 128 MiB
 	// KeepEffects and KeepDecisions are how long the event log keeps what happened
 	// (default 90 days) and what was decided (30 days); negative = for ever. LogBytes
@@ -108,6 +109,7 @@ func (o *Options) fill() {
 	set(&o.BoundedMax, 50*time.Millisecond)
 	set(&o.LogEvery, time.Second)
 	set(&o.LogAge, logBlockAge)
+	set(&o.PurgeEvery, time.Minute)
 	set(&o.KeepEffects, logKeepEffects)
 	set(&o.KeepDecisions, logKeepDecisions)
 	if o.LogBlock == 0 {
@@ -148,6 +150,7 @@ func (o *Options) validate() error {
 	if o.Caps > CapsLift {
 		errs = append(errs, fmt.Errorf("caps policy is %d", o.Caps))
 	}
+	positive("purge every", o.PurgeEvery)
 	if o.MemoryCap < 0 || o.MinFree < 0 || o.Ballast < 0 {
 		errs = append(errs, errors.New("memory cap, min free and ballast must not be negative"))
 	}
@@ -177,6 +180,7 @@ type Store struct {
 	blind  UnixSec
 	flush  flusher
 	logs   logger
+	purge  purger
 	cut    Cut
 	macs   macPool
 	lists  lists

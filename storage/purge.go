@@ -1,0 +1,357 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// The purger takes the keys of erased people off the disk. In memory a key is gone with
+// its person's erasure; on the disk it lies in the table of keys, in older versions of
+// that table, and in logs of commits, also in ones that Pebble keeps to write over.
+//
+// Laws:
+//  1. A key is deleted only when the rows reflect the erasure (its frame is at or
+//     below the watermark): until then a start needs it to replay what came before.
+//  2. An entry of the ledger is called purged only when every log that could hold the
+//     key is gone, every table that held it is rewritten without it and deleted, and
+//     nobody reads an older state of the store.
+//  3. Many erasures cost one purge: what is due is taken together.
+//
+// A crash at any point leaves entries that are due, and a later pass does all again.
+type purger struct {
+	ask   chan chan error // passes that somebody waits for
+	added atomic.Int64    // erasures committed
+	fresh atomic.Bool     // logs are not written over meanwhile
+	runs  atomic.Uint64
+	keys  atomic.Uint64 // purged
+}
+
+const (
+	// purgeMax bounds the erasures of one pass: 64 MiB of memory.
+	purgeMax = 1 << 18
+	// purgeAlone is how many keys are compacted one by one in a large table.
+	purgeAlone = 16
+	// purgeSmall is up to which size the table of keys is rewritten whole.
+	purgeSmall = 64 << 20
+	// purgeWait bounds the wait for readers and for files to be deleted.
+	purgeWait = 20 * time.Second
+	purgeLook = 20 * time.Millisecond
+)
+
+// errPurgeLater says that a pass could not end: what was due is due still.
+var errPurgeLater = errors.New("the purge of erased people goes on later")
+
+// purgeLoop runs a pass every Options.PurgeEvery when anything is due, and when asked.
+func (s *Store) purgeLoop() {
+	defer s.loops.Done()
+	done := int64(-1) // of purge.added; entries of an earlier process are due
+	timer := time.NewTimer(s.o.PurgeEvery)
+	defer timer.Stop()
+	for {
+		var told chan error
+		select {
+		case <-s.stop:
+			return
+		case <-s.dead.ch:
+			return
+		case told = <-s.purge.ask:
+		case <-timer.C:
+		}
+		added := s.purge.added.Load()
+		var err error
+		if told != nil || added != done {
+			var left int
+			if left, err = s.purgePass(); err == nil && left == 0 {
+				done = added
+			}
+			if err != nil && !errors.Is(err, errPurgeLater) {
+				s.db.faults.Errorf("purge: %v", err)
+			}
+			if left > 0 && err == nil {
+				err = errPurgeLater
+			}
+		}
+		if told != nil {
+			told <- err
+		}
+		timer.Reset(s.o.PurgeEvery)
+	}
+}
+
+// Purge makes what is left on the disk of everybody whose erasure is durable
+// unreadable for good, and returns when it is so: no file of the store holds their
+// keys any more. It errors with the context's error when that takes longer, and with
+// ErrClosed; the purge goes on then.
+// Cost: a rewrite of the tables that hold the keys, a second or two.
+func (s *Store) Purge(ctx context.Context) error {
+	for {
+		told := make(chan error, 1)
+		select {
+		case s.purge.ask <- told:
+		case <-s.stop:
+			return ErrClosed
+		case <-s.dead.ch:
+			return fmt.Errorf("%w: %w", ErrFenced, s.dead.err())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case err := <-told:
+			if !errors.Is(err, errPurgeLater) {
+				return err
+			}
+		case <-s.stop:
+			return ErrClosed
+		case <-s.dead.ch:
+			return fmt.Errorf("%w: %w", ErrFenced, s.dead.err())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(purgeLook):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// PurgeStats says what the purger has done in this process.
+type PurgeStats struct {
+	Passes uint64
+	Keys   uint64 // of erased people that no file holds any more
+}
+
+// purgePass purges what is due, and returns how many entries could not be taken yet.
+func (s *Store) purgePass() (left int, err error) {
+	due, left, err := s.duePurges()
+	if err != nil || len(due) == 0 {
+		return left, err
+	}
+	s.purge.fresh.Store(true)
+	defer s.purge.fresh.Store(false)
+	path := s.o.FS.PathJoin(s.dir, folderDatabase)
+	before, err := s.o.FS.List(path)
+	if err != nil {
+		return left, err
+	}
+	for _, step := range []func() error{
+		func() error { return s.deleteKeys(due) },
+		s.awaitReaders,
+		// Once more: what Pebble rewrote while somebody read an older state has the
+		// keys beside their first deletion, and only another one makes it look again.
+		func() error { return s.deleteKeys(due) },
+		s.flushMemory,
+		func() error { return s.compactKeys(due) },
+		func() error { return s.awaitTables(path) },
+		func() error { return s.dropLogs(path, before) },
+		func() error { return s.settlePurges(due) },
+	} {
+		if err := step(); err != nil {
+			return left, err
+		}
+	}
+	s.purge.runs.Add(1)
+	s.purge.keys.Add(uint64(len(due)))
+	return left, nil
+}
+
+// awaitReaders waits until nobody reads a state of the store from before now.
+func (s *Store) awaitReaders() error {
+	return s.purgeAwait(func() (bool, error) { return s.db.db.Metrics().Snapshots.Count == 0, nil })
+}
+
+// awaitTables waits until the tables that are there and not in use are deleted.
+func (s *Store) awaitTables(path string) error {
+	before, err := s.o.FS.List(path)
+	if err != nil {
+		return err
+	}
+	return s.purgeAwait(func() (bool, error) { return s.tablesGone(path, before) })
+}
+
+// duePurges returns the entries that the rows reflect, and how many others there are.
+func (s *Store) duePurges() (due []Erasure, left int, err error) {
+	prefix := []byte{prefixPurge}
+	err = s.db.scan(prefix, after(prefix), func(_, entry []byte) error {
+		value, err := s.db.get(entry)
+		if err != nil {
+			return err
+		}
+		e, err := parseErasure(entry, value)
+		if err != nil {
+			return err
+		}
+		g := s.Group(e.Group)
+		if g == nil {
+			return fmt.Errorf("ledger of erasures: group %d: %w", e.Group, ErrCorrupt)
+		}
+		if g.written.Load() < e.Frame || len(due) == purgeMax {
+			left++
+			return nil
+		}
+		due = append(due, e)
+		return nil
+	})
+	return due, left, err
+}
+
+// deleteKeys deletes the keys from the table of keys.
+func (s *Store) deleteKeys(due []Erasure) error {
+	b := s.db.db.NewBatch()
+	var err error
+	var key []byte
+	for i := range due {
+		e := &due[i]
+		key = appendPersonKeyKey(key[:0], e.Slot, e.Workspace, e.Person)
+		err = errors.Join(err, b.Delete(key, nil))
+	}
+	if err == nil {
+		err = s.db.commitSynced(b)
+	}
+	return errors.Join(err, b.Close())
+}
+
+// flushMemory lets Pebble write its tables in memory: the logs before are of no use
+// then. While fresh is set none of them is written over.
+func (s *Store) flushMemory() error {
+	flushed, err := s.db.db.AsyncFlush()
+	if err != nil || flushed == nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-s.stop:
+	case <-s.dead.ch:
+	}
+	return errPurgeLater
+}
+
+// compactKeys rewrites the tables that hold the keys.
+func (s *Store) compactKeys(due []Erasure) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	keys := make([][]byte, len(due))
+	for i := range due {
+		keys[i] = appendPersonKeyKey(nil, due[i].Slot, due[i].Workspace, due[i].Person)
+	}
+	slices.SortFunc(keys, slices.Compare)
+	from, to := []byte{prefixPersonKey}, []byte{prefixPersonKey + 1}
+	size, err := s.db.db.EstimateDiskUsage(from, to)
+	if err != nil {
+		return readFault(err)
+	}
+	if size <= purgeSmall || len(keys) > purgeAlone {
+		return s.compact(ctx, from, to)
+	}
+	for _, key := range keys {
+		if err := s.compact(ctx, key, append(slices.Clone(key), 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) compact(ctx context.Context, from, to []byte) error {
+	err := s.db.db.Compact(ctx, from, to, false)
+	if errors.Is(err, context.Canceled) {
+		return errPurgeLater
+	}
+	if err != nil {
+		return fmt.Errorf("rewrite the table of keys: %w", err)
+	}
+	return nil
+}
+
+// tablesGone reports whether every table there was is in use still or deleted.
+func (s *Store) tablesGone(path string, before []string) (bool, error) {
+	now, err := s.o.FS.List(path)
+	if err != nil {
+		return false, err
+	}
+	levels, err := s.db.db.SSTables()
+	if err != nil {
+		return false, readFault(err)
+	}
+	live := make(map[string]bool)
+	for _, level := range levels {
+		for i := range level {
+			live[fmt.Sprintf("%06d.sst", uint64(level[i].FileNum))] = true
+		}
+	}
+	for _, name := range now {
+		if strings.HasSuffix(name, ".sst") && !live[name] && slices.Contains(before, name) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// dropLogs deletes the logs of commits that were there before the keys were deleted:
+// all that was in them has been flushed since, and Pebble keeps some only to write
+// over them.
+func (s *Store) dropLogs(path string, before []string) error {
+	fs := s.o.FS
+	for _, name := range before {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		err := fs.Remove(fs.PathJoin(path, name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return syncFolder(fs, path)
+}
+
+// settlePurges notes in the ledger that the keys are gone.
+func (s *Store) settlePurges(due []Erasure) error {
+	b := s.db.db.NewBatch()
+	var errs []error
+	now := max(s.o.Now(), 1)
+	for i := range due {
+		e := &due[i]
+		e.Purged = max(now, e.At)
+		errs = append(errs, b.Set(e.appendKey(nil), e.append(nil), nil),
+			b.Delete(appendPurgeKey(nil, e.Group, e.Person), nil))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		err = s.db.commitSynced(b)
+	}
+	return errors.Join(err, b.Close())
+}
+
+// purgeAwait waits until f, for a while.
+func (s *Store) purgeAwait(f func() (bool, error)) error {
+	late := time.NewTimer(purgeWait)
+	defer late.Stop()
+	for {
+		ok, err := f()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(purgeLook):
+		case <-late.C:
+			return fmt.Errorf("%w: somebody reads an older state", errPurgeLater)
+		case <-s.stop:
+			return errPurgeLater
+		case <-s.dead.ch:
+			return errPurgeLater
+		}
+	}
+}
