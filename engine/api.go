@@ -86,6 +86,8 @@ type DecideRequest struct {
 	Explain    Explain
 	Include    uint32        // reserved bits of `include`
 	Timeout    time.Duration // 0 = the default of 20 ms
+
+	onlyKnown bool // a person who is not in the store is a fault
 }
 
 // PlacementAsk is one placement to fill. Key is the caller's own name for it.

@@ -36,6 +36,8 @@ type decideWork struct {
 	group     *storage.Group
 	ord       storage.Ord
 	known     bool
+	led       bool             // identities led to the person
+	erasures  uint64           // of the engine, before they did
 	refPerson storage.PersonID // of a known person
 	frame     uint64           // of the effects appended; 0 = none
 	ticket    storage.Ticket   // what the reply must wait for
@@ -245,6 +247,9 @@ func (e *Engine) pickLocked(
 	w.known = false
 	if len(w.id) > 0 {
 		w.ord, w.known = g.Find(workspaceID, hash, w.id)
+	}
+	if err := e.stillLed(req, w); err != nil {
+		return storage.DecisionID{}, err
 	}
 	if first && req.Mode == ModeLive && len(req.RequestID) > 0 && w.known {
 		id, err := e.answered(req, w)

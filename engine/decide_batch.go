@@ -74,6 +74,10 @@ func (b *DecisionBatch) Block() int {
 	return batchBlock
 }
 
+// OnlyKnown says that all people come from the store, as EachPerson gives them: the
+// decision of one who is not there any more is an error.
+func (b *DecisionBatch) OnlyKnown() { b.req.onlyKnown = true }
+
 // Revision is that of the definitions the batch decides by now.
 func (b *DecisionBatch) Revision() uint32 { return b.model.work.snap.Revision }
 

@@ -11,6 +11,7 @@ import (
 // identify sets w.id: the canonical id the request leads to, or none.
 func (e *Engine) identify(req *DecideRequest, out *Decision) error {
 	w := &out.work
+	w.led = false
 	if len(req.UserID) > 0 {
 		if err := checkUserID(req.UserID, "user.user_id"); err != nil {
 			return err
@@ -33,6 +34,7 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 	if len(w.id) > 0 {
 		ref, known = e.find(w.id)
 	}
+	w.erasures = e.erasures.Load()
 	id, conflict, err := e.resolveIdentities(w.snap, req.Identities, nil)
 	if err != nil {
 		return err
@@ -47,11 +49,27 @@ func (e *Engine) identifyMore(req *DecideRequest, out *Decision) error {
 	switch {
 	case known:
 	case id != nil:
-		w.id = append(w.id[:0], id...)
+		w.id, w.led = append(w.id[:0], id...), true
 	case len(w.id) == 0:
 		w.id, err = anonymousID(w.id, &req.Identities[0])
 	}
 	return err
+}
+
+// stillLed says what to do when the person that was meant has been erased meanwhile:
+// identities are followed anew, and whoever was read from the store is nobody now.
+func (e *Engine) stillLed(req *DecideRequest, w *decideWork) error {
+	switch {
+	case w.known:
+	case req.onlyKnown:
+		return &Problem{
+			Class: ProblemMissing, Code: "user_not_found", Field: "user_id",
+			Detail: "the person is not there any more",
+		}
+	case w.led && e.erasures.Load() != w.erasures:
+		return errStaleSnapshot
+	}
+	return nil
 }
 
 // readPerson fills w.person and brings the pages of predicate bits in w.pages up

@@ -57,6 +57,8 @@ type Engine struct {
 	publish  sync.Mutex // one publish at a time
 	old      sync.Map   // revision number → *Snapshot, for previews and replays
 	stripes  stripes
+	erasing  sync.RWMutex  // held shared by a line with identities, else by an erasure
+	erasures atomic.Uint64 // raised before a person is gone
 	track    tracking
 	traffic  traffic
 	fills    fills

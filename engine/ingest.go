@@ -30,6 +30,9 @@ type Batch struct {
 	keys    []storage.HeldKey
 	windows []storage.TotalKey
 	text    []byte
+
+	led      bool   // identities led to the person of the line
+	erasures uint64 // of the engine, before they did
 }
 
 // claim is one identity of a line, on its way to the identity index.
@@ -133,6 +136,14 @@ func (b *Batch) User(doc *UserDoc) LineResult {
 }
 
 func (b *Batch) user(doc *UserDoc) LineResult {
+	for {
+		if r := b.userOnce(doc); r.Err != errErasedMeanwhile {
+			return r
+		}
+	}
+}
+
+func (b *Batch) userOnce(doc *UserDoc) LineResult {
 	id, err := b.owner(doc.UserID, doc.Identities)
 	if err != nil {
 		return rejected(err)
@@ -168,6 +179,10 @@ const (
 // the claims and the patch. The claims' stripes are held. Effects of several
 // groups are appended inside one Together, so they become durable together.
 func (b *Batch) applyUser(id []byte, key uint64, body uint32) LineResult {
+	if len(b.claims) > 0 { // the person must not go between the claims and the patch
+		b.e.erasing.RLock()
+		defer b.e.erasing.RUnlock()
+	}
 	self, known := b.e.find(id)
 	for i := range b.claims {
 		owner, taken := b.e.claimOwner(&b.claims[i])
@@ -210,7 +225,7 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 		b.dropTags(p.group.Profile(p.ord))
 	}
 	b.stamp(storage.EffectPatch, p.ord)
-	b.effect.DedupKey, b.effect.DedupBody = key, body
+	b.effect.DedupKey, b.effect.DedupBody = p.key, body
 	b.effect.Patch = &b.patch
 	r := b.finish(&p)
 	if r.Err == nil && b.clamped {
@@ -246,6 +261,7 @@ func (b *Batch) appendClaims(id []byte, key uint64) (made bool, err error) {
 type found struct {
 	group *storage.Group
 	ord   storage.Ord
+	key   uint64      // of the line, the person's own; 0 = none
 	made  bool        // by this line: undone when the line is refused
 	seen  *LineResult // the line's key was seen before: nothing is to be done
 }
@@ -292,23 +308,30 @@ func (b *Batch) person(id []byte, key uint64, body uint32) (p found, err error) 
 	g := s.GroupOf(slot)
 	p.group = g
 	g.Lock()
-	if key != 0 {
-		if old, ok := g.SeenDedup(key); ok {
-			p.seen = b.duplicate(g, old == body)
-			return p, nil
-		}
-	}
 	ord, ok := g.Find(workspaceID, hash, id)
 	if ok {
-		p.ord = ord
+		p.ord, p.key = ord, g.Row(ord).DedupKey(key)
+		if old, ok := g.SeenOf(p.key, key); ok && key != 0 {
+			p.seen = b.duplicate(g, old == body)
+		}
 		return p, nil
+	}
+	if b.led && b.e.erasures.Load() != b.erasures {
+		g.Unlock()
+		return p, errErasedMeanwhile
 	}
 	p.made = true
 	if p.ord, err = b.create(g, slot, hash, id); err != nil {
 		g.Unlock()
+		return p, err
 	}
-	return p, err
+	p.key = g.Row(p.ord).DedupKey(key)
+	return p, nil
 }
+
+// errErasedMeanwhile: the person that identities led to has been erased; what they
+// lead to is to be looked up again.
+var errErasedMeanwhile = errors.New("the person has been erased meanwhile")
 
 // duplicate is the result of a line whose idempotency key was seen before. What
 // it repeats may not be durable yet, so the batch waits for it.
@@ -344,6 +367,14 @@ func (b *Batch) Event(doc *EventDoc) LineResult {
 }
 
 func (b *Batch) event(doc *EventDoc) LineResult {
+	for {
+		if r := b.eventOnce(doc); r.Err != errErasedMeanwhile {
+			return r
+		}
+	}
+}
+
+func (b *Batch) eventOnce(doc *EventDoc) LineResult {
 	id, err := b.owner(doc.UserID, doc.Identities)
 	if err != nil {
 		return rejected(err)
@@ -369,7 +400,7 @@ func (b *Batch) event(doc *EventDoc) LineResult {
 		return b.undo(&p, err)
 	}
 	b.stamp(storage.EffectEvent, p.ord)
-	b.effect.DedupKey, b.effect.DedupBody = key, doc.BodyHash
+	b.effect.DedupKey, b.effect.DedupBody = p.key, doc.BodyHash
 	at, clamped := clampEventTime(doc.OccurredAt, b.effect.Time)
 	b.effect.Event = storage.EventEffect{
 		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
@@ -408,14 +439,17 @@ func clampEventTime(at, now storage.UnixMsec) (storage.UnixMsec, bool) {
 // owner returns the canonical id that a line is about: its user_id, else the
 // person its identities point at, else a canonical id made of the first one.
 func (b *Batch) owner(userID []byte, identities []IdentityRef) ([]byte, error) {
+	b.led = false
 	if len(userID) > 0 || len(identities) == 0 {
 		return b.canonical(userID, nil)
 	}
+	b.erasures = b.e.erasures.Load()
 	id, _, err := b.e.resolveIdentities(b.snap, identities, nil)
 	if err != nil {
 		return nil, err
 	}
 	if id != nil {
+		b.led = true
 		return id, nil
 	}
 	return b.canonical(nil, identities)

@@ -25,6 +25,7 @@ func (s *Server) decideBatch(r *request) {
 		At: int64(s.engine.Now()), Revision: batch.Revision(), Users: uint64(len(q.Users)),
 	}}
 	if !q.HasUsers {
+		batch.OnlyKnown()
 		if b.a, b.from, err = s.audience(&q.Population); err != nil {
 			s.fail(r.ctx, err)
 			return

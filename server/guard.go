@@ -84,7 +84,7 @@ func (s *Server) done(r *request, began time.Time) {
 
 func (s *Server) recover(ctx *fasthttp.RequestCtx) {
 	if v := recover(); v != nil {
-		s.log.Error("panic in a handler", "panic", v, "path", string(ctx.Path()),
+		s.log.Error("panic in a handler", "panic", v, "route", s.routeOf(ctx),
 			"stack", string(debug.Stack()))
 		ctx.Response.Reset()
 		ctx.SetConnectionClose()

@@ -67,8 +67,17 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 		}
 		return
 	}
-	s.log.Error("request failed", "path", string(ctx.Path()), "error", err)
+	s.log.Error("request failed", "route", s.routeOf(ctx), "error", err)
 	s.problem(ctx, wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"})
+}
+
+// routeOf names the route of a request for the log: a path may name a person.
+func (s *Server) routeOf(ctx *fasthttp.RequestCtx) string {
+	path := ctx.Request.URI().PathOriginal()
+	if route, _, _ := s.find(ctx.Method(), path); route != nil {
+		return route.Method + " " + route.Path
+	}
+	return "unknown"
 }
 
 // lineError is fail for one line of a bulk body.

@@ -52,6 +52,10 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/events", class: classBulk, handle: (*Server).eventLog},
 		{Method: "POST", Path: "/v1/users", class: classQuick, handle: (*Server).users},
 		{Method: "GET", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).user},
+		{Method: "DELETE", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).eraseUser},
+		{Method: "POST", Path: "/v1/users:erase", class: classBulk, handle: (*Server).eraseUsers},
+		{Method: "GET", Path: "/v1/erasures/{receipt}", class: classQuick, handle: (*Server).erasure},
+		{Method: "POST", Path: "/v1/erasures:purge", class: classBulk, handle: (*Server).purge},
 		{
 			Method: "GET", Path: "/v1/users/{id}/contact-state", class: classQuick,
 			handle: (*Server).contactState,

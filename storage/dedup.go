@@ -15,7 +15,8 @@ const (
 	dedupMin    = 1024
 	dedupHeader = 8
 	dedupPair   = 12
-	dedupFormat = 1
+	dedupFormat = 2
+	dedupPlain  = 1 // the format of blocks that may hold keys without a person's
 	dayMsec     = 24 * 3600 * 1000
 	dedupPlace  = 12
 )
@@ -33,6 +34,8 @@ type dedupDay struct {
 	bodies  []uint32
 	n       int
 	pending []dedupEntry // not yet taken for the disk
+	// plain: an older version may have entered keys as Store.DedupHash gives them.
+	plain bool
 }
 
 type dedupEntry struct {
@@ -60,6 +63,23 @@ func (t *dedupTable) find(key uint64) (body uint32, ok bool) {
 	}
 	return 0, false
 }
+
+// findPlain is find in days that may hold keys of an older version.
+func (t *dedupTable) findPlain(key uint64) (body uint32, ok bool) {
+	for i := len(t.tables) - 1; i >= 0; i-- {
+		d := &t.tables[i]
+		if !d.plain {
+			continue
+		}
+		if p := d.place(key); key != 0 && d.keys[p] == key {
+			return d.bodies[p], true
+		}
+	}
+	return 0, false
+}
+
+// replayed notes that a frame of maybe an older version was applied.
+func (t *dedupTable) replayed(at UnixMsec) { t.on(uint16(at / dayMsec)).plain = true }
 
 // add enters a key on the day of at. A key that is known keeps its body.
 func (t *dedupTable) add(at UnixMsec, key uint64, body uint32) {
@@ -149,6 +169,8 @@ func (d *dedupDay) reserve(n int) {
 // little-endian:
 //
 //	format u8 | 0 u8 | day u16 | n u32 | n × (key u64 | body u32) rising | CRC32C u32
+//
+// Format 1 says that there may be keys of an older version among them.
 func (s *state) takeDedup() []dedupBlock {
 	var out []dedupBlock
 	for i := range s.dedup.tables {
@@ -163,7 +185,11 @@ func (s *state) takeDedup() []dedupBlock {
 			return 1
 		})
 		b := make([]byte, 0, dedupHeader+len(d.pending)*dedupPair+4)
-		b = append(b, dedupFormat, 0)
+		format := byte(dedupFormat)
+		if d.plain {
+			format = dedupPlain
+		}
+		b = append(b, format, 0)
 		b = binary.LittleEndian.AppendUint16(b, d.day)
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(d.pending)))
 		for _, e := range d.pending {
@@ -215,6 +241,9 @@ func (l *dedupLoad) add(value []byte) error {
 		l.day = day
 	}
 	l.pairs = append(l.pairs, b[dedupHeader:]...)
+	if b[0] == dedupPlain {
+		l.state.dedup.on(day).plain = true
+	}
 	return nil
 }
 

@@ -138,6 +138,16 @@ func (g *Group) SeenDedup(key uint64) (body uint32, ok bool) {
 	return g.mu.state.seenDedup(key)
 }
 
+// SeenOf returns the body hash stored with an idempotency key of a person of the last
+// seven days; key is Store.DedupHash, and own what Row.DedupKey makes of it. Keys that
+// a version without Row.DedupKey has entered are found too.
+func (g *Group) SeenOf(own, key uint64) (body uint32, ok bool) {
+	if body, ok = g.mu.state.seenDedup(own); !ok {
+		body, ok = g.mu.state.dedup.findPlain(key)
+	}
+	return body, ok
+}
+
 // StatsRange calls f for every row of the statistics, in no order.
 func (g *Group) StatsRange(f func(key StatsKey, n uint64, value float64)) {
 	g.mu.state.statsRange(f)

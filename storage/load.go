@@ -240,6 +240,9 @@ func (p *replayer) record(h *frameHead, index int, r *record) error {
 	if err := p.state.apply(h.number, &p.effect); err != nil {
 		return fmt.Errorf("%w: replay: %w", ErrCorrupt, err)
 	}
+	if p.effect.DedupKey != 0 && h.number > p.state.metaFrame {
+		p.state.dedup.replayed(p.effect.Time)
+	}
 	return nil
 }
 

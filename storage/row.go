@@ -1,6 +1,10 @@
 package storage
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/zeebo/xxh3"
+)
 
 // RowKind is one stored part of a person. The number is stored; it never
 // changes.
@@ -77,6 +81,16 @@ const (
 	// maxOrds bounds the people of a group.
 	maxOrds = 1 << 28
 )
+
+// DedupKey makes an idempotency key the person's own: without the person's key nobody
+// can tell what it was made of. key is Store.DedupHash; 0 stays 0, and nothing else
+// becomes 0.
+func (r *Row) DedupKey(key uint64) uint64 {
+	if key == 0 {
+		return 0
+	}
+	return max(xxh3.HashSeed(r.Key[:], key), 1)
+}
 
 // A rowTable holds rows by ordinal. A chunk that no row was put in is nil.
 type rowTable struct {

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"time"
+
+	"tact/engine"
+	"tact/server/wire"
+)
+
+// purgeWait is how long POST /v1/erasures:purge waits.
+const purgeWait = 20 * time.Second
+
+// eraseUser answers DELETE /v1/users/{id}.
+func (s *Server) eraseUser(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	id, ok := s.pathParam(r, "id")
+	if !ok {
+		return
+	}
+	batch := s.engine.Begin()
+	receipt, err := batch.Erase(&engine.EraseDoc{UserID: id})
+	if err == nil {
+		err = batch.Commit(s.opts.CommitTimeout)
+	}
+	if err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	r.ctx.Response.Header.Set("Tact-Durability", "strict")
+	r.work.reply = wire.AppendReceipt(r.work.reply[:0], &receipt)
+	reply(r.ctx, r.work.reply)
+}
+
+// eraseUsers answers POST /v1/users:erase: each person is erased or has an error.
+func (s *Server) eraseUsers(r *request) {
+	if !s.wantJSON(r) {
+		return
+	}
+	body, ok := s.readBody(r, s.opts.LineBytes)
+	if !ok {
+		return
+	}
+	docs, fault := r.work.decoder.Erase(body)
+	if fault != nil {
+		s.fault(r.ctx, fault)
+		return
+	}
+	batch := s.engine.Begin()
+	done := make([]wire.Erased, len(docs))
+	for i := range docs {
+		receipt, err := batch.Erase(&docs[i])
+		if err != nil {
+			line := s.lineError(err)
+			done[i].Err = &line
+			continue
+		}
+		done[i].Receipt = receipt
+	}
+	if err := batch.Commit(s.opts.CommitTimeout); err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	r.ctx.Response.Header.Set("Tact-Durability", "strict")
+	r.work.reply = wire.AppendErased(r.work.reply[:0], done)
+	reply(r.ctx, r.work.reply)
+}
+
+// erasure answers GET /v1/erasures/{receipt}.
+func (s *Server) erasure(r *request) {
+	id, err := engine.ReceiptID(r.param)
+	var receipt *engine.Receipt
+	if err == nil {
+		receipt, err = s.engine.Receipt(id)
+	}
+	if err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	r.work.reply = wire.AppendReceipt(r.work.reply[:0], receipt)
+	reply(r.ctx, r.work.reply)
+}
+
+// purge answers POST /v1/erasures:purge.
+func (s *Server) purge(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	if err := s.engine.Purge(purgeWait); err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	reply(r.ctx, []byte(`{"status":"purged"}`))
+}

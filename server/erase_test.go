@@ -1,0 +1,86 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// Erasure over HTTP: the receipt, that it is given again, that nobody is served any
+// more, the purge, and bad input.
+func TestErase(t *testing.T) {
+	r := start(t, Options{})
+	r.publish()
+	const js, nd = "application/json", "application/x-ndjson"
+	send := func(method, path, template, kind, body string, status int, part string) string {
+		t.Helper()
+		got, reply, _ := r.do(ask{method: method, path: path, template: template, kind: kind, body: body})
+		if got != status || !strings.Contains(reply, part) {
+			t.Fatalf("%s %s: got %d %s, want %d with %s", method, path, got, reply, status, part)
+		}
+		return reply
+	}
+	user := func(i int) string {
+		return fmt.Sprintf(`{"user_id":"u %d","identities":[{"type":"email","value":"e%d@example.com"}],`+
+			`"attributes":{"first_name":"Ann"},"tags":["vip","new"],"consents":[{"purpose":"marketing",`+
+			`"channel":"sms","granted":true,"source":"app"}],"addresses":{"sms":"+861"}}`, i, i)
+	}
+	for i := range 5 {
+		send("POST", "/v1/users", "", js, user(i), 200, "applied")
+	}
+	send("POST", "/v1/events", "", nd, `{"event_id":"e1","user_id":"u 1","event":"seen"}`, 200, "applied")
+	const one = "/v1/users/{id}"
+	reply := send("DELETE", "/v1/users/u%201", one, "", "", 200, `"removed":{"identities":1,`+
+		`"attributes":1,"addresses":1,"tags":2,"segments":0,"tracked_segments":0,"consents":1,`+
+		`"events":1,"event_sums":1,"reservations":0,"cap_counters":0,"request_ids":0}`)
+	if strings.Contains(reply, "u 1") || strings.Contains(reply, "before") {
+		t.Fatal(reply)
+	}
+	var receipt struct{ Receipt string }
+	if err := json.Unmarshal([]byte(reply), &receipt); err != nil {
+		t.Fatal(err)
+	}
+	send("GET", "/v1/users/u%201", one, "", "", 404, "user_not_found")
+	again := send("DELETE", "/v1/users/u%201", one, "", "", 200, receipt.Receipt)
+	if !strings.Contains(again, `"before":true`) {
+		t.Fatal(again)
+	}
+	send("DELETE", "/v1/users/nobody", one, "", "", 404, "user_not_found")
+	send("DELETE", "/v1/users/a%00b", one, "", "", 422, "bad_id")
+	send("DELETE", "/v1/users/u1?now=1", one, "", "", 400, "unknown_parameter")
+	reply = send("POST", "/v1/users:erase", "", js, `{"users":[{"user_id":"u 0"},{"identities":[`+
+		`{"type":"email","value":"E2@example.com"}]},{"user_id":"nobody"},{"user_id":"u 0"}]}`, 200, "")
+	if strings.Count(reply, `"removed"`) != 3 || strings.Count(reply, "user_not_found") != 1 ||
+		strings.Count(reply, `"before":true`) != 1 {
+		t.Fatal(reply)
+	}
+	send("GET", "/v1/users/u%202", one, "", "", 404, "user_not_found")
+	send("GET", "/v1/users/u%203", one, "", "", 200, "e3@example.com")
+	const of = "/v1/erasures/{receipt}"
+	send("POST", "/v1/erasures:purge", "", "", "", 200, "purged")
+	send("GET", "/v1/erasures/"+receipt.Receipt, of, "", "", 200, `"purged_at"`)
+	send("GET", "/v1/erasures/"+strings.Repeat("0", 32), of, "", "", 404, "unknown_receipt")
+	send("GET", "/v1/erasures/xyz", of, "", "", 422, "bad_id")
+	for _, bad := range []string{
+		`{}`, `{"users":[{}]}`, `{"users":[{"user_id":"a","identities":[{"type":"a","value":"b"}]}]}`,
+		`{"users":[{"user_id":""}]}`, `{"users":[{"id":"a"}]}`,
+		`{"users":[` + strings.Repeat(`{"user_id":"a"},`, 1000) + `{"user_id":"a"}]}`,
+	} {
+		got, reply := r.post("/v1/users:erase", bad)
+		if got != 400 && got != 422 {
+			t.Errorf("%.60s: %d %s", bad, got, reply)
+		}
+	}
+	// The identity and the id are free: whoever comes with them is another person.
+	send("POST", "/v1/users", "", js, `{"user_id":"u 9","identities":[{"type":"email",`+
+		`"value":"e1@example.com"}]}`, 200, "applied")
+	send("POST", "/v1/events", "", nd, `{"event_id":"e1","user_id":"u 1","event":"seen"}`, 200, "applied")
+	reply = send("GET", "/v1/users/u%201", one, "", "", 200, `"attributes":{}`)
+	if strings.Count(reply, `"event":`) != 1 {
+		t.Fatal(reply)
+	}
+	if err := r.engine.CheckStore(); err != nil {
+		t.Fatal(err)
+	}
+}

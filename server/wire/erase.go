@@ -1,0 +1,111 @@
+package wire
+
+import (
+	"encoding/hex"
+	"strconv"
+
+	"tact/engine"
+)
+
+// MaxErased is the largest number of people of one POST /v1/users:erase.
+const MaxErased = 1000
+
+// Erase reads {"users": [{"user_id": …} | {"identities": […]}]}. The documents borrow
+// from src.
+func (d *Decoder) Erase(src []byte) ([]engine.EraseDoc, *Fault) {
+	r := &d.r
+	r.reset(src)
+	var docs []engine.EraseDoc
+	var o object
+	r.object(&o)
+	for r.member(&o) {
+		if string(o.key) != "users" {
+			r.unknown()
+			continue
+		}
+		docs = make([]engine.EraseDoc, 0, 16)
+		r.list()
+		for r.element() {
+			if len(docs) == MaxErased {
+				r.fail(CodeInvalidValue, "at most "+strconv.Itoa(MaxErased)+" a request")
+				break
+			}
+			docs = append(docs, r.eraseDoc())
+		}
+	}
+	if docs == nil {
+		r.missing("users")
+	}
+	return docs, r.finish()
+}
+
+// EraseLine reads one line of a list of people to be erased.
+func (d *Decoder) EraseLine(src []byte) (engine.EraseDoc, *Fault) {
+	d.r.reset(src)
+	doc := d.r.eraseDoc()
+	return doc, d.r.finish()
+}
+
+func (r *reader) eraseDoc() (doc engine.EraseDoc) {
+	var o object
+	r.object(&o)
+	for r.member(&o) {
+		switch string(o.key) {
+		case "user_id":
+			doc.UserID = r.filled()
+		case "identities":
+			doc.Identities = r.identities(nil)
+		default:
+			r.unknown()
+		}
+	}
+	if (doc.UserID == nil) == (len(doc.Identities) == 0) {
+		r.failIn("user_id", CodeInvalidValue, "one of user_id and identities")
+	}
+	return doc
+}
+
+// Erased is the answer to one person of POST /v1/users:erase: a receipt or an error.
+type Erased struct {
+	Receipt engine.Receipt
+	Err     *LineError
+}
+
+// AppendErased appends the reply of POST /v1/users:erase.
+func AppendErased(dst []byte, all []Erased) []byte {
+	w := append(writer(dst), '{')
+	objects(&w, "receipts", all, func(e *Erased) {
+		if e.Err != nil {
+			w.lineError(*e.Err)
+			return
+		}
+		w.receipt(&e.Receipt)
+	})
+	w.close('}')
+	return w
+}
+
+// AppendReceipt appends the receipt of an erasure.
+func AppendReceipt(dst []byte, r *engine.Receipt) []byte {
+	w := append(writer(dst), '{')
+	w.receipt(r)
+	w.close('}')
+	return w
+}
+
+func (w *writer) receipt(r *engine.Receipt) {
+	w.text("receipt", hex.EncodeToString(r.ID[:]))
+	w.time("erased_at", int64(r.ErasedAt))
+	if r.PurgedAt != 0 {
+		w.time("purged_at", int64(r.PurgedAt))
+	}
+	if r.Before {
+		w.bool("before", true)
+	}
+	w.name("removed")
+	w.open('{')
+	for i, name := range engine.ErasedKinds() {
+		w.int(name, int64(r.Removed[i]))
+	}
+	w.close('}')
+}
