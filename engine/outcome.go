@@ -271,7 +271,7 @@ func (b *Batch) applyOutcome(
 		case string(doc.Outcome) == outcomeRefund:
 			flags, err = b.refund(&f)
 		case countOn&definition.CountReactions != 0:
-			err = b.reaction(&f)
+			flags, err = b.reaction(&f)
 		}
 	}
 	if err != nil {

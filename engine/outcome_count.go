@@ -173,14 +173,20 @@ func (b *Batch) placeOf(t *token) (offer, placement int32, ok bool) {
 }
 
 // reaction counts a click, accept, convert … The accept of an offer with stock
-// takes a unit, or is refused. Of a person without a row only totals count.
-func (b *Batch) reaction(f *fact) error {
+// takes a unit, or is refused. An item is accepted once: a further accept of it, under
+// another event_id, counts nothing and is a repeat. Of a person without a row only
+// totals count.
+func (b *Batch) reaction(f *fact) (LineFlags, error) {
 	of, ok := b.decideFact(f)
 	if !ok {
-		return nil
+		return 0, nil
 	}
 	if of.Value < 0 && b.snap.Plan.SpendsValue(of) {
-		return invalid("out_of_range", "value", "a budget in money spends it: want at least 0")
+		return 0, invalid("out_of_range", "value", "a budget in money spends it: want at least 0")
+	}
+	once, counted := b.reacted(f)
+	if counted && f.on == definition.CountAccept {
+		return FlagRepeat, nil
 	}
 	var held storage.Held
 	state := storage.ReservationUnknown
@@ -189,8 +195,6 @@ func (b *Batch) reaction(f *fact) error {
 	}
 	// A total with `hold` is confirmed once; a unit that was given back, or never
 	// held, is taken now.
-	once := b.onceKey(f.token, f.on)
-	_, counted := f.group.SeenDedup(once)
 	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
 	of.Late = !holds && !counted
 	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
@@ -200,7 +204,7 @@ func (b *Batch) reaction(f *fact) error {
 	lost := f.ord != storage.NoOrd && state == storage.ReservationUnknown &&
 		f.group.LostReservation(f.token.Reservation)
 	if err := b.takeStock(lost); err != nil {
-		return err
+		return 0, err
 	}
 	refused := f.on == definition.CountReject && state == storage.ReservationOpen && onlyStock(held)
 	taken := b.heldUnits(f, held, holds)
@@ -213,20 +217,35 @@ func (b *Batch) reaction(f *fact) error {
 	}
 	if err != nil {
 		b.giveStock(len(b.keys))
-		return err
+		return 0, err
 	}
 	if lost {
 		b.giveBurnt()
 	}
 	if err := b.markAll(f, taken); err != nil {
-		return err
+		return 0, err
 	}
 	if refused { // nobody waits for the rest of the reservation's life
 		b.stamp(storage.EffectRelease, f.ord)
 		b.effect.Resolve = storage.ResolveEffect{ID: f.token.Reservation}
 		err = b.append(f.group)
 	}
-	return err
+	return 0, err
+}
+
+// reacted tells whether the same reaction to the item was counted before, and the key
+// that says so from now on. A purchase that was refunded may be made once more.
+func (b *Batch) reacted(f *fact) (once uint64, counted bool) {
+	once = b.onceKey(f.token, f.on)
+	if _, counted = f.group.SeenDedup(once); !counted || !f.isPurchase() {
+		return once, counted
+	}
+	if _, refunded := f.group.SeenDedup(b.refundKey(f.token)); !refunded {
+		return once, true
+	}
+	once = b.markKey(f.token, storage.CounterKey{Dim: uint32(f.on)}, markAgain)
+	_, counted = f.group.SeenDedup(once)
+	return once, counted
 }
 
 // onlyStock tells whether all that a reservation still holds is units of totals

@@ -21,7 +21,11 @@ const (
 	markWindow = 0x40 // the body is the window
 	markCost   = 0x41 // the body is the cost in minor units
 	markRefund = 0x42 // the item has been refunded
+	markAgain  = 0x43 // and bought once more
 )
+
+// refundKey is the idempotency key that says that an item has been refunded.
+func (b *Batch) refundKey(t *token) uint64 { return b.markKey(t, storage.CounterKey{}, markRefund) }
 
 // markKey is the idempotency key of one part of a mark; never 0.
 func (b *Batch) markKey(t *token, k storage.CounterKey, part byte) uint64 {
@@ -115,7 +119,7 @@ func (b *Batch) refund(f *fact) (LineFlags, error) {
 		b.effect.Resolve = storage.ResolveEffect{ID: f.token.Reservation}
 		return 0, b.append(f.group)
 	}
-	once := b.markKey(f.token, storage.CounterKey{}, markRefund)
+	once := b.refundKey(f.token)
 	of, ok := b.decideFact(f)
 	if _, done := f.group.SeenDedup(once); done || !ok {
 		return FlagRepeat, nil
