@@ -10,7 +10,7 @@ import (
 
 // lossCaps are the caps of lossWorld, all of which the oracle checks.
 func lossCaps() []string {
-	return []string{"own", "day", "great", "gap", "ident", "all_day", "all_rolling", "stock"}
+	return []string{"own", "day", "great", "gap", "ident", "all_day", "all_rolling", "purse", "stock"}
 }
 
 // lossOracle keeps what was answered, as plain lists.
@@ -131,9 +131,13 @@ func (o *lossOracle) contact(e *Engine, user string) error {
 func (o *lossOracle) limit(name string) int {
 	n := map[string]int{
 		"own": 2, "day": 5, "great": 3, "gap": 1, "ident": 4, "all_day": 6, "all_rolling": 14,
-		"stock": 3,
+		"stock": 3, "purse": 60,
 	}[name]
-	if o.lower == name && name != "gap" {
+	switch {
+	case o.lower != name || name == "gap":
+	case name == "purse":
+		n -= 5
+	default:
 		n--
 	}
 	return n
@@ -184,6 +188,9 @@ func (o *lossOracle) exceeded(l *loss) error {
 			return fmt.Errorf("cap stock: %d accepts of %s", n, offer)
 		}
 	}
+	if err := o.spent(everybody); err != nil {
+		return err
+	}
 	var all []int64
 	for _, times := range o.decisions {
 		all = append(all, times...)
@@ -192,6 +199,20 @@ func (o *lossOracle) exceeded(l *loss) error {
 		}
 	}
 	return o.rolling("all_rolling", all, hour)
+}
+
+// spent adds up what the impressions of a day cost.
+func (o *lossOracle) spent(everybody map[string][]int64) error {
+	days := map[string]int{}
+	for offer, times := range everybody {
+		for _, at := range times {
+			day := time.UnixMilli(at).UTC().Format(time.DateOnly)
+			if days[day] += map[string]int{"a": 5, "b": 7, "c": 9}[offer]; days[day] > o.limit("purse") {
+				return fmt.Errorf("cap purse: %d spent on %s", days[day], day)
+			}
+		}
+	}
+	return nil
 }
 
 func (o *lossOracle) rolling(name string, times []int64, window int64) error {

@@ -26,6 +26,7 @@ const lossWorld = `
 kind: workspace
 id: default
 timezone: Asia/Shanghai
+currency: CNY
 ---
 kind: attribute
 id: allowed
@@ -43,13 +44,13 @@ kind: event
 id: order
 properties: {n: {type: int, indexed: true}}
 ---
-{kind: offer, id: a, group: g, message_class: marketing, value: %[2]d, propensity: 1,
+{kind: offer, id: a, group: g, message_class: marketing, value: %[2]d, propensity: 1, cost: "5.00",
  treatments: [{id: t, channel: web, content: {type: text, body: a}}]}
 ---
-{kind: offer, id: b, group: g, message_class: marketing, value: 2, propensity: 1,
+{kind: offer, id: b, group: g, message_class: marketing, value: 2, propensity: 1, cost: "7.00",
  treatments: [{id: t, channel: web, content: {type: text, body: b}}]}
 ---
-{kind: offer, id: c, group: g, message_class: marketing, value: 1, propensity: 1,
+{kind: offer, id: c, group: g, message_class: marketing, value: 1, propensity: 1, cost: "9.00",
  treatments: [{id: t, channel: web, content: {type: text, body: c}}]}
 ---
 {kind: offer, id: d, group: h, message_class: marketing, value: 1, propensity: 1,
@@ -86,6 +87,10 @@ properties: {n: {type: int, indexed: true}}
 ---
 {kind: cap, id: all_rolling, scope: total, per: all, count_on: decision,
  applies_to: {offers: {groups: [g]}}, window: {rolling: 1h}, limit: 14}
+---
+{kind: cap, id: purse, scope: total, per: all, count_on: impression,
+ applies_to: {offers: {groups: [g]}}, window: {calendar: day, zone: UTC},
+ limit: {amount: "60.00", currency: CNY}}
 ---
 {kind: cap, id: stock, scope: total, per: offer, count_on: accept, window: lifetime, limit: 3,
  applies_to: {offers: {groups: [g]}}}
@@ -531,45 +536,53 @@ func (l *loss) lose(keep bool) error {
 	}
 	old := l.ring
 	l.ring = filepath.Join(filepath.Dir(old), strconv.Itoa(l.losses))
-	if err := os.MkdirAll(l.ring, 0o700); err != nil || !keep {
+	return copyRing(old, l.ring, keep)
+}
+
+// cutOpen loses the power, or is killed, while the engine opens. Of a kill the ring is
+// kept as it was a moment before the disk.
+func (l *loss) cutOpen() error {
+	var cut *vfs.MemFS
+	var copied error
+	done, kill := make(chan struct{}), l.rng.IntN(3) == 0
+	pause := time.Duration(l.rng.IntN(4000)) * time.Microsecond
+	percent := []int{0, 10, 50, 90}[l.rng.IntN(4)]
+	if kill {
+		percent = 100
+	}
+	old := l.ring
+	l.losses++
+	if err := l.lose(false); err != nil {
 		return err
 	}
-	names, err := os.ReadDir(old)
-	if err != nil {
+	next := l.ring
+	l.ring = old
+	go func() {
+		defer close(done)
+		time.Sleep(pause)
+		if kill && old != "" {
+			copied = copyRing(old, next, true)
+		}
+		cut = l.clone(percent)
+	}()
+	e, err := l.open()
+	<-done
+	if err = errors.Join(err, copied); err != nil {
+		return fmt.Errorf("open that is cut: %w", err)
+	}
+	if err := e.Close(); err != nil {
 		return err
 	}
-	for _, n := range names {
-		b, err := os.ReadFile(filepath.Join(old, n.Name()))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(l.ring, n.Name()), b, 0o600)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	l.fs, l.ring = cut, next
+	l.forget(false)
 	return nil
 }
 
-// reopen opens what is left, perhaps losing the power while it recovers, and
-// looks for everything that was answered.
+// reopen opens what is left, perhaps ending again while it recovers, and looks for
+// everything that was answered.
 func (l *loss) reopen() (err error) {
 	for l.rng.IntN(4) == 0 {
-		var cut *vfs.MemFS
-		done := make(chan struct{})
-		pause := time.Duration(l.rng.IntN(4000)) * time.Microsecond
-		percent := []int{0, 10, 50, 90}[l.rng.IntN(4)]
-		go func() { defer close(done); time.Sleep(pause); cut = l.clone(percent) }()
-		e, err := l.open()
-		<-done
-		if err != nil {
-			return fmt.Errorf("open that is cut: %w", err)
-		}
-		if err := e.Close(); err != nil {
-			return err
-		}
-		l.losses, l.fs = l.losses+1, cut
-		l.forget(false)
-		if err := l.lose(false); err != nil {
+		if err := l.cutOpen(); err != nil {
 			return err
 		}
 	}

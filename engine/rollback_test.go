@@ -19,6 +19,7 @@ type rolledBack struct {
 	*loss
 	copied *vfs.MemFS
 	given  int // items, long after
+	why    string
 }
 
 // disaster ends the engine and puts the copy back, as told by a mark or by the ring.
@@ -87,7 +88,7 @@ func (r *rolledBack) after() error {
 
 // later asks once more when every window but a lifetime has passed.
 func (r *rolledBack) later() error {
-	r.m.pass(50 * time.Hour)
+	r.m.pass(80 * time.Hour)
 	r.e.tick()
 	req := DecideRequest{UserID: []byte("ann"), Timeout: time.Second, Placements: []PlacementAsk{
 		{Key: []byte("k"), PlacementID: []byte("page"), Count: 2},
@@ -96,7 +97,9 @@ func (r *rolledBack) later() error {
 	if err := r.e.Decide(&req, &r.out); err != nil {
 		return err
 	}
-	r.given = len(r.out.Items)
+	if r.given = len(r.out.Items); r.given == 0 {
+		r.why = fmt.Sprintf("%+v %+v blind %d now %d", r.out.Slots, r.out.Capped, r.e.store.Blind(), r.e.Now())
+	}
 	return nil
 }
 
@@ -151,6 +154,9 @@ func TestOlderCopy(t *testing.T) {
 		}
 		if err != nil {
 			t.Fatalf("seed %d, %s: %v", seed, policy, err)
+		}
+		if r.given == 0 {
+			t.Log(seed, policy, r.why)
 		}
 		return over, r.given
 	}
