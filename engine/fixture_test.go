@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/zeebo/xxh3"
 
 	"tact/storage"
 )
@@ -24,6 +26,11 @@ import (
 // words what a reader is told of it. The newest code must open each and tell the
 // same. TACT_FIXTURE=name writes a new one with the code as it is: never write
 // an old name anew.
+//
+//	1  rows, caps, journal, lists, segments; before there was an event log: nothing
+//	   was ever trimmed of its frames
+//	2  the same with an event log of several segments, trimmed frames, a tail of
+//	   frames in no block, and reservations that a reload is given again
 const fixtureFolder = "testdata/stores"
 
 const fixtureSegments = `
@@ -43,7 +50,7 @@ func TestStoreFixtures(t *testing.T) {
 		writeFixture(t, name)
 	}
 	archives, err := filepath.Glob(fixtureFolder + "/*.tar.gz")
-	if err != nil || len(archives) < 2 {
+	if err != nil || len(archives) < 4 {
 		t.Fatalf("fixtures: %v %v", archives, err)
 	}
 	for _, archive := range archives {
@@ -55,13 +62,27 @@ func TestStoreFixtures(t *testing.T) {
 		if err := unpack(archive, fs); err != nil {
 			t.Fatalf("%s: %v", archive, err)
 		}
+		again := ""
 		for round := range 2 { // as found, and as the newest code has left it
 			e, err := openFixture(fs, "")
 			if err != nil {
 				t.Fatalf("%s, start %d: %v", archive, round+1, err)
 			}
-			if got := tellStore(t, e); got != string(words) {
+			got := tellStore(t, e)
+			if !strings.HasPrefix(filepath.Base(archive), "1-") {
+				got += tellLog(t, e)
+			}
+			last := "" // a decision, so what is asked at the very end
+			if at := strings.LastIndex(string(words), "\nagain "); at >= 0 {
+				words, last = words[:at+1], string(words[at+1:])
+			}
+			if got != string(words) {
 				t.Errorf("%s, start %d:\n%s\nwant:\n%s", archive, round+1, got, words)
+			}
+			if again = last + again; round == 1 && again != "" {
+				if got := tellAgain(t, e); got != again {
+					t.Errorf("%s: a reload is given %q, want %q", archive, got, again)
+				}
 			}
 			if err := errors.Join(e.CheckStore(), e.Close()); err != nil {
 				t.Errorf("%s: %v", archive, err)
@@ -84,11 +105,11 @@ func writeFixture(t *testing.T, name string) {
 	l.m.wall = m.wall - 3600_000
 	var err error
 	if l.e, err = Open("store", Options{Read: l.m.read, Storage: storage.Options{
-		Groups: 2, FS: l.fs, JournalSlots: 64, FlushEvery: 20 * time.Millisecond,
+		Groups: 2, FS: l.fs, JournalSlots: 64, FlushEvery: 20 * time.Millisecond, LogSegment: 4 << 10,
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	files := testFiles(fmt.Sprintf(lossWorld, 2, 3, "none") + fixtureSegments)
+	files := testFiles(fmt.Sprintf(lossWorld, 2, 3, "hold") + fixtureSegments)
 	if _, faults, _, err := l.e.Publish(files, "test", "fixture", 0); err != nil || len(faults) > 0 {
 		t.Fatal(err, faults)
 	}
@@ -111,7 +132,11 @@ func writeFixture(t *testing.T, name string) {
 	})
 	steps := []func() error{l.decide, l.see, l.see, l.patch, l.event}
 	for i := 0; i < 200 && err == nil; i++ {
-		err = steps[i%len(steps)]()
+		if i%60 == 50 {
+			time.Sleep(50 * time.Millisecond) // the rows are written, so that frames are trimmed
+			err = l.e.store.FlushLog()
+		}
+		err = errors.Join(err, steps[i%len(steps)]())
 		l.m.pass(10 * time.Second)
 	}
 	if err != nil {
@@ -121,8 +146,10 @@ func writeFixture(t *testing.T, name string) {
 	if err := l.decide(); err != nil {
 		t.Fatal(err)
 	}
+	again := tellAgain(t, l.e)
+	time.Sleep(100 * time.Millisecond) // the records of decisions are durable
 	killed := l.clone(100)
-	words := tellStore(t, l.e)
+	words := tellStore(t, l.e) + tellLog(t, l.e) + again
 	if err := l.e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +202,60 @@ func tellStore(t *testing.T, e *Engine) string {
 	return b.String()
 }
 
+// tellLog says what the event log and the frames behind it hold: by person what
+// happened, and all decisions.
+func tellLog(t *testing.T, e *Engine) string {
+	t.Helper()
+	lines := map[string]string{}
+	events, err := e.Events(&EventsQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v, err := range events {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[string(v.Person)] += fmt.Sprintf("log %s: %s %s at %d %s %s/%s %s %g\n", v.Person, v.Event,
+			v.EventID, v.Occurred, v.Raw, v.Offer, v.Treatment, v.Outcome, v.Value)
+	}
+	err = e.store.ScanLog(&storage.LogQuery{Decisions: true, Personal: true},
+		func(entry *storage.LogEntry) error {
+			d := &entry.Effect.Decision
+			key := fmt.Sprintf("group %d", entry.Group)
+			lines[key] += fmt.Sprintf("log decision %x in frame %d: %016x\n", d.ID, entry.Frame,
+				xxh3.Hash(append(slices.Clone(d.Record), d.Personal...)))
+			return nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(lines)) {
+		b.WriteString(lines[key])
+	}
+	return b.String()
+}
+
+// tellAgain says what a reload of a page is given: what it holds already.
+func tellAgain(t *testing.T, e *Engine) string {
+	t.Helper()
+	var d Decision
+	if err := e.Decide(&DecideRequest{
+		UserID: []byte("eve"), Timeout: time.Second,
+		Placements: []PlacementAsk{{Key: []byte("k"), PlacementID: []byte("page")}},
+	}, &d); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Items) == 0 {
+		t.Fatalf("nothing is given to eve: %+v", d.Slots)
+	}
+	text := "again"
+	for _, it := range d.Items {
+		text += fmt.Sprintf(" %s until %d as %v", it.OfferID, it.ExpiresAt, it.Reservation)
+	}
+	return text + "\n"
+}
+
 func tellUser(say func(string, ...any), v *UserView) {
 	say("user %s, zone %q, locale %q, segments %v, blacklist %v", v.UserID, v.Timezone, v.Locale,
 		v.Segments, v.Blacklist)
@@ -206,7 +287,7 @@ func pack(fs *vfs.MemFS, path string) error {
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	archive := tar.NewWriter(zip)
-	for _, dir := range []string{"store", "store/db"} {
+	for _, dir := range []string{"store", "store/db", "store/log"} {
 		names, err := fs.List(dir)
 		if err != nil {
 			return err
