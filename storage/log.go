@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -266,7 +267,7 @@ func (s *Store) logGroup(p *eventlog.Pass, g *Group) (frames int, settled int64,
 	upTo, bytes := from-1, int64(0)
 	lower, upper := appendFrameKey(nil, g.id, from), appendFrameKey(nil, g.id, last+1)
 	err = s.db.scan(lower, upper, func(key, value []byte) error {
-		if bytes >= logBite {
+		if bytes >= cmp.Or(s.o.hooks.logBite, logBite) {
 			return errLogBite
 		}
 		number := binary.BigEndian.Uint64(key[3:])

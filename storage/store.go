@@ -89,6 +89,7 @@ type hooks struct {
 	synced    func()                      // called after each synced commit
 	ackEarly  func()                      // planted bug: wake waiters before the sync
 	memTable  uint64                      // bytes of Pebble's table in memory
+	logBite   int64                       // replaces the constant, unless 0
 	freeSpace func() (free, total uint64) // replaces the file system's answer
 	opened    func(stage string) error    // called between the steps of Open
 	shm       journal.Shm                 // the ring's memory
