@@ -19,7 +19,17 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 	if !s.Totals().Take(&key, key.Window, 2) { // somebody else's: it stays
 		t.Fatal("the limit is not 2")
 	}
+	holdAndExpire(t, s, g, o, key)
+	s.Totals().Give(&key)
+	mustCheck(t, s)
+}
+
+// holdAndExpire reserves key, of which two are taken, and lets the reservation run
+// out: it gives one back, once.
+func holdAndExpire(t *testing.T, s *Store, g *Group, o Ord, key HeldKey) {
+	t.Helper()
 	g.Lock()
+	defer g.Unlock() // also when the test fails: the store is closed then
 	now := g.Floor() + 100
 	e := Effect{
 		Kind: EffectReserve, Ord: o, Time: UnixMsec(now) * 1000,
@@ -41,7 +51,4 @@ func TestExpireHoldsGivesBack(t *testing.T) {
 	f(now+69, 0, 2)
 	f(now+70, 1, 1)
 	f(now+99, 0, 1)
-	g.Unlock()
-	s.Totals().Give(&key)
-	mustCheck(t, s)
 }

@@ -341,6 +341,42 @@ func TestCalendarWindow(t *testing.T) {
 	}
 }
 
+// Around every turn of a zone's clock the windows of hours and days follow one
+// another without a gap, each with all instants that the wall shows so: an hour that
+// comes twice is one window, a midnight that comes twice begins the day at the first.
+func TestCalendarWindowAtTurns(t *testing.T) {
+	for _, name := range []string{
+		"Europe/Berlin", "America/New_York", "America/Havana", "America/Sao_Paulo", "Africa/Cairo",
+		"Asia/Beirut", "Australia/Lord_Howe", "Asia/Tehran",
+	} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn := time.Date(2015, 1, 1, 0, 0, 0, 0, zone)
+		for turns := 0; ; turns++ {
+			if _, turn = turn.ZoneBounds(); turn.IsZero() || turn.Year() > 2026 {
+				if turns < 4 {
+					t.Errorf("%s: %d turns", name, turns)
+				}
+				break
+			}
+			for at := turn.Unix() - 3*3600; at < turn.Unix()+27*3600; at += 900 {
+				for _, unit := range []definition.Unit{definition.UnitHour, definition.UnitDay} {
+					w := &definition.Window{Unit: unit, Every: 1}
+					start, end := rule.CalendarWindow(w, at, zone)
+					want := label(w, at, zone)
+					if start > at || at >= end || label(w, start, zone) != want ||
+						label(w, start-1, zone) == want || label(w, end-1, zone) != want ||
+						label(w, end, zone) == want {
+						t.Fatalf("unit %d at %d in %s: [%d, %d)", unit, at, name, start, end)
+					}
+				}
+			}
+		}
+	}
+}
+
 func BenchmarkPick(b *testing.B) {
 	w := newWorld(b)
 	if faults := w.compile(wideCatalogue(1000), 0); len(faults) > 0 {

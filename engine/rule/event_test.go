@@ -513,6 +513,14 @@ func TestByDayReads(t *testing.T) {
 		if got := tree.Explain(who, nil, "zh"); got != zh {
 			t.Errorf("\n got %s\nwant %s", got, zh)
 		}
+		var bits [PageWords]uint64
+		s, judge := build(t, nil, tree), tree.Population(nil).Judge()
+		s.program.ByDay(who, 0, &bits)
+		judge.Holds(who)
+		if want := strings.Contains(en, "(by calendar day)"); judge.ByDay() != want ||
+			(bits != [PageWords]uint64{}) != want {
+			t.Errorf("%s: bits %v, judge %v", en, bits, judge.ByDay())
+		}
 	}
 	f(`{"event":"order","count":{"gte":90},"within":"46d"}`,
 		`order at least 90 times in the last 46 days (by calendar day): holds`,

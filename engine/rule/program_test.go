@@ -272,6 +272,34 @@ func TestPercent(t *testing.T) {
 	}
 }
 
+// Slices that lie side by side share nobody out: everybody is in exactly one, those
+// whose bucket is a border too.
+func TestPercentSharesOut(t *testing.T) {
+	var trees []*Tree
+	for i := range 20 {
+		trees = append(trees, mustParse(t, fmt.Sprintf(
+			`{"percent":["%d%%","%d%%"],"salt":"autumn"}`, 5*i, 5*i+5)))
+	}
+	s := build(t, nil, trees...)
+	for i := range 20_000 {
+		who := &Who{ID: fmt.Appendf(nil, "user-%d", i)}
+		user, _ := s.fresh(who, nil)
+		in := 0
+		for k := range s.conds {
+			holds, _ := trees[k].Standing().Judge(who)
+			if s.conds[k].Holds(rowOf(user, nil)) != holds {
+				t.Fatalf("%s in slice %d: standing says %v, bits the other", who.ID, k, holds)
+			}
+			if holds {
+				in++
+			}
+		}
+		if in != 1 {
+			t.Fatalf("%s is in %d slices", who.ID, in)
+		}
+	}
+}
+
 // EvalUser, EvalRequest and Holds do not allocate, whatever the atoms.
 func TestAllocations(t *testing.T) {
 	d := newDraw(3)

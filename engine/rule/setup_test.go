@@ -193,7 +193,8 @@ func rowOf(user [PageWords]uint64, request []uint64) []uint64 {
 	return MakeRow(nil, user[:], 1, request)
 }
 
-// holds judges one tree by bits and by Naive, which must agree.
+// holds judges one tree by bits, by Naive, and when it asks nothing of a request as
+// a tree that stands by itself, which must agree.
 func holds(t testing.TB, tree *Tree, w *Who, ctx []ContextValue) bool {
 	t.Helper()
 	s := build(t, nil, tree)
@@ -201,6 +202,11 @@ func holds(t testing.TB, tree *Tree, w *Who, ctx []ContextValue) bool {
 	got, want := s.conds[0].Holds(rowOf(user, request)), tree.Naive(w, ctx)
 	if got != want {
 		t.Fatalf("%s: bits say %v, naive says %v", tree.Explain(nil, nil, ""), got, want)
+	}
+	if standing := tree.Standing(); !standing.Reads().Request {
+		if got, _ := standing.Judge(w); got != want {
+			t.Fatalf("%s: standing says %v, naive says %v", tree.Explain(nil, nil, ""), got, want)
+		}
 	}
 	return got
 }
