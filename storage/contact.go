@@ -140,15 +140,14 @@ func (c Contact) CountWithout(
 	for r.count(&u, since); next > 0; r.count(&u, since) {
 		r, next = c.ringFrom(next, key)
 	}
-	for h := range c.held {
-		if h.Expires() <= since || !h.Live(t) || h.ID() == without {
+	for h, rest := c.firstHeld(); rest > 0; h, rest = h.next(), rest-1 {
+		n := h.holds(key)
+		if n == 0 || h.Expires() <= since || !h.Live(t) || h.ID() == without {
 			continue
 		}
-		for i := range h.Len() {
-			if k := h.Key(i); k.Key == key && !k.Total {
-				u.add(h.Expires())
-				u.Pending++
-			}
+		for range n {
+			u.add(h.Expires())
+			u.Pending++
 		}
 	}
 	c.standIns(t, func(p standIn) bool {
@@ -353,6 +352,15 @@ func (c Contact) held(yield func(Held) bool) {
 		}
 		at += len(h.b)
 	}
+}
+
+// firstHeld returns how many open reservations there are, and the oldest, for
+// next: its bytes go on to the end of the part.
+func (c Contact) firstHeld() (h Held, n int) {
+	if n = c.opens(); n > 0 {
+		h.b = c.b[contactHeader:]
+	}
+	return h, n
 }
 
 func (c Contact) ringsFrom(at int, yield func(Ring) bool) {

@@ -52,6 +52,20 @@ func (h Held) Key(i int) HeldKey {
 	return k
 }
 
+// next is the reservation behind h of firstHeld.
+func (h Held) next() Held { return Held{h.b[h.size():]} }
+
+// holds counts the keys still held that are of a counter of the person.
+func (h Held) holds(key CounterKey) (n int) {
+	want := uint64(key.Cap) | uint64(key.Dim)<<32 // as the key lies in memory
+	for b, i := h.b[heldHeader:], h.Len(); i > 0; b, i = b[heldKeySize:], i-1 {
+		if le64(b) == want && b[15]&heldKeyTotal == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // cost is what a use of the reservation costs, 0 when no budget counts it.
 func (h Held) cost() uint64 {
 	if h.b[38]&heldHasCost == 0 {

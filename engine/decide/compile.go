@@ -101,12 +101,14 @@ type compiler struct {
 	personalisation storage.Name
 	faults          []definition.Fault
 	costs           map[uint64]uint16 // where a cost stands in Plan.costs
+	scored          map[storage.Name]int32
 }
 
 func newCompiler(set *definition.Set, env Env, b *rule.Builder) *compiler {
 	return &compiler{
 		set: set, env: env, builder: b, costs: map[uint64]uint16{0: 0},
-		plan: &Plan{Revision: env.Revision, costs: []uint64{0}},
+		scored: map[storage.Name]int32{},
+		plan:   &Plan{Revision: env.Revision, costs: []uint64{0}},
 	}
 }
 
@@ -297,7 +299,13 @@ func (c *compiler) operand(m *definition.Meta, field string, d definition.Operan
 	if !ok || a.Type != definition.TypeInt && a.Type != definition.TypeFloat {
 		c.fault(m, field, "there is no int or float attribute %q", d.Attribute)
 	}
-	return operand{attribute: a.ID, dynamic: true}
+	scored, ok := c.scored[a.ID]
+	if !ok {
+		scored = int32(len(c.scored))
+		c.scored[a.ID] = scored
+		c.plan.scored = len(c.scored)
+	}
+	return operand{attribute: a.ID, scored: scored, dynamic: true}
 }
 
 func (c *compiler) treatments() {

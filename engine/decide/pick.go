@@ -20,16 +20,19 @@ type work struct {
 	found    bitset            // what an index found: see run.found
 	since    []storage.UnixSec // per cap: start of its window, exclusive
 	sinceSet bitset
-	variants []int16 // per experiment: its variant, variantNone or variantOpen
-	reported bitset  // experiments already in Assignments
-	uses     []inUse // uses of the picks of this request
-	times    []storage.UnixSec
-	capped   []rankOf
-	kept     []storage.ReservationID // that items of this request are given again with
-	unit     []byte                  // of a number in the context
-	none     Overlay                 // stays empty: what a nil overlay stands for
-	judged   Overlay                 // of Judge
-	asked    Request                 // of Judge
+	// By operand.scored: the attributes of the person that scores have asked for.
+	scored    []float64
+	scoredSet bitset
+	variants  []int16 // per experiment: its variant, variantNone or variantOpen
+	reported  bitset  // experiments already in Assignments
+	uses      []inUse // uses of the picks of this request
+	times     []storage.UnixSec
+	capped    []rankOf
+	kept      []storage.ReservationID // that items of this request are given again with
+	unit      []byte                  // of a number in the context
+	none      Overlay                 // stays empty: what a nil overlay stands for
+	judged    Overlay                 // of Judge
+	asked     Request                 // of Judge
 }
 
 const (
@@ -134,6 +137,11 @@ func (r *run) prepare(pages uint32) bool {
 	w.taken = grow(w.taken, len(p.Offers))
 	w.sinceSet = resize(w.sinceSet, len(p.Caps))
 	w.reported = resize(w.reported, len(p.Experiments))
+	w.scoredSet = resize(w.scoredSet, p.scored)
+	if cap(w.scored) < p.scored {
+		w.scored = make([]float64, p.scored)
+	}
+	w.scored = w.scored[:p.scored]
 	if cap(w.since) < len(p.Caps) {
 		w.since = make([]storage.UnixSec, len(p.Caps))
 	}
@@ -386,9 +394,9 @@ func (r *run) holds(s *slab, c *candidate) bool {
 		return false
 	}
 	for i := range spanOf(s.choices, c.choices) {
-		ch := &s.choices[int(c.choices.first)+i]
+		ch := s.choices[int(c.choices.first)+i]
 		one := false
-		for _, a := range ch.alternatives {
+		for _, a := range spanOf(s.alternatives, ch) {
 			if r.allHold(s, a) {
 				one = true
 				break

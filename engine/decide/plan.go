@@ -28,6 +28,7 @@ type Plan struct {
 	Holdouts    []Holdout // at most MaxHoldouts
 	Quiet       []Quiet   // at most MaxQuiet, the workspace's own first
 	costs       []uint64  // what uses cost budgets in money; the first is 0
+	scored      int       // attributes that scores read
 	// Blind is that of the store, for totals, which Moment says nothing of: uses up to
 	// it may be missing, and windows that may hold one are full. Set before the plan
 	// is used; 0 = none are missing.

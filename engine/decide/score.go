@@ -11,6 +11,7 @@ import (
 type operand struct {
 	constant  float64
 	attribute storage.Name
+	scored    int32 // of attribute among those that scores read
 	dynamic   bool
 }
 
@@ -73,14 +74,14 @@ func power(x, e float64) float64 {
 func (r *run) dynamic(o *Offer, f *factors, lever float64) (score, propensity float64) {
 	p, ctx, propensity := f.propensity, f.context, f.stated
 	if o.propensity.dynamic {
-		propensity = r.attribute(o.propensity.attribute)
+		propensity = r.attribute(&o.propensity)
 		if !(propensity >= 0 && propensity <= 1) {
 			propensity = 0
 		}
 		p = power(propensity, f.exponents.propensity)
 	}
 	if o.context.dynamic {
-		x := r.attribute(o.context.attribute)
+		x := r.attribute(&o.context)
 		if !(x >= 0 && x <= math.MaxFloat64) {
 			x = 0
 		}
@@ -89,8 +90,21 @@ func (r *run) dynamic(o *Offer, f *factors, lever float64) (score, propensity fl
 	return f.product(p, ctx, lever), propensity
 }
 
-// attribute reads a numeric attribute of the person; 0 when there is none.
-func (r *run) attribute(id storage.Name) float64 {
+// attribute reads a numeric attribute of the person; 0 when there is none. Many
+// offers are scored by few attributes, each of which is looked up once a Pick.
+func (r *run) attribute(o *operand) float64 {
+	w := &r.out.work
+	if w.scoredSet.has(o.scored) {
+		return w.scored[o.scored]
+	}
+	x := r.number(o.attribute)
+	w.scored[o.scored] = x
+	w.scoredSet.add(o.scored)
+	return x
+}
+
+// number looks a numeric attribute of the person up; 0 when there is none.
+func (r *run) number(id storage.Name) float64 {
 	if !r.who.Known {
 		return 0
 	}

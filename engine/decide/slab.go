@@ -20,7 +20,8 @@ type slab struct {
 	candidates        []candidate
 	details           []detail // of the candidate of the same index
 	terms             []rule.Term
-	choices           []choice
+	choices           []span // of alternatives: one of them must hold
+	alternatives      []span // of terms
 	uses              []capUse
 	experiments       []int32 // that touch a candidate, rising
 	holds             uint64  // holdouts that cover a candidate or the fallback
@@ -74,9 +75,6 @@ type detail struct {
 
 // span is a range of a slab's flat array.
 type span struct{ first, count uint32 }
-
-// choice is one condition of several conjunctions: one of them must hold.
-type choice struct{ alternatives []span }
 
 // misfit is an offer of the policy that has no treatment for the placement.
 type misfit struct {
@@ -202,9 +200,9 @@ func (b *slabBuilder) rule(cond *rule.Cond) []rule.Term {
 	case len(alternatives) == 1:
 		return alternatives[0]
 	}
-	var ch choice
+	ch := span{uint32(len(b.s.alternatives)), uint32(len(alternatives))}
 	for _, terms := range alternatives {
-		ch.alternatives = append(ch.alternatives, b.terms(terms))
+		b.s.alternatives = append(b.s.alternatives, b.terms(terms))
 	}
 	b.s.choices = append(b.s.choices, ch)
 	return nil
