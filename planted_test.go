@@ -62,8 +62,8 @@ func plantedBugs() []plantedBug {
 		},
 		{
 			law: "U1: a pending use is dated at its latest moment", file: "storage/contact.go",
-			old: "		if h.Expires() <= since || !h.Live(t) ||",
-			bad: "		if h.Granted() <= since || !h.Live(t) ||",
+			old: "n == 0 || h.Expires() <= since || !h.Live(t) ||",
+			bad: "n == 0 || h.Granted() <= since || !h.Live(t) ||",
 			pkg: store, run: "TestCapsOverCrashes",
 		},
 		{
