@@ -118,6 +118,13 @@ func (o *Options) normalise() error {
 	return errors.Join(errs...)
 }
 
+// slack is how much earlier than its deadline a wait may end: an eighth of the
+// shortest timeout.
+func (o *Options) slack() time.Duration {
+	return min(o.ReadTimeout, o.WriteTimeout, o.IdleTimeout, o.UploadTimeout, o.BulkIdle,
+		drainWait) / 8
+}
+
 // Server serves one engine. It does not own it: the engine is closed by its
 // opener, after Shutdown.
 type Server struct {
@@ -180,7 +187,7 @@ func (q quiet) Printf(format string, args ...any) {
 // Serve answers the connections of l until Shutdown, which makes it return nil,
 // or until l fails.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(listener{l})
+	return s.http.Serve(listener{l, s.opts.slack()})
 }
 
 // Shutdown takes the server out of service: /readyz answers 503, DrainDelay
@@ -197,42 +204,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	return s.http.ShutdownWithContext(ctx)
-}
-
-// listener hands out connections that can be told to read no more.
-type listener struct{ net.Listener }
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		// A dead peer is noticed by the timeouts; keep-alive only frees its socket.
-		if err := tcp.SetKeepAlive(true); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-	}
-	return &conn{Conn: c}, nil
-}
-
-// conn is a connection whose reading side can be ended after a body that could
-// not be read to its end: what follows on it must not be taken for a request.
-type conn struct {
-	net.Conn
-	ended atomic.Bool
-}
-
-func (c *conn) Read(p []byte) (int, error) {
-	if c.ended.Load() {
-		return 0, net.ErrClosed
-	}
-	return c.Conn.Read(p)
-}
-
-// endReading makes every later read of the request's connection fail.
-func endReading(ctx *fasthttp.RequestCtx) {
-	if c, ok := ctx.Conn().(*conn); ok {
-		c.ended.Store(true)
-	}
 }

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// listener hands out connections whose deadlines cost little and that can be told
+// to read no more.
+type listener struct {
+	net.Listener
+	slack time.Duration // see deadline
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		// A dead peer is noticed by the timeouts; keep-alive only frees its socket.
+		if err := tcp.SetKeepAlive(true); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return &conn{Conn: c, begun: time.Now(), slack: l.slack}, nil
+}
+
+// conn is a connection whose reading side can be ended after a body that could
+// not be read to its end: what follows on it must not be taken for a request.
+//
+// A deadline reaches the connection with the next read or write, and only when
+// it is another one by more than slack: fasthttp sets three a request, most of
+// which nothing ever waits for, and each would move a timer of the runtime.
+type conn struct {
+	net.Conn
+	ended atomic.Bool
+	begun time.Time
+	slack time.Duration
+
+	reading, writing deadline
+}
+
+// deadline is that of one direction of a connection. A wait may end by slack
+// earlier than the deadline says, never later.
+type deadline struct {
+	wanted  atomic.Int64 // nanoseconds since conn.begun; 0 = none
+	waiting atomic.Bool  // a read or write is under way
+	set     atomic.Int64 // what the connection has, as wanted
+}
+
+// want notes a deadline, and gives it to the connection at once when a read or
+// write is under way: another goroutine ends it then.
+func (d *deadline) want(c *conn, t time.Time, set func(time.Time) error) error {
+	at := int64(0)
+	if !t.IsZero() {
+		at = int64(t.Sub(c.begun))
+		if at == 0 {
+			at = 1
+		}
+	}
+	d.wanted.Store(at)
+	if d.waiting.Load() {
+		return d.give(c, at, set)
+	}
+	return nil
+}
+
+// begin readies the connection for a read or write.
+func (d *deadline) begin(c *conn, set func(time.Time) error) error {
+	d.waiting.Store(true)
+	for {
+		want, have := d.wanted.Load(), d.set.Load()
+		if want == have || want > have && have > 0 && want-have <= int64(c.slack) {
+			return nil
+		}
+		// Another goroutine may have given a newer one meanwhile: look again.
+		if err := d.give(c, want, set); err != nil {
+			return err
+		}
+	}
+}
+
+// give sets the deadline of the connection.
+func (d *deadline) give(c *conn, at int64, set func(time.Time) error) error {
+	d.set.Store(at)
+	if at == 0 {
+		return set(time.Time{})
+	}
+	return set(c.begun.Add(time.Duration(at)))
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if c.ended.Load() {
+		return 0, net.ErrClosed
+	}
+	defer c.reading.waiting.Store(false)
+	if err := c.reading.begin(c, c.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	defer c.writing.waiting.Store(false)
+	if err := c.writing.begin(c, c.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// SetReadDeadline sets when reads end; the zero time is never.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	return c.reading.want(c, t, c.Conn.SetReadDeadline)
+}
+
+// SetWriteDeadline sets when writes end; the zero time is never.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	return c.writing.want(c, t, c.Conn.SetWriteDeadline)
+}
+
+// SetDeadline sets both.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// endReading makes every later read of the request's connection fail.
+func endReading(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.ended.Store(true)
+	}
+}
