@@ -19,7 +19,9 @@ type catalogue struct {
 	refused    bool // every rule asks for a tag nobody holds
 	tagged     bool // every rule is four conditions on tags
 	caps       int  // caps on reactions, on the offers of placements below freePlacements
-	reserve    bool // offers of place_0 hold a contact: a live decision there uses a cap
+	// reserve: offers of openPlacement and usePlacement hold a contact, so that a live
+	// decision there uses a cap.
+	reserve bool
 	// contact: offers of placements below freePlacements hold a contact. Those of the
 	// placements behind have the same rules, values and texts, one by one.
 	contact bool
@@ -55,9 +57,10 @@ func (c catalogue) files() []definition.File {
 			i, per[i%len(per)], cappedGroups(), reactions[i%len(reactions)], 1+i, 20+i)
 	}
 	if c.reserve {
-		b.WriteString("---\nkind: cap\nid: impressions\nscope: person\nper: offer\n" +
-			"applies_to: {offers: {groups: [place_0]}}\n" +
-			"count_on: impression\nwindow: {rolling: 7d}\nlimit: 60\n")
+		fmt.Fprintf(&b, "---\nkind: cap\nid: impressions\nscope: person\nper: offer\n"+
+			"applies_to: {offers: {groups: [%s, %s]}}\n"+
+			"count_on: impression\nwindow: {rolling: 7d}\nlimit: 60\n",
+			placeID(openPlacement), placeID(usePlacement))
 	}
 	if c.contact {
 		fmt.Fprintf(&b, "---\nkind: cap\nid: contacts\nscope: person\nper: offer\n"+

@@ -6,7 +6,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -20,8 +22,12 @@ import (
 // whose replies have the same size.
 type overHTTP struct{ connections int }
 
-// waiting is the share of decisions over HTTP that use a cap.
-const waiting = 0.1
+const (
+	// using is the share of decisions over HTTP that use a cap.
+	using = 0.1
+	// usePlacement is where they do: everybody's session was opened at openPlacement.
+	usePlacement = 1
+)
 
 func (h overHTTP) ready(w *world) (*trial, error) {
 	o := w.options
@@ -52,7 +58,47 @@ func (h overHTTP) ready(w *world) (*trial, error) {
 	t.child.own, t.child.reference = w.server.PID, floor.PID
 	t.own = w.asker(w.server, h.connections, "live")
 	t.reference = w.asker(floor, h.connections, "live")
+	before, err := decisionsOf(w.server)
+	if err != nil {
+		return nil, err
+	}
+	t.gather = func(f *Figure) {
+		if after, err := decisionsOf(w.server); err == nil && after.all > before.all {
+			f.Conditions["decisions that waited"] = strconv.FormatFloat(
+				100*(after.waited-before.waited)/(after.all-before.all), 'f', 2, 64) + " %"
+		}
+	}
 	return t, nil
+}
+
+// decisions are those that a server has made, and those that waited for the disk.
+type decisions struct{ all, waited float64 }
+
+// decisionsOf reads them from /metrics.
+func decisionsOf(p *Process) (d decisions, err error) {
+	req, res := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(req)
+	defer fasthttp.ReleaseResponse(res)
+	req.SetRequestURI("http://" + p.Address + "/metrics")
+	req.Header.Set("Authorization", "Bearer "+p.Key)
+	if err = fasthttp.DoTimeout(req, res, 10*time.Second); err != nil {
+		return d, err
+	}
+	for line := range strings.Lines(string(res.Body())) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		switch {
+		case strings.HasPrefix(line, "tact_decisions_waited_total "):
+			_, value, _ = strings.Cut(strings.TrimSpace(line), " ")
+			d.waited, err = strconv.ParseFloat(value, 64)
+		case strings.HasPrefix(name, "tact_http_request_seconds_count{") &&
+			strings.HasSuffix(name, `route="/v1/decide"`):
+			d.all, err = strconv.ParseFloat(value, 64)
+		}
+		if err != nil {
+			return d, err
+		}
+	}
+	return d, nil
 }
 
 // serve closes the store and starts the server on it, once.
@@ -127,10 +173,14 @@ func header(req *fasthttp.Request, p *Process) {
 }
 
 func (w *world) body(dst []byte, random *rand.Rand, person int, mode string) []byte {
-	place := 1 + random.IntN(15)
-	if random.Float64() < waiting {
-		place = 0
+	place := usePlacement + 1 + random.IntN(15-usePlacement)
+	if random.Float64() < using {
+		place = usePlacement
 	}
+	return decideBody(dst, person, place, mode)
+}
+
+func decideBody(dst []byte, person, place int, mode string) []byte {
 	dst = append(dst, `{"user":{"user_id":"`...)
 	dst = synth.AppendUserID(dst, person)
 	dst = append(dst, `"},"placements":[{"key":"p","placement_id":"`...)
@@ -140,7 +190,7 @@ func (w *world) body(dst []byte, random *rand.Rand, person int, mode string) []b
 	return append(dst, `"}`...)
 }
 
-// warm asks for every person once and gives the mean size of a reply.
+// warm opens the session of every person and gives the mean size of a reply.
 func (w *world) warm(p *Process) (int, error) {
 	people := w.cold()
 	const workers = 32
@@ -154,9 +204,8 @@ func (w *world) warm(p *Process) (int, error) {
 			defer fasthttp.ReleaseRequest(req)
 			defer fasthttp.ReleaseResponse(res)
 			header(req, p)
-			random := rand.New(rand.NewPCG(7, uint64(k)))
 			for person := k; person < people && errs[k] == nil; person += workers {
-				req.SetBodyRaw(w.body(nil, random, person, "live"))
+				req.SetBodyRaw(decideBody(nil, person, openPlacement, "live"))
 				if errs[k] = client.Do(req, res); errs[k] == nil && res.StatusCode() != 200 {
 					errs[k] = fmt.Errorf("status %d: %s", res.StatusCode(), res.Body())
 				}
