@@ -224,6 +224,7 @@ func (e *Engine) attempt(req *DecideRequest, out *Decision, first bool) (attempt
 			return attemptAgain, err
 		}
 	}
+	e.store.Hasten(w.ticket)
 	if !e.renderItems(w) {
 		return attemptAgain, nil
 	}

@@ -221,6 +221,17 @@ func (g *Group) Release(e *Effect) (frame uint64, err error) {
 	return frame, nil
 }
 
+// Hasten sets off what makes a ticket's record or frame durable, so that it is under
+// way when WaitTicket is called. It does not block.
+func (s *Store) Hasten(t Ticket) {
+	switch {
+	case t.Frame != 0:
+		s.com.kickOff()
+	case t.Record != 0:
+		s.carry.j.Hasten()
+	}
+}
+
 // WaitTicket returns when what a ticket names is durable: nil; else as Wait.
 func (s *Store) WaitTicket(id GroupID, t Ticket, timeout time.Duration) error {
 	if !t.Waits() {
