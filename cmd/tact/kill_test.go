@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -171,6 +172,7 @@ func TestKillUnderLoad(t *testing.T) {
 		if round > 0 {
 			ready = append(ready, time.Since(begun))
 		}
+		l.checkEnd(r, round)
 		l.run(func() { time.Sleep(killPause(random)); l.await() },
 			func() { _ = r.cmd.Process.Kill(); <-r.ended })
 		if t.Failed() {
@@ -181,10 +183,15 @@ func TestKillUnderLoad(t *testing.T) {
 	begun := time.Now()
 	r := serve()
 	ready = append(ready, time.Since(begun))
+	l.checkEnd(r, rounds)
 	for _, w := range l.workers {
 		w.finish()
 	}
 	l.check()
+	r.end(syscall.SIGTERM)
+	if out, logs, code := tact(t, "doctor", data); code != exitOK {
+		t.Errorf("what %d kills have left: exit code %d: %s%s", rounds, code, out, logs)
+	}
 	if t.Failed() {
 		t.Logf("stderr: %s", r.stderr)
 	}
@@ -523,6 +530,34 @@ func (l *load) check() {
 }
 
 // checkPerson looks at the attribute, the events, and that full caps are full.
+// checkEnd looks for what a start says of the end before it: that of a kill is not in
+// order, and said in the log too.
+func (l *load) checkEnd(r *running, kills int) {
+	var nodes struct {
+		Nodes []struct {
+			LastEnd struct {
+				Clean bool
+				Epoch int
+				Until time.Time
+			} `json:"last_end"`
+		}
+	}
+	l.read("/v1/nodes", &nodes)
+	if len(nodes.Nodes) != 1 {
+		l.t.Errorf("after %d kills: %d nodes", kills, len(nodes.Nodes))
+		return
+	}
+	end := nodes.Nodes[0].LastEnd
+	if end.Clean != (kills == 0) || end.Epoch != kills ||
+		kills > 0 && time.Since(end.Until).Abs() > time.Hour {
+		l.t.Errorf("after %d kills: last_end %+v", kills, end)
+	}
+	const warning = "the last end was not clean"
+	if said := strings.Contains(r.stderr.String(), warning); said != (kills > 0) {
+		l.t.Errorf("after %d kills: the log says that the end was not clean: %v", kills, said)
+	}
+}
+
 func (l *load) checkPerson(p *killPerson) {
 	if p.step == 0 {
 		return
