@@ -126,7 +126,7 @@ func TestFrameRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count)}
+	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count), 77}
 	var created []CreateEffect
 	value, err := appendFrame(nil, &head, f, rand.Reader, func(r *record) {
 		if r.kind == EffectCreate {

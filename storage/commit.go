@@ -247,6 +247,7 @@ func (s *Store) fillFrame(b *pebble.Batch, p part, prev uint64) error {
 	head := frameHead{
 		group: p.group.id, epoch: s.epoch, number: p.frame.number, prev: prev,
 		time: p.frame.time, config: p.frame.config, count: uint32(p.frame.count),
+		round: c.rounds.Load() + 1,
 	}
 	var fault error
 	var err error

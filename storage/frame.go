@@ -13,8 +13,9 @@ import (
 var ErrInvalid = errors.New("invalid effect")
 
 const (
-	frameMagic  = 0x5401 // 'T', format 1
-	frameHeader = 40
+	frameMagic  = 0x5402 // 'T', format 2
+	frameFirst  = 0x5401 // format 1, which has no round
+	frameHeader = 48
 	frameCRC    = 4
 	// effectBytesMax bounds one effect: the largest accepted body is 64 KiB, a
 	// bulk line 1 MiB.
@@ -202,6 +203,7 @@ type frameHead struct {
 	time   UnixMsec
 	config uint32
 	count  uint32
+	round  uint64 // of the committer, in the epoch: frames of one batch have the same; 0 in format 1
 }
 
 // frameHash chains frames: it is xxh3-64 of the whole value.
@@ -210,7 +212,7 @@ func frameHash(value []byte) uint64 { return xxh3.Hash(value) }
 // appendFrame appends f as it lies on disk, all numbers little-endian:
 //
 //	magic u16 | group u16 | epoch u32 | number u64 | previous hash u64 |
-//	time ms u64 | config u32 | count u32 | records | CRC32C u32
+//	time ms u64 | config u32 | count u32 | round u64 | records | CRC32C u32
 //
 // Personal parts are sealed with the key that precedes them and nonces from
 // random. tell is called for every record that has a key of its own beside the
@@ -229,6 +231,7 @@ func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 	dst = le.AppendUint64(dst, uint64(h.time))
 	dst = le.AppendUint32(dst, h.config)
 	dst = le.AppendUint32(dst, h.count)
+	dst = le.AppendUint64(dst, h.round)
 	rest := f.buf
 	for i := range f.count {
 		r, after, err := h.next(rest)
@@ -296,7 +299,7 @@ func frameBind(h *frameHead, index int, kind EffectKind) (bind [19]byte) {
 
 // parseFrame verifies the bytes of a frame and returns its head and records.
 func parseFrame(value []byte) (h frameHead, records []byte, err error) {
-	if len(value) < frameHeader+frameCRC {
+	if len(value) < frameHeader-8+frameCRC {
 		return h, nil, fmt.Errorf("%w: frame of %d bytes", ErrCorrupt, len(value))
 	}
 	le := binary.LittleEndian
@@ -304,7 +307,8 @@ func parseFrame(value []byte) (h frameHead, records []byte, err error) {
 	if checkSum(value[:end]) != le.Uint32(value[end:]) {
 		return h, nil, fmt.Errorf("%w: frame fails its checksum", ErrCorrupt)
 	}
-	if magic := le.Uint16(value); magic != frameMagic {
+	magic := le.Uint16(value)
+	if magic != frameMagic && magic != frameFirst {
 		if magic>>8 == frameMagic>>8 {
 			return h, nil, fmt.Errorf("%w: frame format %d", ErrNewerFormat, magic&0xFF)
 		}
@@ -319,5 +323,12 @@ func parseFrame(value []byte) (h frameHead, records []byte, err error) {
 		config: le.Uint32(value[32:]),
 		count:  le.Uint32(value[36:]),
 	}
+	if magic == frameFirst {
+		return h, value[frameHeader-8 : end], nil
+	}
+	if end < frameHeader {
+		return h, nil, fmt.Errorf("%w: frame of %d bytes", ErrCorrupt, len(value))
+	}
+	h.round = le.Uint64(value[40:])
 	return h, value[frameHeader:end], nil
 }

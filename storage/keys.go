@@ -37,6 +37,7 @@ const (
 	nodeJournal  = 0x03
 	nodeCommit   = 0x04
 	nodeLog      = 0x05
+	nodeHold     = 0x06
 )
 
 // AppendKey appends the storage key of one part of a person's state to dst and

@@ -51,10 +51,12 @@ type logger struct {
 	records atomic.Uint64
 	bytes   atomic.Uint64 // of moved frames
 	busy    atomic.Int64  // nanoseconds spent
+	held    atomic.Int64  // bytes of frames since the last copy that was kept
 
 	view sync.RWMutex // held shared while a scan takes its snapshot, else by a trim
 
 	turn     sync.Mutex
+	hold     frameHold
 	trimmed  []uint64 // by group: frames below are gone, as far as this process knows
 	builders [eventlog.Streams]eventlog.Builder
 	codec    logCodec
@@ -90,6 +92,9 @@ func (s *Store) openLog() error {
 	}, value)
 	if err != nil {
 		return logFault(err)
+	}
+	if err := s.loadHold(); err != nil {
+		return err
 	}
 	now := int64(s.o.Now())
 	for i, g := range s.groups {
@@ -130,6 +135,7 @@ func logFault(err error) error {
 
 // logCommitted tells the logger of a frame that is durable now.
 func (s *Store) logCommitted(g GroupID, bytes int) {
+	s.logs.held.Add(int64(bytes))
 	if s.logs.pending[g].Add(int64(bytes)) == int64(bytes) {
 		s.logs.since[g].Store(int64(s.o.Now()))
 	}
@@ -419,11 +425,14 @@ func (s *Store) openRecord(h *frameHead, i int, r *record, k *personKeyAt, w *lo
 // trimFrames deletes the frames that rows and log hold.
 func (s *Store) trimFrames() error {
 	l := &s.logs
+	if err := s.letGo(); err != nil {
+		return err
+	}
 	b := s.db.db.NewBatch()
 	defer b.Close()
 	bounds := make([]uint64, len(s.groups))
 	for i, g := range s.groups {
-		bound := min(l.log.Logged(uint16(i)), g.written.Load())
+		bound := l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))
 		if bound <= l.trimmed[i] {
 			continue
 		}

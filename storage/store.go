@@ -65,6 +65,7 @@ type Options struct {
 	KeepEffects   time.Duration
 	KeepDecisions time.Duration
 	LogBytes      int64
+	HoldBytes     int64  // frames kept for the next incremental backup; default 1 GiB
 	MemoryCap     int64  // resident bytes from which new people are refused; 0 = no cap
 	MinFree       int64  // free disk bytes kept; default 256 MiB or 2 % (at most 4 GiB)
 	Ballast       int64  // bytes of the reserve file; default 32 MiB, 0 when FS is set
@@ -113,6 +114,9 @@ func (o *Options) fill() {
 	set(&o.PurgeEvery, time.Minute)
 	set(&o.KeepEffects, logKeepEffects)
 	set(&o.KeepDecisions, logKeepDecisions)
+	if o.HoldBytes == 0 {
+		o.HoldBytes = 1 << 30
+	}
 	if o.LogBlock == 0 {
 		o.LogBlock = logBlockBytes
 	}
@@ -191,8 +195,10 @@ type Store struct {
 	dead   deathNote
 	closed atomic.Bool
 	puts   atomic.Int64 // of documents, under way
-	stop   chan struct{}
-	loops  sync.WaitGroup
+	// copying is held while a copy is made, and for good once the store closes.
+	copying sync.Mutex
+	stop    chan struct{}
+	loops   sync.WaitGroup
 }
 
 // Epoch counts the opens of the store, from 1.
@@ -278,6 +284,7 @@ func (s *Store) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return ErrClosed
 	}
+	s.copying.Lock()
 	for _, g := range s.groups {
 		g.fence(ErrClosed)
 	}

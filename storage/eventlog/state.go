@@ -113,3 +113,27 @@ func parseState(b []byte) (s state, err error) {
 	}
 	return s, nil
 }
+
+// File is one file of a log, as far as it counts.
+type File struct {
+	Name  string
+	Bytes int64
+}
+
+// Files returns the files that stateBytes, of Pass.State, names, oldest first; nil
+// names none.
+func Files(stateBytes []byte) ([]File, error) {
+	if stateBytes == nil {
+		return nil, nil
+	}
+	s, err := parseState(stateBytes)
+	if err != nil {
+		return nil, err
+	}
+	var files []File
+	for i := range s.segments {
+		g := &s.segments[i]
+		files = append(files, File{segmentName(g.stream, g.number), g.size})
+	}
+	return files, nil
+}
