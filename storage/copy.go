@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type CopyHead struct {
 	People  int64
 	Until   UnixMsec   // the newest time of any effect
 	Ends    []FrameEnd // by group: its last frame
+	First   []uint64   // by group: the first frame that rows or event log lack
 }
 
 // FrameEnd is a frame and its hash, which the next one holds; zeros: none.
@@ -128,9 +130,12 @@ func (c *Copy) open() error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	files, err := eventlog.Files(state)
+	files, logged, err := eventlog.Contents(state)
 	if err != nil {
 		return logFault(err)
+	}
+	if err := c.findFirst(logged); err != nil {
+		return err
 	}
 	for _, f := range files {
 		file, err := s.o.FS.Open(s.o.FS.PathJoin(s.dir, folderLog, f.Name))
@@ -138,6 +143,28 @@ func (c *Copy) open() error {
 			return err
 		}
 		c.log = append(c.log, LogFile{f, file})
+	}
+	return nil
+}
+
+// findFirst finds from where on frames are needed. logged is what the event log
+// holds.
+func (c *Copy) findFirst(logged []uint64) error {
+	for i := range c.s.groups {
+		var first uint64 // the frame of the watermark is needed too
+		value, err := view{c.snapshot}.get(appendGroupKey(nil, GroupID(i)))
+		if err == nil {
+			first, _, err = parseGroupRecord(value)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if i < len(logged) {
+			first = min(first, logged[i]+1)
+		} else {
+			first = 0
+		}
+		c.First = append(c.First, first)
 	}
 	return nil
 }
@@ -170,10 +197,61 @@ func (c *Copy) Scan(from, to []byte, f func(key, value []byte) error) error {
 	return c.s.scanChunks(c.snapshot, from, to, f)
 }
 
-// ScanNow is Scan of the store as it is now.
-func (c *Copy) ScanNow(from, to []byte, f func(key, value []byte) error) error {
-	snapshot := c.s.db.db.NewSnapshot()
-	return errors.Join(c.s.scanChunks(snapshot, from, to, f), snapshot.Close())
+// ScanKeys calls f for the key of every person that is in the copy and in the store
+// now: one that was thrown away meanwhile is left out.
+func (c *Copy) ScanKeys(f func(key, value []byte) error) error {
+	now := c.s.db.db.NewSnapshot()
+	err := c.scanKeys(now, f)
+	return errors.Join(err, now.Close())
+}
+
+func (c *Copy) scanKeys(now pebble.Reader, f func(key, value []byte) error) error {
+	from := []byte{prefixPersonKey}
+	it, err := now.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(from)})
+	if err != nil {
+		return readFault(err)
+	}
+	defer it.Close()
+	it.First()
+	return c.Scan(from, after(from), func(key, value []byte) error {
+		for it.Valid() && bytes.Compare(it.Key(), key) < 0 {
+			it.Next()
+		}
+		if err := it.Error(); err != nil {
+			return readFault(err)
+		}
+		if !it.Valid() || !bytes.Equal(it.Key(), key) {
+			return nil
+		}
+		return f(key, value)
+	})
+}
+
+// FrameBehind returns the first frame of a group behind the one of that number;
+// ErrNotFound: there is none.
+func (c *Copy) FrameBehind(g GroupID, number uint64) (info FrameInfo, err error) {
+	err = c.Frames(g, number, func(value []byte) error {
+		if info, err = InspectFrame(value, nil); err != nil {
+			return err
+		}
+		return errFirst
+	})
+	switch {
+	case err == nil:
+		return info, ErrNotFound
+	case errors.Is(err, errFirst):
+		return info, nil
+	}
+	return info, err
+}
+
+// Estimate returns about how many bytes [from, to) takes on the disk.
+func (c *Copy) Estimate(from, to []byte) int64 {
+	n, err := c.s.db.db.EstimateDiskUsage(from, to)
+	if err != nil {
+		return 0 // of a progress bar
+	}
+	return int64(n)
 }
 
 // Frames calls f for every frame of a group behind the one of that number.
@@ -182,11 +260,16 @@ func (c *Copy) Frames(g GroupID, behind uint64, f func(value []byte) error) erro
 	return c.Scan(from, after(from[:3]), func(_, value []byte) error { return f(value) })
 }
 
-// PersonKey returns the key of a person, as stored; ErrNotFound: there is none.
-func (c *Copy) PersonKey(key []byte) ([]byte, error) { return view{c.snapshot}.get(key) }
+// PersonKey returns the key of a person as it is stored now, by what InspectFrame
+// gives; ErrNotFound: there is none.
+func (c *Copy) PersonKey(key []byte) ([]byte, error) { return c.s.db.get(key) }
 
-// errChunk ends a walk for the sake of a new iterator.
-var errChunk = errors.New("enough for one iterator")
+var (
+	// errChunk ends a walk for the sake of a new iterator.
+	errChunk = errors.New("enough for one iterator")
+	// errFirst ends a walk that wanted one frame.
+	errFirst = errors.New("the first is enough")
+)
 
 func (s *Store) scanChunks(of pebble.Reader, from, to []byte, f func(key, value []byte) error) error {
 	next := append([]byte(nil), from...)

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -93,7 +94,7 @@ func appendGroupKey(dst []byte, g GroupID) []byte {
 }
 
 // appendPersonKeyKey appends 0x30 | slot u16 | workspace u32 | person u64. Its
-// value is wrap format u8 (1 = none) | key 16.
+// value is wrap format u8 (1 = none) | key 16, or 2 alone: thrown away.
 func appendPersonKeyKey(dst []byte, slot Slot, ws WorkspaceID, person PersonID) []byte {
 	be := binary.BigEndian
 	dst = be.AppendUint16(append(dst, prefixPersonKey), uint16(slot))
@@ -101,14 +102,22 @@ func appendPersonKeyKey(dst []byte, slot Slot, ws WorkspaceID, person PersonID) 
 	return be.AppendUint64(dst, uint64(person))
 }
 
-const personKeyPlain = 1
+const (
+	personKeyPlain = 1
+	personKeyGone  = 2 // the key was thrown away in a backup: there is none
+)
+
+// errPersonGone reports a key that was thrown away.
+var errPersonGone = errors.New("the person's key was thrown away")
 
 func parsePersonKey(value []byte) (key [16]byte, err error) {
 	switch {
 	case len(value) == 17 && value[0] == personKeyPlain:
 		copy(key[:], value[1:])
 		return key, nil
-	case len(value) > 0 && value[0] > personKeyPlain:
+	case len(value) == 1 && value[0] == personKeyGone:
+		return key, errPersonGone
+	case len(value) > 0 && value[0] > personKeyGone:
 		return key, fmt.Errorf("%w: person key format %d", ErrNewerFormat, value[0])
 	}
 	return key, fmt.Errorf("%w: person key of %d bytes", ErrCorrupt, len(value))

@@ -226,6 +226,9 @@ func (p *replayer) record(h *frameHead, index int, r *record) error {
 			row.Flags&rowLoaded != 0 && row.LastFrame >= h.number)
 	if r.personal != nil && !held {
 		key, err := p.key(r, row)
+		if errors.Is(err, errPersonGone) {
+			return p.state.leaveOut(h.number, &p.effect)
+		}
 		if err != nil {
 			return err
 		}

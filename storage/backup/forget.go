@@ -162,15 +162,9 @@ func (f *forgetter) backup(dir string) error {
 	if gone == *f.done {
 		return nil
 	}
-	x.Generation++
-	if err := syncFolder(fs, dir); err != nil {
-		return err
-	}
-	if err := writeSealed(fs, dir, peopleFile, x); err != nil {
-		return err
-	}
 	f.done.Backups++
-	return sweepPeople(fs, dir, x)
+	r := rewriter{folder{fs, dir}, x, u, id}
+	return r.settle()
 }
 
 type partOf struct {
@@ -180,9 +174,8 @@ type partOf struct {
 
 // part writes a people file anew when it holds anything of somebody.
 func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partOf) error {
-	fs := f.o.FS
 	keys, claims := 0, 0
-	pick := func(key, value []byte) (gone bool) {
+	gone := func(key, value []byte) bool {
 		owner, err := ownerOf(key, value, x.Groups)
 		for _, who := range p.people {
 			switch {
@@ -197,27 +190,47 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 		}
 		return false
 	}
-	err := x.readPart(folder{fs, dir}, u, id, p.peoplePart, func(key, value []byte) error {
-		pick(key, value)
+	r := rewriter{folder{f.o.FS, dir}, x, u, id}
+	changed, err := r.part(p.peoplePart, gone)
+	if changed { // it was asked twice about each
+		f.done.Keys += keys / 2
+		f.done.Claims += claims / 2
+	}
+	return err
+}
+
+// rewriter writes people files anew.
+type rewriter struct {
+	at folder
+	x  *peopleIndex
+	u  *unpacker
+	id ID
+}
+
+// part writes a file without what is gone, when anything is, and enters it in the
+// index, which is to be written. gone is asked twice then.
+func (r *rewriter) part(p *peoplePart, gone func(key, value []byte) bool) (bool, error) {
+	found := false
+	err := r.x.readPart(r.at, r.u, r.id, p, func(key, value []byte) error {
+		found = gone(key, value) || found
 		return nil
 	})
-	if err != nil || keys+claims == 0 {
-		return err
+	if err != nil || !found {
+		return false, err
 	}
-	f.done.Keys += keys
-	f.done.Claims += claims
-	fresh, err := createPart(fs, dir, streamID{kindPeople, p.Part, id}, x.Generation+1)
+	id := streamID{kindPeople, p.Part, r.id}
+	fresh, err := createPart(r.at.fs, r.at.dir, id, r.x.Generation+1)
 	if err != nil {
-		return err
+		return false, err
 	}
 	pack, err := newPacker()
 	if err != nil {
-		return errors.Join(err, fresh.to.close())
+		return false, errors.Join(err, fresh.to.close())
 	}
-	w, err := newWriter(fresh.to, fresh.id, pack)
+	w, err := newWriter(fresh.to, id, pack)
 	if err == nil {
-		err = x.readPart(folder{fs, dir}, u, id, p.peoplePart, func(key, value []byte) error {
-			if pick(key, value) {
+		err = r.x.readPart(r.at, r.u, r.id, p, func(key, value []byte) error {
+			if gone(key, value) {
 				return nil
 			}
 			return w.add(key, value)
@@ -227,12 +240,24 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 		err = w.end()
 	}
 	if err := errors.Join(err, fresh.to.close()); err != nil {
-		return err
+		return false, err
 	}
-	*p.peoplePart = peoplePart{
+	*p = peoplePart{
 		Part: p.Part, File: fresh.name, Bytes: fresh.to.bytes, Rows: w.rows, Hash: fresh.to.digest(),
 	}
-	return nil
+	return true, nil
+}
+
+// settle makes the rewritten parts count and wipes the old ones.
+func (r *rewriter) settle() error {
+	r.x.Generation++
+	if err := syncFolder(r.at.fs, r.at.dir); err != nil {
+		return err
+	}
+	if err := writeSealed(r.at.fs, r.at.dir, peopleFile, r.x); err != nil {
+		return err
+	}
+	return sweepPeople(r.at.fs, r.at.dir, r.x)
 }
 
 // sweepPeople wipes people files that x does not name; without x, all.

@@ -50,3 +50,11 @@ func (p *pace) spend(n int64) error {
 		return context.Cause(p.ctx)
 	}
 }
+
+// due ends what has been cancelled.
+func (p *pace) due() error {
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
+	return nil
+}

@@ -120,20 +120,19 @@ type File struct {
 	Bytes int64
 }
 
-// Files returns the files that stateBytes, of Pass.State, names, oldest first; nil
-// names none.
-func Files(stateBytes []byte) ([]File, error) {
+// Contents returns the files that stateBytes, of Pass.State, names, oldest first,
+// and by group the last frame that lies in them; nil names none.
+func Contents(stateBytes []byte) (files []File, logged []uint64, err error) {
 	if stateBytes == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	s, err := parseState(stateBytes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var files []File
 	for i := range s.segments {
 		g := &s.segments[i]
 		files = append(files, File{segmentName(g.stream, g.number), g.size})
 	}
-	return files, nil
+	return files, s.logged, nil
 }
