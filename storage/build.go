@@ -12,15 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-const (
-	buildBatch = 4 << 20
-	// buildEpochs is how far the epoch of a built store lies above any that the copies
-	// know. What the lost life of the store has given out since, in so many starts at
-	// most, names other epochs than the built store ever will.
-	buildEpochs = 256
-	// buildPeople is how many ids of people are left out for the same reason.
-	buildPeople = 1 << 24
-)
+const buildBatch = 4 << 20
 
 // A Build makes a store out of what copies hold. Keys of people come first, rows
 // second and in the order of their keys, frames third. What belongs to a person
@@ -92,10 +84,6 @@ func (b *Build) Put(key, value []byte) error {
 
 // PutRow adds a key of CopyRow. kept is false when its person's key is not there.
 func (b *Build) PutRow(key, value []byte) (kept bool, err error) {
-	if key[0] == prefixGroup {
-		value, err = withPeopleAbove(value)
-		return true, errors.Join(err, b.set(key, value))
-	}
 	if key[0] >= identitySlots>>8 {
 		return true, b.set(key, value)
 	}
@@ -187,7 +175,7 @@ func (b *Build) created(g GroupID, r *record) error {
 	return err
 }
 
-// Seen raises the epoch above which the built store begins.
+// Seen raises the epoch behind which the built store begins.
 func (b *Build) Seen(epoch uint32) { b.epoch = max(b.epoch, epoch) }
 
 // LogFile makes a file of the event log.
@@ -237,10 +225,11 @@ func goneKey(r PersonRef) []byte {
 	return be.AppendUint32(be.AppendUint16(nil, uint16(r.Group)), uint32(r.Ord))
 }
 
-// Finish makes the folder a store that Open opens. The Build is of no use then.
-func (b *Build) Finish() error {
+// Finish makes the folder a store, marked as an older copy of itself, that Open opens:
+// see OlderCopy. The Build is of no use then.
+func (b *Build) Finish(older OlderCopy) error {
 	s, fs := b.s, b.s.o.FS
-	epoch := appendEpoch(nil, b.epoch+buildEpochs, s.o.Now())
+	epoch := appendEpoch(nil, b.epoch, s.o.Now())
 	err := b.set([]byte{prefixNode, nodeEpoch}, epoch)
 	if err == nil {
 		err = b.flush()
@@ -256,9 +245,6 @@ func (b *Build) Finish() error {
 		b.db, b.batch = nil, nil
 	}
 	if err == nil {
-		err = s.side.update(func(r *sidecarRecord) { copy(r.durable, b.ends) })
-	}
-	if err == nil {
 		if there, thereErr := exists(fs, fs.PathJoin(s.dir, folderLog)); there {
 			err = syncFolder(fs, fs.PathJoin(s.dir, folderLog))
 		} else {
@@ -266,10 +252,14 @@ func (b *Build) Finish() error {
 		}
 	}
 	if err == nil {
+		err = writeOlderCopy(fs, s.dir, older)
+	}
+	if err == nil {
 		err = fs.Rename(b.path(), fs.PathJoin(s.dir, folderDatabase))
 	}
 	if err == nil {
-		err = syncFolder(fs, s.dir)
+		err = errors.Join(syncFolder(fs, s.dir),
+			s.side.update(func(r *sidecarRecord) { copy(r.durable, b.ends) }))
 	}
 	if err = errors.Join(err, b.Abandon()); err != nil {
 		return fmt.Errorf("build %s: %w", s.dir, err)
@@ -289,25 +279,6 @@ func (b *Build) Abandon() error {
 	}
 	b.db = nil
 	return errors.Join(append(errs, b.s.side.close(), b.s.unlock())...)
-}
-
-// withPeopleAbove raises the last id of a person in the record of a group, so that
-// ids given out in the lost life of the store name nobody in the built one.
-func withPeopleAbove(value []byte) ([]byte, error) {
-	_, meta, err := parseGroupRecord(value)
-	if err == nil && len(meta) < 24 {
-		err = fmt.Errorf("%w: record of a group", ErrCorrupt)
-	}
-	if err != nil {
-		return nil, err
-	}
-	const at = 1 + 1 + 2 + 8 // format, 0, group, frame
-	le := binary.LittleEndian
-	fresh := bytes.Clone(value[:len(value)-4])
-	meta = fresh[len(fresh)-len(meta):]
-	le.PutUint64(meta[at:], le.Uint64(meta[at:])+buildPeople)
-	le.PutUint32(meta[len(meta)-4:], checkSum(meta[:len(meta)-4]))
-	return sealRecord(fresh), nil
 }
 
 // leaveOut applies a create without a person: its key was thrown away. The ordinal

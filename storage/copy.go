@@ -271,7 +271,9 @@ var (
 	errFirst = errors.New("the first is enough")
 )
 
-func (s *Store) scanChunks(of pebble.Reader, from, to []byte, f func(key, value []byte) error) error {
+func (s *Store) scanChunks(of pebble.Reader, from, to []byte,
+	f func(key, value []byte) error,
+) error {
 	next := append([]byte(nil), from...)
 	for {
 		if s.closed.Load() {

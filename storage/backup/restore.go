@@ -18,8 +18,10 @@ var ErrNotCovered = errors.New("no backup covers that time")
 
 // Restoring says what to restore.
 type Restoring struct {
-	At      storage.UnixMsec // the state as it was then; 0 = the newest
-	Storage storage.Options  // of the restored store, while it is made
+	At storage.UnixMsec // the state as it was then; 0 = the newest
+	// Caps says what the caps do that may have been used since: CapsProtect or CapsTrust.
+	Caps    storage.CapsPolicy
+	Storage storage.Options // of the restored store, while it is made
 	// Settle is called with the store open, before it has its name: what must not
 	// come back is taken out there, and what caps count is decided.
 	Settle func(s *storage.Store, r *Restored) error
@@ -86,6 +88,9 @@ func (x *restorer) restore() (err error) {
 	if _, err := fs.Stat(x.to); !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(err, os.ErrExist)
 	}
+	if x.r.Caps != storage.CapsProtect && x.r.Caps != storage.CapsTrust {
+		return errors.New("it must be said what becomes of the caps: protect or trust")
+	}
 	if x.unpack, err = newUnpacker(); err != nil {
 		return err
 	}
@@ -93,7 +98,8 @@ func (x *restorer) restore() (err error) {
 	if err := x.plan(); err != nil {
 		return err
 	}
-	if err := errors.Join(fs.RemoveAll(x.unfinished()), fs.MkdirAll(fs.PathDir(x.to), 0o700)); err != nil {
+	err = errors.Join(fs.RemoveAll(x.unfinished()), fs.MkdirAll(fs.PathDir(x.to), 0o700))
+	if err != nil {
 		return err
 	}
 	x.r.Storage.FS = fs
@@ -173,7 +179,9 @@ func (x *restorer) make() error {
 		}
 	}
 	x.done.LeftOut = len(x.build.Gone())
-	return x.build.Finish()
+	return x.build.Finish(storage.OlderCopy{
+		Caps: x.r.Caps, Newest: storage.UnixMsec(x.o.Now().UnixMilli()),
+	})
 }
 
 func (x *restorer) at(m *Manifest) folder {
@@ -212,7 +220,8 @@ func (x *restorer) findLimit() error {
 	x.limit = commit{epoch: ^uint32(0)}
 	return x.each(x.later, kindFrames, func(_, value []byte) error {
 		info, err := storage.InspectFrame(value, nil)
-		if at := (commit{info.Epoch, info.Round}); err == nil && info.Until > x.r.At && at.before(x.limit) {
+		at := commit{info.Epoch, info.Round}
+		if err == nil && info.Until > x.r.At && at.before(x.limit) {
 			x.limit = at
 		}
 		return err
