@@ -98,7 +98,7 @@ func TestBackupDrill(t *testing.T) {
 		var taken []*backup.Manifest
 		for round := range 3 {
 			m := d.work(40, d.options())
-			if want := map[bool]string{true: backup.Full, false: backup.Incremental}[round == 0]; m.Kind != want {
+			if (m.Kind == backup.Full) != (round == 0) {
 				t.Fatalf("seed %d, backup %d is %s: %s", seed, round, m.Kind, m.WhyFull)
 			}
 			taken = append(taken, m)

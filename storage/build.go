@@ -20,15 +20,15 @@ const buildBatch = 4 << 20
 //
 // The folder must not exist; until Finish has returned there is no store in it.
 type Build struct {
-	s       *Store
-	faults  *faultLog
-	db      *pebble.DB
-	batch   *pebble.Batch
-	keys    *pebble.Iterator
-	epoch   uint32 // the highest seen
-	ends    []uint64
-	gone    map[PersonRef]bool
-	scratch []byte
+	s      *Store
+	faults *faultLog
+	db     *pebble.DB
+	batch  *pebble.Batch
+	keys   *pebble.Iterator
+	epoch  uint32 // the highest seen
+	ends   []uint64
+	gone   map[PersonRef]bool
+	erased []Erasure
 }
 
 // BeginBuild begins a store of that id and number of groups in dir. It errors with
@@ -76,11 +76,31 @@ func (b *Build) path() string { return b.s.o.FS.PathJoin(b.s.dir, folderCreating
 
 // Put adds a key that is not a row, a frame or Derived.
 func (b *Build) Put(key, value []byte) error {
-	if CopyKindOf(key) == CopyDerived {
+	switch CopyKindOf(key) {
+	case CopyDerived:
 		return nil
+	case CopyErased:
+		return b.putErased(key, value)
 	}
 	return b.set(key, value)
 }
+
+// putErased adds an entry of the ledger of erasures. No file of the built store holds
+// the person's key: it is purged.
+func (b *Build) putErased(key, value []byte) error {
+	e, err := parseErasure(key, value)
+	if err != nil {
+		return err
+	}
+	if e.Purged == 0 {
+		e.Purged = b.s.o.Now()
+	}
+	b.erased = append(b.erased, e)
+	return b.set(key, e.append(nil))
+}
+
+// Erased returns the entries of the ledger of erasures that were put.
+func (b *Build) Erased() []Erasure { return b.erased }
 
 // PutRow adds a key of CopyRow. kept is false when its person's key is not there.
 func (b *Build) PutRow(key, value []byte) (kept bool, err error) {
@@ -335,6 +355,34 @@ func (s *Store) CloseGaps(gone []PersonRef) error {
 		}
 	}
 	return nil
+}
+
+// EraseAgain erases everybody whom entries of a ledger name and who is there: they
+// were erased after the copy that the store was made of. It returns how many.
+func (s *Store) EraseAgain(ledger []Erasure) (n int, err error) {
+	named := make(map[PersonRef]bool, len(ledger))
+	for i := range ledger {
+		named[PersonRef{Group: ledger[i].Group, Person: ledger[i].Person}] = true
+	}
+	var lost []PersonRef
+	for _, g := range s.groups {
+		for o := range g.Len() {
+			g.Lock()
+			row := g.Row(Ord(o))
+			if row == nil || !named[PersonRef{Group: g.id, Person: row.Person}] {
+				g.Unlock()
+				continue
+			}
+			lost = append(lost, PersonRef{g.id, Ord(o), row.Person})
+			_, _, err := g.Erase(Ord(o), s.HighWater(), 0)
+			g.Unlock()
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	return n, s.CloseGaps(lost)
 }
 
 // claimsOf returns what takes the claims out that point at people who are lost.

@@ -200,9 +200,30 @@ func (c *Copy) Scan(from, to []byte, f func(key, value []byte) error) error {
 // ScanKeys calls f for the key of every person that is in the copy and in the store
 // now: one that was thrown away meanwhile is left out.
 func (c *Copy) ScanKeys(f func(key, value []byte) error) error {
+	due, err := c.purges()
+	if err != nil {
+		return err
+	}
 	now := c.s.db.db.NewSnapshot()
-	err := c.scanKeys(now, f)
+	err = c.scanKeys(now, func(key, value []byte) error {
+		if due[string(key)] {
+			return nil
+		}
+		return f(key, value)
+	})
 	return errors.Join(err, now.Close())
+}
+
+// purges returns the keys of the keys of people who are erased and not purged yet.
+func (c *Copy) purges() (map[string]bool, error) {
+	due := make(map[string]bool)
+	err := c.s.Erasures(func(e Erasure) bool {
+		if e.Purged == 0 {
+			due[string(appendPersonKeyKey(nil, e.Slot, e.Workspace, e.Person))] = true
+		}
+		return true
+	})
+	return due, err
 }
 
 func (c *Copy) scanKeys(now pebble.Reader, f func(key, value []byte) error) error {
@@ -260,9 +281,22 @@ func (c *Copy) Frames(g GroupID, behind uint64, f func(value []byte) error) erro
 	return c.Scan(from, after(from[:3]), func(_, value []byte) error { return f(value) })
 }
 
-// PersonKey returns the key of a person as it is stored now, by what InspectFrame
-// gives; ErrNotFound: there is none.
-func (c *Copy) PersonKey(key []byte) ([]byte, error) { return c.s.db.get(key) }
+// PersonKeys calls f for those of some keys, which InspectFrame gave, that are stored
+// now and of nobody who is erased.
+func (c *Copy) PersonKeys(keys [][]byte, f func(key, value []byte) error) error {
+	due, err := c.purges()
+	for i := 0; i < len(keys) && err == nil; i++ {
+		var value []byte
+		if value, err = c.s.db.get(keys[i]); errors.Is(err, ErrNotFound) || due[string(keys[i])] {
+			err = nil
+			continue
+		}
+		if err == nil {
+			err = f(keys[i], value)
+		}
+	}
+	return err
+}
 
 var (
 	// errChunk ends a walk for the sake of a new iterator.
@@ -349,6 +383,7 @@ const (
 	CopyName
 	CopyDoc
 	CopyListed // on a suppression list
+	CopyErased // entry of the ledger of erasures
 )
 
 // CopyKindOf tells what a key stands for.
@@ -374,6 +409,10 @@ func CopyKindOf(key []byte) CopyKind {
 		return CopyDoc
 	case prefixList:
 		return CopyListed
+	case prefixErased:
+		return CopyErased
+	case prefixPurge:
+		return CopyDerived // there is nothing to purge in a copy without keys
 	case prefixNode:
 		return copyNodeKind(key)
 	}

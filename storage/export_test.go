@@ -81,6 +81,9 @@ func (d *Drill) write(s *Store, group, n int) error {
 		for range 1 + i%4 {
 			sim.gen.now = max(sim.gen.now, UnixMsec(d.clock.Load()))
 			e := sim.gen.next()
+			if e.Kind == EffectErase { // whoever is erased later is not in a restored store
+				continue
+			}
 			e.Create.Slot = Slot(lo + int(e.Create.Slot)%(hi-lo))
 			e.Claim.Slot = Slot(lo + int(e.Claim.Hash[0])%(hi-lo))
 			e.Claim.Target.Group = g.id

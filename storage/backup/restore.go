@@ -19,6 +19,9 @@ var ErrNotCovered = errors.New("no backup covers that time")
 // Restoring says what to restore.
 type Restoring struct {
 	At storage.UnixMsec // the state as it was then; 0 = the newest
+	// Erased are further folders of backups of the same store, whose newest ledger of
+	// erasures counts too. That of dir counts in any case.
+	Erased []string
 	// Caps says what the caps do that may have been used since: CapsProtect or CapsTrust.
 	Caps    storage.CapsPolicy
 	Storage storage.Options // of the restored store, while it is made
@@ -34,6 +37,7 @@ type Restored struct {
 	Until   storage.UnixMsec // the newest time of anything in it
 	People  int64
 	LeftOut int // people whose keys were thrown away
+	Erased  int // people who were erased after the copy, and are again
 	Frames  uint64
 	Bytes   int64 // read
 }
@@ -299,9 +303,14 @@ func (x *restorer) state() error {
 	if x.later != nil {
 		whole = x.chain[len(x.chain)-2]
 	}
+	if err := x.erased(); err != nil {
+		return err
+	}
 	revisions := docs.Published{Until: x.r.At}
 	err := x.each(whole, kindState, func(key, value []byte) error {
 		switch kind := storage.CopyKindOf(key); {
+		case kind == storage.CopyErased:
+			return nil
 		case x.later == nil:
 		case kind == storage.CopyName || kind == storage.CopyListed:
 			return nil
@@ -338,6 +347,37 @@ func (x *restorer) state() error {
 		}
 	}
 	return err
+}
+
+// erased puts the ledgers of erasures of the newest backup in the folder and of the
+// newest in those that Restoring names: whoever was erased since stays erased.
+func (x *restorer) erased() error {
+	for _, dir := range append([]string{x.dir}, x.r.Erased...) {
+		all, err := List(dir, *x.o)
+		if err != nil {
+			return err
+		}
+		var newest *Manifest
+		for _, m := range wholeOnes(all) {
+			if m.Store == x.chain[0].Store {
+				newest = m
+			}
+		}
+		if newest == nil {
+			return fmt.Errorf("%w: no backup of this store in %s", storage.ErrNotFound, dir)
+		}
+		from := restorer{dir: dir, o: x.o, r: x.r, pace: x.pace, unpack: x.unpack}
+		err = from.each(newest, kindState, func(key, value []byte) error {
+			if storage.CopyKindOf(key) != storage.CopyErased {
+				return nil
+			}
+			return x.build.Put(key, value)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // log puts the pieces of the event log together. It is that of the last backup
@@ -404,6 +444,9 @@ func (x *restorer) settle() (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.CloseGaps(gone); err != nil {
+		return err
+	}
+	if x.done.Erased, err = s.EraseAgain(x.build.Erased()); err != nil {
 		return err
 	}
 	if x.r.Settle != nil {

@@ -12,7 +12,10 @@ import (
 	"tact/storage"
 )
 
-const backupLock = "backup.lock"
+const (
+	backupLock   = "backup.lock"
+	keysTogether = 1 << 16 // keys looked up under one look at who is erased
+)
 
 // Take takes a backup of a store in use into the folder dir, which is made when it
 // is not there. It is an incremental one when the newest backup there is of the
@@ -275,7 +278,8 @@ func (t *taker) rows() error {
 func (t *taker) state() error {
 	return t.scan(kindState, func(k storage.CopyKind) bool {
 		switch k {
-		case storage.CopyName, storage.CopyDoc, storage.CopyListed, storage.CopyOther:
+		case storage.CopyName, storage.CopyDoc, storage.CopyListed, storage.CopyErased,
+			storage.CopyOther:
 			return true
 		}
 		return false
@@ -391,32 +395,22 @@ func (t *taker) keys() error {
 
 func (t *taker) newKeys(w *peopleWriter) error {
 	last := t.chain[len(t.chain)-1]
+	var created [][]byte
 	for g := range t.copy.Groups {
 		err := t.copy.Frames(storage.GroupID(g), last.Position[g].Frame, func(value []byte) error {
-			var created [][]byte
 			_, err := storage.InspectFrame(value, func(key []byte) { created = append(created, key) })
-			for i := 0; i < len(created) && err == nil; i++ {
-				err = t.newKey(w, created[i])
+			if err != nil || len(created) < keysTogether {
+				return err
 			}
+			err = t.copy.PersonKeys(created, w.add)
+			created = created[:0]
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// newKey adds the key of somebody who was created, when it is there still.
-func (t *taker) newKey(w *peopleWriter, key []byte) error {
-	value, err := t.copy.PersonKey(key)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return w.add(key, value)
+	return t.copy.PersonKeys(created, w.add)
 }
 
 // dropOrphans takes claims out that point at somebody without a key.
