@@ -32,6 +32,7 @@ type linInput struct {
 	kind    linKind
 	request string // of a decision; "" = none
 	id      string // reservation of a confirm
+	sticky  bool   // a decision is answered with the reservation that is open, if there is one
 }
 
 type linOutput struct {
@@ -55,6 +56,7 @@ type linHeld struct {
 type linAsked struct {
 	request, id string
 	maybe       bool
+	kept        bool // it was answered with a reservation that was open
 }
 
 // linState is the state of one counter. It is never changed in place.
@@ -91,7 +93,29 @@ func (s linState) hold(id, request string, strict bool) linState {
 	s = s.clone()
 	s.held = append(s.held, linHeld{id, request, strict})
 	if request != "" {
-		s.asked = append(s.asked, linAsked{request, id, false})
+		s.asked = append(s.asked, linAsked{request: request, id: id})
+	}
+	return s
+}
+
+// keep returns the state after a decision that was answered with an open reservation.
+// Nobody may have seen the answer that granted it, and so nobody knew its id.
+func (s linState) keep(at int, in linInput, out linOutput) linState {
+	s = s.clone()
+	h := &s.held[at]
+	was := h.id
+	if !out.unknown {
+		h.id, h.strict = out.id, h.strict || out.strict
+	}
+	for i := range s.asked {
+		if a := &s.asked[i]; a.id == was {
+			a.id = h.id
+		}
+	}
+	if in.request != "" {
+		s.asked = append(s.asked, linAsked{
+			request: in.request, id: h.id, kept: true, maybe: out.unknown,
+		})
 	}
 	return s
 }
@@ -163,6 +187,9 @@ func (s linState) decide(in linInput, out linOutput) []linState {
 
 func (s linState) fresh(in linInput, out linOutput) []linState {
 	room := s.used() < s.limit
+	if in.sticky && len(s.held) > 0 {
+		return s.sticky(in, out)
+	}
 	switch {
 	case out.unknown:
 		return []linState{s, s.answer(in.request, room)}
@@ -176,6 +203,20 @@ func (s linState) fresh(in linInput, out linOutput) []linState {
 	return nil
 }
 
+// sticky: an open reservation is given again, and no other use is taken.
+func (s linState) sticky(in linInput, out linOutput) []linState {
+	var all []linState
+	if out.unknown {
+		all = append(all, s)
+	}
+	for i, h := range s.held {
+		if out.unknown || !out.replayed && (h.id == out.id || h.id[0] == '?' && out.id != "") {
+			all = append(all, s.keep(i, in, out))
+		}
+	}
+	return all
+}
+
 // answer is what a decision does that nobody knows the answer of.
 func (s linState) answer(request string, room bool) linState {
 	if room {
@@ -183,7 +224,7 @@ func (s linState) answer(request string, room bool) linState {
 	}
 	s = s.clone()
 	if request != "" {
-		s.asked = append(s.asked, linAsked{request, "", false})
+		s.asked = append(s.asked, linAsked{request: request})
 	}
 	return s
 }
@@ -201,6 +242,11 @@ func (s linState) repeat(at int, request string, out linOutput) []linState {
 	s.asked[at].id, s.asked[at].maybe = out.id, false
 	if i := s.findHeld("?" + request); i >= 0 {
 		s.held[i].id = out.id
+	}
+	for i := range s.asked { // those that were answered with the same reservation
+		if s.asked[i].id == "?"+request {
+			s.asked[i].id = out.id
+		}
 	}
 	return []linState{s}
 }
@@ -310,6 +356,9 @@ func (s linState) cut() []linState {
 			if at := x.findAsked(h.request); at >= 0 && !h.strict {
 				x.asked[at].maybe = true
 			}
+		}
+		for i := range x.asked { // its own record is another one than the reservation's
+			x.asked[i].maybe = x.asked[i].maybe || x.asked[i].kept
 		}
 		charged := x.clone()
 		charged.standIns++ // the lease was open, and nothing was lost

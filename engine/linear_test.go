@@ -21,8 +21,9 @@ import (
 	"tact/storage"
 )
 
-// linWorld is two offers whose counters are a person's and two, one after the other,
-// whose counter is everybody's: each decision looks at one counter alone.
+// linWorld is three offers whose counters are a person's, the last of them on a sticky
+// placement, and two, one after the other, whose counter is everybody's: each decision
+// looks at one counter alone.
 const linWorld = `
 kind: workspace
 id: default
@@ -33,6 +34,9 @@ id: default
 {kind: offer, id: p1, group: own, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: b}}]}
 ---
+{kind: offer, id: s0, group: own, message_class: marketing, value: 1, propensity: 1,
+ treatments: [{id: t, channel: web, content: {type: text, body: e}}]}
+---
 {kind: offer, id: all0, group: all, message_class: marketing, value: 1, propensity: 1,
  treatments: [{id: t, channel: web, content: {type: text, body: c}}]}
 ---
@@ -40,6 +44,8 @@ id: default
  treatments: [{id: t, channel: web, content: {type: text, body: d}}]}
 ---
 {kind: placement, id: spot, channel: web, policy: p, sticky: none}
+---
+{kind: placement, id: hero, channel: web, policy: p, sticky: hold}
 ---
 {kind: decision_policy, id: p, ranking: {by: product}}
 ---
@@ -88,7 +94,7 @@ type lin struct {
 	n     linCounts
 }
 
-type linCounts struct{ ops, grants, atOnce, late, repeats, unknown, kills, cuts, stops int }
+type linCounts struct{ ops, grants, atOnce, late, repeats, kept, unknown, kills, cuts, stops int }
 
 // linUser is what the clients of one person know.
 type linUser struct {
@@ -232,7 +238,7 @@ func (c *linClient) run(steps int) {
 
 // decide asks for an item of one offer, perhaps under a request_id.
 func (c *linClient) decide() {
-	offer := []string{"p0", "p1", "p0", "p1", c.l.everybodys()}[c.rng.IntN(5)]
+	offer := []string{"p0", "p1", "p0", "p1", "s0", "s0", c.l.everybodys()}[c.rng.IntN(7)]
 	request := ""
 	u := &c.l.users[c.user]
 	c.l.mu.Lock()
@@ -265,9 +271,13 @@ func (c *linClient) ask(offer, request string) {
 			Key: []byte("k"), PlacementID: []byte("spot"), Allow: [][]byte{[]byte(offer)},
 		}},
 	}
+	sticky := offer[0] == 's'
+	if sticky {
+		req.Placements[0].PlacementID = []byte("hero")
+	}
 	if request != "" {
 		req.RequestID, req.BodyHash = []byte(request), 1
-	} else if l.slow && c.rng.IntN(2) == 0 {
+	} else if l.slow && !sticky && c.rng.IntN(2) == 0 {
 		req.Timeout = linShort
 	}
 	counter, call := l.counter(c.user, offer), l.ticks.Add(1)
@@ -275,7 +285,7 @@ func (c *linClient) ask(offer, request string) {
 		l.fail("decide: %w", err)
 		return
 	}
-	in := linInput{kind: linDecide, request: request}
+	in := linInput{kind: linDecide, request: request, sticky: sticky}
 	switch {
 	case slices.Contains(c.out.Degraded, "deadline"):
 		if !l.seen() {
@@ -318,7 +328,11 @@ func (c *linClient) note(offer string, out linOutput) {
 			n.atOnce++
 		}
 		u := &c.l.users[c.user]
-		if !slices.ContainsFunc(u.tokens, func(t linToken) bool { return t.id == out.id }) {
+		if slices.ContainsFunc(u.tokens, func(t linToken) bool { return t.id == out.id }) {
+			if !out.replayed {
+				n.kept++
+			}
+		} else {
 			u.tokens = append(u.tokens, linToken{
 				offer: offer, id: out.id, token: bytes.Clone(c.out.Items[0].Token),
 			})
@@ -397,6 +411,7 @@ func (l *lin) every(kind linKind) {
 	for i := range linUsers {
 		l.record(l.counter(i, "p0"), l.ticks.Add(1), in, linOutput{})
 		l.record(l.counter(i, "p1"), l.ticks.Add(1), in, linOutput{})
+		l.record(l.counter(i, "s0"), l.ticks.Add(1), in, linOutput{})
 	}
 }
 
@@ -559,6 +574,7 @@ func TestLinearizable(t *testing.T) {
 		seed, want = x, 1
 	}
 	var n linCounts
+	begun := time.Now()
 	for ; n.ops < want; seed++ {
 		l := newLin(seed)
 		if err := l.play(t); err != nil {
@@ -567,8 +583,9 @@ func TestLinearizable(t *testing.T) {
 		}
 		n.add(&l.n)
 	}
-	t.Logf("%d seeds: %+v", seed, n)
-	if want >= 10_000 && (n.grants == 0 || n.repeats == 0 || n.unknown == 0 || n.late == 0) {
+	t.Logf("%d seeds: %+v, %.0f operations/s", seed, n, float64(n.ops)/time.Since(begun).Seconds())
+	if want >= 10_000 && (n.grants == 0 || n.repeats == 0 || n.kept == 0 || n.unknown == 0 ||
+		n.late == 0) {
 		t.Error("too little happened to show anything")
 	}
 }
@@ -576,6 +593,7 @@ func TestLinearizable(t *testing.T) {
 func (n *linCounts) add(o *linCounts) {
 	n.ops, n.grants, n.atOnce = n.ops+o.ops, n.grants+o.grants, n.atOnce+o.atOnce
 	n.late, n.repeats, n.unknown = n.late+o.late, n.repeats+o.repeats, n.unknown+o.unknown
+	n.kept += o.kept
 	n.kills, n.cuts, n.stops = n.kills+o.kills, n.cuts+o.cuts, n.stops+o.stops
 }
 
@@ -586,6 +604,9 @@ func linCall(op porcupine.Operation) string {
 		"decide", "confirm", "held for a moment", "given back", "all runs out", "stop", "kill", "cut",
 	}[in.kind]
 	s := strings.TrimSpace(name + " " + in.request + in.id)
+	if in.sticky {
+		s += " sticky"
+	}
 	mark := func(set bool, what string) {
 		if set {
 			s += " " + what

@@ -336,7 +336,9 @@ func (l *loss) accept(it *impression) error {
 		return fmt.Errorf("accept of %s: status %d after %d", it.offer, r.Status, it.accepts)
 	case it.accepts == 0:
 		it.accepts++
-		l.oracle.stock[it.offer]++
+		if r.Flags&FlagRepeat == 0 { // of another decision with the same reservation
+			l.oracle.stock[it.offer]++
+		}
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (d *contactDraft) change(e *Effect, t Instant) error {
 	case EffectCede:
 		d.cede(e.Cede.Origins, t)
 	case EffectAbsorb:
-		if err := d.absorb(Contact{e.Absorb.Part}, e.Absorb.Origin, e.Absorb.Until); err != nil {
+		if err := d.absorb(Contact{e.Absorb.Part}, &e.Absorb, t); err != nil {
 			return err
 		}
 	}

@@ -268,25 +268,26 @@ func (d *contactDraft) takeStandIn(epoch uint32, key CounterKey, t Instant) {
 	if d.lease.Epoch == epoch {
 		d.charge(t)
 	}
-	at := d.findStandIn(epoch)
-	if at < 0 || d.standIns[at+16] == keysTakenMax {
-		return
-	}
-	p, size := parseStandIn(d.standIns[at:])
-	if !p.counts(key) {
-		return
-	}
-	var k [8]byte
-	binary.LittleEndian.PutUint32(k[:], uint32(key.Cap))
-	binary.LittleEndian.PutUint32(k[4:], key.Dim)
-	d.standIns = slices.Insert(d.standIns, at+size, k[:]...)
-	d.standIns[at+16]++
-	d.taken++
-}
-
-func (d *contactDraft) findStandIn(epoch uint32) int {
 	for at := 0; at < len(d.standIns); {
 		p, size := parseStandIn(d.standIns[at:])
+		if p.epoch == epoch && d.standIns[at+16] < keysTakenMax && p.counts(key) {
+			var k [8]byte
+			binary.LittleEndian.PutUint32(k[:], uint32(key.Cap))
+			binary.LittleEndian.PutUint32(k[4:], key.Dim)
+			d.standIns = slices.Insert(d.standIns, at+size, k[:]...)
+			d.standIns[at+16]++
+			d.taken++
+			return
+		}
+		at += size
+	}
+}
+
+func (d *contactDraft) findStandIn(epoch uint32) int { return findStandIn(d.standIns, epoch) }
+
+func findStandIn(b []byte, epoch uint32) int {
+	for at := 0; at < len(b); {
+		p, size := parseStandIn(b[at:])
 		if p.epoch == epoch {
 			return at
 		}

@@ -207,11 +207,18 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 }
 
 // absorb takes a ceded part in: what is the ceding person's own under its origin,
-// what has one under that. An origin of 0 gives a person back what is its own.
-// ErrTooLarge when there are too many open reservations; then nothing has changed.
-func (d *contactDraft) absorb(part Contact, from Origin, until UnixSec) error {
+// what has one under that. An origin of 0 gives a person back what is its own. The
+// stand-ins of both count on: each may have lost one reservation in the same loss.
+// ErrTooLarge when there are too many open reservations or stand-ins; then nothing
+// has changed.
+func (d *contactDraft) absorb(part Contact, in *AbsorbEffect, t Instant) error {
+	from, until := in.Origin, in.Until
 	if d.opens+part.opens() > MaxOpenReservations {
 		return fmt.Errorf("%d and %d open reservations: %w", d.opens, part.opens(), ErrTooLarge)
+	}
+	d.charge(t)
+	if err := d.absorbStandIns(part, from == 0); err != nil {
+		return err
 	}
 	for h := range part.held {
 		to := h.Origin()
@@ -235,12 +242,29 @@ func (d *contactDraft) absorb(part Contact, from Origin, until UnixSec) error {
 	}
 	d.absorbResolved(part)
 	d.absorbMarks(part)
+	return nil
+}
+
+// absorbStandIns adds the stand-ins of a part. A split gives both sides all of them, so
+// one that is made again brings none twice.
+func (d *contactDraft) absorbStandIns(part Contact, again bool) error {
+	mine, n := d.standIns[:len(d.standIns):len(d.standIns)], d.nStandIns
 	for in := part.standInBytes(); len(in) > 0; {
 		p, size := parseStandIn(in)
-		if d.nStandIns < standInsMax && d.findStandIn(p.epoch) < 0 {
+		at := -1
+		if again {
+			at = findStandIn(mine, p.epoch)
+		}
+		if at >= 0 {
+			_, have := parseStandIn(mine[at:])
+			mine = slices.Concat(mine[:at], mine[at+have:])
+		} else {
 			d.standIns, d.nStandIns = append(d.standIns, in[:size]...), d.nStandIns+1
 		}
 		in = in[size:]
+	}
+	if d.nStandIns > standInsMax {
+		return fmt.Errorf("%d and %d stand-ins of lost reservations: %w", n, d.nStandIns-n, ErrTooLarge)
 	}
 	return nil
 }

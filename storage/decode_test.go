@@ -151,7 +151,7 @@ func moveContact(b []byte, t Instant) error {
 	if len(d.append(nil)) > 0 {
 		return errors.New("something is left of a part that was ceded whole")
 	}
-	err := other.absorb(Contact{part}, 7, 60)
+	err := other.absorb(Contact{part}, &AbsorbEffect{Origin: 7, Until: 60}, t)
 	united := Contact{other.append(nil)}
 	back := other.cede([]Origin{7}, t)
 	other.sweepOrigins(60)

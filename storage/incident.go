@@ -104,11 +104,26 @@ func secondUp(t journal.Msec) UnixSec {
 }
 
 // LostReservation tells whether a reservation that a person does not know is one
-// that an incident took: its use is then counted with UseEffect.Lost. The group
-// must be locked.
-func (g *Group) LostReservation(id ReservationID) bool {
-	in, ok := g.mu.state.incidents.of(id.Epoch)
+// that an incident took: its use is then counted with UseEffect.Lost. The
+// reservation may be one that a merge has brought from another group.
+func (s *Store) LostReservation(id ReservationID) bool {
+	of := s.incidents[id.Number>>48%uint64(len(s.incidents))]
+	in, ok := of.of(id.Epoch)
 	return ok && in.Lost(id.Epoch, id.Number)
+}
+
+// LostReservation is Store.LostReservation.
+func (g *Group) LostReservation(id ReservationID) bool { return g.store.LostReservation(id) }
+
+// knowIncidents keeps what every group knows of incidents, which no one adds to
+// before the next start.
+func (s *Store) knowIncidents() {
+	s.incidents = make([]incidents, len(s.groups))
+	for i, g := range s.groups {
+		g.mu.Lock()
+		s.incidents[i] = slices.Clone(g.mu.state.incidents)
+		g.mu.Unlock()
+	}
 }
 
 // Instant is the moment now as the group judges reservations by. The group must

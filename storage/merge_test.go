@@ -54,25 +54,30 @@ func newMergeWorld(t *testing.T, seed uint64) *mergeWorld {
 	w.o.Groups, w.now = 2, UnixSec(testDay/1000)+10
 	w.open()
 	for i := range 5 {
-		id := fmt.Appendf(nil, "p%d", i)
-		slot := w.s.SlotOf(1, id)
-		g := w.s.GroupOf(slot)
-		g.Lock()
-		person, ord := g.NextPerson()
-		_, err := g.Append(&Effect{
-			Kind: EffectCreate, Ord: ord, Time: w.ms(),
-			Create: CreateEffect{
-				Workspace: 1, Slot: slot, Person: person, ID: id,
-				IDHash: w.s.IndexHash(1, id), Key: g.NewKey(),
-			},
-		})
-		g.Unlock()
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.people = append(w.people, &mergePerson{ref: PersonRef{g.id, ord, person}})
+		w.newPerson(i)
 	}
 	return w
+}
+
+func (w *mergeWorld) newPerson(i int) {
+	w.t.Helper()
+	id := fmt.Appendf(nil, "p%d", i)
+	slot := w.s.SlotOf(1, id)
+	g := w.s.GroupOf(slot)
+	g.Lock()
+	person, ord := g.NextPerson()
+	_, err := g.Append(&Effect{
+		Kind: EffectCreate, Ord: ord, Time: w.ms(),
+		Create: CreateEffect{
+			Workspace: 1, Slot: slot, Person: person, ID: id,
+			IDHash: w.s.IndexHash(1, id), Key: g.NewKey(),
+		},
+	})
+	g.Unlock()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.people = append(w.people, &mergePerson{ref: PersonRef{g.id, ord, person}})
 }
 
 func (w *mergeWorld) open() {
@@ -200,13 +205,21 @@ func (w *mergeWorld) live(h *mergeHeld) bool {
 	return w.now < end
 }
 
+const mergeEver = math.MaxUint32
+
 func (w *mergeWorld) merge(p *mergePerson) {
 	w.t.Helper()
 	x := w.alive()
 	until := w.now + UnixSec(w.r.IntN(200))
 	if w.r.IntN(2) == 0 {
-		until = math.MaxUint32
+		until = mergeEver
 	}
+	w.mergeInto(p, x, until)
+}
+
+// mergeInto lets p take x in.
+func (w *mergeWorld) mergeInto(p, x *mergePerson, until UnixSec) {
+	w.t.Helper()
 	err := w.s.MergeContacts(p.ref, x.ref, until, w.ms())
 	if x == p {
 		if !errors.Is(err, ErrInvalid) {
@@ -242,6 +255,13 @@ func (w *mergeWorld) merge(p *mergePerson) {
 
 func (w *mergeWorld) split(p *mergePerson) {
 	w.t.Helper()
+	if x := w.mergedInto(p); x != nil {
+		w.splitOff(p, x)
+	}
+}
+
+// mergedInto is one of those whom p has taken in.
+func (w *mergeWorld) mergedInto(p *mergePerson) *mergePerson {
 	var of []*mergePerson
 	for _, x := range w.people {
 		if x.into == p {
@@ -249,14 +269,28 @@ func (w *mergeWorld) split(p *mergePerson) {
 		}
 	}
 	if len(of) == 0 {
-		return
+		return nil
 	}
-	x := of[w.r.IntN(len(of))]
-	var also []Origin
-	x.into = nil
+	return of[w.r.IntN(len(of))]
+}
+
+// also are the origins that x had taken in before p took it in.
+func (w *mergeWorld) also(p, x *mergePerson) (also []Origin) {
 	for _, y := range x.had {
 		if y.into == p {
 			also = append(also, y.ref.Origin())
+		}
+	}
+	return also
+}
+
+// splitOff takes x out of p.
+func (w *mergeWorld) splitOff(p, x *mergePerson) {
+	w.t.Helper()
+	also := w.also(p, x)
+	x.into = nil
+	for _, y := range x.had {
+		if y.into == p {
 			y.into = x
 		}
 	}

@@ -480,6 +480,7 @@ func (s *Store) appendFirst(at UnixMsec) error {
 		}
 	}
 	s.knowBurnt()
+	s.knowIncidents()
 	if err := s.runJournal(at); err != nil {
 		return err
 	}

@@ -182,14 +182,16 @@ type Store struct {
 	com    committer
 	carry  carrier
 	older  olderCopy
-	blind  UnixSec
-	flush  flusher
-	logs   logger
-	purge  purger
-	cut    Cut
-	macs   macPool
-	lists  lists
-	follow func(*Group, []Touch)
+	// incidents are those of every group, as they are since the start.
+	incidents []incidents
+	blind     UnixSec
+	flush     flusher
+	logs      logger
+	purge     purger
+	cut       Cut
+	macs      macPool
+	lists     lists
+	follow    func(*Group, []Touch)
 
 	gate   sync.RWMutex // held shared while effects of several groups belong together
 	dead   deathNote
