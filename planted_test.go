@@ -112,6 +112,60 @@ func plantedBugs() []plantedBug {
 			bad: "		_, err := g.Append(&e)\n		if err == nil {\n			err = s.recarry(g)\n",
 			pkg: store, run: "TestRecordsKeepTheirFloor",
 		},
+		{
+			law: "R7: a protected copy is full where uses may be missing", file: "engine/decide/cap_refuse.go",
+			old: "	if n >= limit || r.at.Instant.Blind(c.lifeMax) > since {\n", bad: "	if n >= limit {\n",
+			pkg: engine, run: "TestOlderCopy",
+		},
+		{
+			law: "R7: and so are its totals", file: "engine/decide/total.go",
+			old: "	return window, window >= since\n", bad: "	return window, false && window >= since\n",
+			pkg: engine, run: "TestOlderCopy",
+		},
+		{
+			law: "R7: an older copy is known by the ring", file: "storage/journal/recover.go",
+			old: "	case epoch > f.st.Epoch:\n", bad: "	case false:\n",
+			pkg: store, run: "TestOlderCopyNeedsAPolicy",
+		},
+		{
+			law: "X4: a survivor counts what it has taken in", file: "storage/contact_origin.go",
+			old: "		d.insertTagged(r, to, end)\n", bad: "		_, _ = to, end\n",
+			pkg: store, run: "TestMergesOverCrashes",
+		},
+		{
+			law:  "X4: two people who may have lost a use keep a stand-in each",
+			file: "storage/contact_origin.go",
+			old:  "		if again {\n", bad: "		if again || true {\n",
+			pkg: store, run: "TestMergeKeepsBothStandIns",
+		},
+		{
+			law:  "X4: a lost reservation is known to whoever has taken its person in",
+			file: "storage/incident.go",
+			old:  "	of := s.incidents[id.Number>>48%uint64(len(s.incidents))]\n",
+			bad:  "	of := s.incidents[0]\n",
+			pkg:  store, run: "TestMergeKeepsBothStandIns",
+		},
+		{
+			law: "a merge moves nothing twice", file: "storage/merge.go",
+			old: "	wait[0], err = a.Append(&cede)\n", bad: "	wait[0] = wait[1]\n",
+			pkg: store, run: "TestMergesOverCrashes|TestMergeContacts",
+		},
+		{
+			law: "a reload takes no second use", file: "engine/decide/cap_keys.go",
+			old: "u.holds && !r.keeping {\n", bad: "u.holds {\n",
+			pkg: engine, run: "TestLinearizable",
+		},
+		{
+			law: "the last 32 units are answered one by one", file: "engine/totals.go",
+			old: "k.Key, since) < oneByOne*k.Units()\n", bad: "k.Key, since) < 0*oneByOne*k.Units()\n",
+			pkg: engine, run: "TestLastUnitsWait",
+		},
+		{
+			law: "an item is accepted once", file: "engine/outcome_count.go",
+			old: "	if counted && f.on == definition.CountAccept {\n",
+			bad: "	if false && counted && f.on == definition.CountAccept {\n",
+			pkg: engine, run: "TestAcceptOfAnItemCountsOnce",
+		},
 	}
 }
 

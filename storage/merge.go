@@ -22,7 +22,7 @@ const mergeTries = 16
 // and counts as the survivor's own use.
 //
 // Errors: ErrInvalid for people who are not there or are the same, ErrTooLarge for
-// too many open reservations, else those of Append and Wait; nothing is changed
+// too many open reservations or stand-ins, else those of Append and Wait; nothing is changed
 // then. Cost: one durable commit, and both groups locked for some microseconds.
 func (s *Store) MergeContacts(survivor, other PersonRef, until UnixSec, now UnixMsec) error {
 	return s.moveContacts(&contactMove{
