@@ -113,8 +113,9 @@ func plantedBugs() []plantedBug {
 			pkg: store, run: "TestRecordsKeepTheirFloor",
 		},
 		{
-			law: "R7: a protected copy is full where uses may be missing", file: "engine/decide/cap_refuse.go",
-			old: "	if n >= limit || r.at.Instant.Blind(c.lifeMax) > since {\n", bad: "	if n >= limit {\n",
+			law:  "R7: a protected copy is full where uses may be missing",
+			file: "engine/decide/cap_refuse.go",
+			old:  "	if n >= limit || r.at.Instant.Blind(c.lifeMax) > since {\n", bad: "	if n >= limit {\n",
 			pkg: engine, run: "TestOlderCopy",
 		},
 		{
