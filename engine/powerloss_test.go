@@ -77,7 +77,7 @@ properties: {n: {type: int, indexed: true}}
  window: {calendar: hour, zone: UTC}, limit: {attribute: allowed, default: 3, max: 100}}
 ---
 {kind: cap, id: gap, scope: person, per: offer, count_on: impression, window: {rolling: 1d},
- limit: 60, min_gap: 12m}
+ limit: 60, min_gap: 12m, hold: 10m}
 ---
 {kind: cap, id: ident, scope: identity, per: all, count_on: decision,
  applies_to: {offers: {groups: [g]}}, window: {rolling: 30m}, limit: 4}
