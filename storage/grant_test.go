@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
 )
 
 // ringMemory is shared memory of a test: it outlives a store.
@@ -36,6 +38,8 @@ type capWorld struct {
 	rng   *rand.Rand
 	fs    *vfs.MemFS
 	ring  *ringMemory
+	disk  func(journal.Disk) journal.Disk // nil: a sound one
+	watch func()                          // called before the process ends; nil: by nobody
 	s     *Store
 	now   UnixMsec
 	clock atomic.Int64 // now, for the goroutines of the store
@@ -77,7 +81,7 @@ func (w *capWorld) open() {
 	o.FlushEvery, o.BoundedMax = 3*time.Millisecond, 8*time.Millisecond
 	w.clock.Store(int64(w.now))
 	o.Now = func() UnixMsec { return UnixMsec(w.clock.Load()) }
-	o.hooks.shm = w.ring
+	o.hooks.shm, o.hooks.disk = w.ring, w.disk
 	s, err := Open("store", o)
 	if err != nil {
 		w.fail(err)
@@ -91,6 +95,9 @@ func (w *capWorld) open() {
 
 // crash ends the process: a kill keeps the ring and all that was written.
 func (w *capWorld) crash(power bool) {
+	if w.watch != nil {
+		w.watch()
+	}
 	percent, ring := []int{0, 30, 80}[w.rng.IntN(3)], &ringMemory{}
 	if power {
 		w.n.cuts++

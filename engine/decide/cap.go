@@ -135,7 +135,7 @@ func (p *Plan) heldKey(
 	case c.coarse == storage.CoarseRolling:
 		k.Window = uint32(min((c.Window.Rolling+coarseCells-1)/coarseCells, math.MaxUint32))
 	case c.coarse == storage.CoarseCalendar:
-		k.Window = uint32(capWindowEnd(c, clampSec(rule.FloorDiv(int64(at), 1000)), zones))
+		k.Window = uint32(firstEnd(c, clampSec(rule.FloorDiv(int64(at), 1000)), zones))
 	}
 	return k
 }

@@ -80,7 +80,8 @@ type capCase struct {
 	limit   int
 	great   bool // the limit may grow above 64: counts are kept, not times
 	id      string
-	zones   []*time.Location // in which the cap is judged now
+	zones   []*time.Location // in which the cap is judged now: of somebody unknown, in all
+	unknown bool             // nobody knows the person's zone yet
 	home    *time.Location
 	uses    []int64
 	seen    map[int64]bool
@@ -127,11 +128,22 @@ func newCapCase(t *testing.T, w *world, r *rand.Rand, id string) *capCase {
 	}
 	home := one(r, capZoneNames()...)
 	w.t, w.plan, c.follows, c.home = t, nil, follow == "user", w.zone(home)
-	text := fmt.Sprintf(capCaseWorld, home, window, limit)
+	c.zones = []*time.Location{c.home}
+	list := home
+	if c.follows && r.IntN(3) == 0 { // nobody knows where the person lives
+		for range 1 + r.IntN(2) {
+			name := one(r, capZoneNames()...)
+			if !slices.Contains(c.zones, w.zone(name)) {
+				list += ", " + name
+				c.zones = append(c.zones, w.zone(name))
+			}
+		}
+		c.unknown = true
+	}
+	text := fmt.Sprintf(capCaseWorld, home, list, window, limit)
 	if faults := w.publish(text, 1000); faults != "" {
 		t.Fatalf("%s\n%s", faults, text)
 	}
-	c.zones = []*time.Location{c.home}
 	if follow == "UTC" {
 		c.zones[0] = time.UTC
 	}
@@ -140,7 +152,7 @@ func newCapCase(t *testing.T, w *world, r *rand.Rand, id string) *capCase {
 }
 
 const capCaseWorld = `
-{kind: workspace, id: default, timezone: %s}
+{kind: workspace, id: default, timezone: %s, zones: [%s]}
 ---
 {kind: attribute, id: age, type: int}
 ---
@@ -161,18 +173,32 @@ func (c *capCase) move() {
 	c.patch(c.people[c.id], 1000, &storage.Patch{Zone: &zone})
 	if c.follows {
 		c.moved = c.moved || len(c.uses) > 0
-		c.zones = []*time.Location{c.zone(name)}
+		c.zones, c.unknown = []*time.Location{c.zone(name)}, false
 	}
 }
 
-// start is the first instant of the window that holds now.
+// start is the first instant of the window that holds now: the earliest of several
+// zones.
 func (c *capCase) start(now int64) int64 {
 	if c.w.unit == "" {
 		return now - c.w.rolling + 1
 	}
-	zone := c.zones[0]
-	from, _ := c.w.first(shows(now, zone))
-	return reaches(from, zone)
+	start := now
+	for _, zone := range c.zones {
+		from, _ := c.w.first(shows(now, zone))
+		start = min(start, reaches(from, zone))
+	}
+	return start
+}
+
+// next is the first instant after now at which a window of some zone begins.
+func (c *capCase) next(now int64) int64 {
+	var all []int64
+	for _, zone := range c.zones {
+		_, next := c.w.first(shows(now, zone))
+		all = append(all, reaches(next, zone))
+	}
+	return slices.Min(all)
 }
 
 // count is how many uses lie in the window of now, or later.
@@ -197,8 +223,7 @@ func (c *capCase) frees(now int64) int64 {
 		return -1
 	}
 	for at := now; ; {
-		_, next := c.w.first(shows(at, c.zones[0]))
-		if at = reaches(next, c.zones[0]); c.count(at) < c.limit {
+		if at = c.next(at); c.count(at) < c.limit {
 			return at
 		}
 	}
@@ -281,12 +306,13 @@ func (c *capCase) run(t *testing.T, at int64, n int) {
 }
 
 // TestCapWindows: over caps of every window, instants at turns of the clock, leap
-// days and year ends, people who move, and time that steps back, a cap grants,
+// days and year ends, people who move or of whom no zone is known, and time that steps
+// back, a cap grants,
 // refuses and says when it frees as a walk over the wall's clock does: 20,000
 // instants.
 func TestCapWindows(t *testing.T) {
 	w := newWorld(t)
-	grants, refusals := 0, 0
+	grants, refusals, unknown := 0, 0, 0
 	seeds(t, 800, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 77))
 		c := newCapCase(t, w, r, fmt.Sprint("w", seed))
@@ -295,8 +321,12 @@ func TestCapWindows(t *testing.T) {
 		}
 		c.run(t, c.near(), 25)
 		grants, refusals = grants+len(c.uses), refusals+c.refused
+		if c.unknown {
+			unknown++
+		}
 	})
-	t.Logf("%d instants: %d granted, %d refused", grants+refusals, grants, refusals)
+	t.Logf("%d instants: %d granted, %d refused; %d people of no known zone", grants+refusals, grants,
+		refusals, unknown)
 }
 
 // FuzzCapWindows begins at an instant of the fuzzer's.

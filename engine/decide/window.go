@@ -71,6 +71,17 @@ func capWindowEnd(c *Cap, at storage.UnixSec, zones []*time.Location) storage.Un
 	return end
 }
 
+// firstEnd is the first moment after at at which a window of the cap ends in one of
+// several zones. Up to it all uses since the last such moment lie in the same windows,
+// so that one count of them, dated just before it, is exact in every zone.
+func firstEnd(c *Cap, at storage.UnixSec, zones []*time.Location) storage.UnixSec {
+	end := Never
+	for i := range zones {
+		end = min(end, capWindowEnd(c, at, zones[i:i+1]))
+	}
+	return end
+}
+
 // over tells whether a cap's window of two times has ended: it binds no more.
 func (c *Cap) over(now storage.UnixSec) bool {
 	return c.Window.Until > 0 && int64(now) >= c.Window.Until
