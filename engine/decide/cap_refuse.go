@@ -12,7 +12,7 @@ func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
 	if r.needsPerson(uses) {
 		return false
 	}
-	v := r.suppressing(uses)
+	v := r.suppressing(uses, r.out.work.uses)
 	if v.cap < 0 {
 		v = r.refusing(uses, r.out.work.uses)
 	}
@@ -76,60 +76,82 @@ func (r *run) needsPerson(uses []capUse) bool {
 	return false
 }
 
-// suppressing finds the first cap whose counter is closed by rejections.
-func (r *run) suppressing(uses []capUse) refusal {
-	blind := r.at.Instant.Blind(eventAhead)
-	if r.emptyContact() && blind == 0 {
-		return refusal{cap: -1}
-	}
-	for i := range uses {
-		u := &uses[i]
-		if !u.closes {
-			continue
-		}
-		c, key := &r.p.Caps[u.cap], r.keyOf(u)
-		key.Cap = c.suppress.name
-		var usage storage.Usage
-		if !r.emptyContact() {
-			usage = r.who.Contact.Count(key, 0, r.at.Instant.Certain())
-		}
-		if usage.N < c.suppress.after && blind == 0 || c.over(r.at.Instant.Now) {
-			continue
-		}
-		until := after(blind, c.suppress.life)
-		if usage.N >= c.suppress.after {
-			until = max(until, after(usage.Latest, c.suppress.life))
-		}
-		if until > r.at.Instant.Now {
-			return refusal{u.cap, Suppressed, c.ends(until)}
-		}
-	}
-	return refusal{cap: -1}
-}
-
-// refusal is a cap that refuses; cap -1: none does.
+// refusal is a cap that refuses; cap -1: none does. until is when it would no longer,
+// for any reason: its limit, its gap and its rejections, on all of its counters.
 type refusal struct {
 	cap    int32
 	reason Reason
 	until  storage.UnixSec
 }
 
-// refusing finds the first cap that refuses, in the order of the gates: limits
-// per person, limits across offers, totals, then gaps; inside each by cap id.
-// in are the uses that picks of this request take.
-func (r *run) refusing(uses []capUse, in []inUse) refusal {
+// suppressing finds the first cap whose counter is closed by rejections. in are the
+// uses that picks of this request take.
+func (r *run) suppressing(uses []capUse, in []inUse) refusal {
 	for i := range uses {
-		if u := &uses[i]; !u.gap && r.full(u, in) {
-			return refusal{u.cap, r.p.Caps[u.cap].reason, r.until(u, in)}
-		}
-	}
-	for i := range uses {
-		u := &uses[i]
-		if until := r.gap(u, in); until != 0 {
-			return refusal{u.cap, MinGap, until}
+		if uses[i].closes && r.closed(&uses[i]) != 0 {
+			return refusal{uses[i].cap, Suppressed, r.passes(uses, i, false, in)}
 		}
 	}
 	return refusal{cap: -1}
+}
+
+// closed returns when the rejections that close a counter end; 0 = none do.
+func (r *run) closed(u *capUse) storage.UnixSec {
+	c, now := &r.p.Caps[u.cap], r.at.Instant.Now
+	blind := r.at.Instant.Blind(eventAhead)
+	if !u.closes || r.emptyContact() && blind == 0 {
+		return 0
+	}
+	var usage storage.Usage
+	if !r.emptyContact() {
+		key := r.keyOf(u)
+		key.Cap = c.suppress.name
+		usage = r.who.Contact.Count(key, 0, r.at.Instant.Certain())
+	}
+	if usage.N < c.suppress.after && blind == 0 || c.over(now) {
+		return 0
+	}
+	until := after(blind, c.suppress.life)
+	if usage.N >= c.suppress.after {
+		until = max(until, after(usage.Latest, c.suppress.life))
+	}
+	if until > now {
+		return c.ends(until)
+	}
+	return 0
+}
+
+// refusing finds the first cap that refuses, in the order of the gates: limits
+// per person, limits across offers, totals, then gaps; inside each by cap id.
+func (r *run) refusing(uses []capUse, in []inUse) refusal {
+	for i := range uses {
+		if u := &uses[i]; !u.gap && r.full(u, in) {
+			return refusal{u.cap, r.p.Caps[u.cap].reason, r.passes(uses, i, true, in)}
+		}
+	}
+	for i := range uses {
+		if u := &uses[i]; r.gap(u, in) != 0 {
+			return refusal{u.cap, MinGap, r.passes(uses, i, false, in)}
+		}
+	}
+	return refusal{cap: -1}
+}
+
+// passes returns when the cap of a use would pass if nothing else happened. full: it
+// is known that its counter has no room.
+func (r *run) passes(uses []capUse, of int, full bool, in []inUse) storage.UnixSec {
+	var at storage.UnixSec
+	for i := range uses {
+		u := &uses[i]
+		if u.cap != uses[of].cap {
+			continue
+		}
+		at = max(at, r.gap(u, in), r.closed(u))
+		if !u.gap && (full && i == of || r.full(u, in)) {
+			at = max(at, r.until(u, in))
+		}
+	}
+	return at
 }
 
 // full tells whether a counter has no room for one more use.

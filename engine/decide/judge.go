@@ -262,7 +262,7 @@ func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 	}
 	uses := spanOf(s.uses, d.uses)
 	if gates&GateContact != 0 && c.flags&flagCaps != 0 {
-		if f := r.suppressing(uses); f.cap >= 0 {
+		if f := r.suppressing(uses, in); f.cap >= 0 {
 			v := refused(f.reason)
 			v.cap, v.until = f.cap, f.until
 			return v

@@ -50,7 +50,7 @@ func (p *Plan) CounterState(
 	if !uses[0].total && !r.emptyContact() {
 		s.Usage = who.Contact.Count(uses[0].key, r.since(cap), c.Instant(at.Instant))
 	}
-	v := r.suppressing(uses)
+	v := r.suppressing(uses, nil)
 	if v.cap < 0 {
 		v = r.refusing(uses, nil)
 	}
