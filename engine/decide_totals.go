@@ -49,23 +49,21 @@ func (e *Engine) takeTotals(live bool, w *decideWork) bool {
 	return true
 }
 
-// soldOut looks for a pick whose stock is used up: a total cap on a reaction
-// takes nothing at the decision, but a full one is not offered.
+// soldOut looks for a pick whose stock is used up: a total cap on a reaction, or on a
+// contact of other channels, takes nothing at the decision, but a full one is not
+// offered.
 func (e *Engine) soldOut(w *decideWork) *storage.HeldKey {
 	for i := range w.result.Items {
 		it := &w.result.Items[i]
 		if !w.snap.stocked[it.Offer] || it.Fallback {
 			continue
 		}
-		w.stock = w.snap.Plan.AppendReactionKeys(w.stock[:0], decide.Fact{
+		w.stock = w.snap.Plan.AppendUnheldTotals(w.stock[:0], decide.Fact{
 			Offer: it.Offer, Placement: w.slots[it.Slot].Placement,
-			Channel: definition.Channel(it.Channel), CountOn: definition.CountReactions, At: w.now,
+			Channel: definition.Channel(it.Channel), At: w.now,
 		})
 		for j := range w.stock {
 			k := &w.stock[j]
-			if !k.Total {
-				continue
-			}
 			limit, since := w.snap.offerRule(k, w.now)
 			if e.store.Totals().UsedSince(k.Key, since) > limit-k.Units() {
 				w.snap.paced(&w.over, k, e.store.Totals(), w.now)

@@ -160,7 +160,8 @@ func (b *Batch) appendItem(dst []byte, t *token) []byte {
 // onceKey marks that a contact of an item was counted, so that another report of it
 // under another event_id, or of another decision that was answered with the same
 // reservation, is a repeat. Known for seven days; never 0.
-func (b *Batch) onceKey(t *token, on definition.CountOn) uint64 {
+func (b *Batch) onceKey(f *fact) uint64 {
+	t := f.token
 	b.text = b.text[:0]
 	if t.Reservation.Number == 0 {
 		b.text = b.appendItem(b.text, t)
@@ -168,7 +169,13 @@ func (b *Batch) onceKey(t *token, on definition.CountOn) uint64 {
 		b.text = binary.BigEndian.AppendUint32(b.text, t.Reservation.Epoch)
 		b.text = binary.BigEndian.AppendUint64(b.text, t.Reservation.Number)
 	}
-	b.text = append(b.text, byte(on))
+	b.text = append(b.text, byte(f.on))
+	if high := byte(f.on >> 8); high != 0 {
+		b.text = append(b.text, high)
+	}
+	if f.custom != 0 {
+		b.text = binary.BigEndian.AppendUint32(b.text, uint32(f.custom))
+	}
 	return b.e.store.DedupHash(dedupContact, b.text)
 }
 

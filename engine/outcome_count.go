@@ -87,7 +87,7 @@ func (b *Batch) contact(f *fact) (LineFlags, error) {
 	if f.token.Reservation.Number == 0 {
 		return 0, nil // no cap counted it at the decision
 	}
-	once := b.onceKey(f.token, f.on)
+	once := b.onceKey(f)
 	if _, ok := f.group.SeenDedup(once); ok {
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
@@ -125,6 +125,28 @@ func holdsContact(held storage.Held, on definition.CountOn) bool {
 		}
 	}
 	return false
+}
+
+// holdsReaction tells whether an open reservation holds keys that a reaction
+// confirms. Keys of declared events do not say of which: one that is held beside
+// those of another event is left to run out, and the use is taken now.
+func (b *Batch) holdsReaction(held storage.Held, f *fact) bool {
+	if f.on != definition.CountCustom {
+		return holdsContact(held, f.on)
+	}
+	some := false
+	for i := range held.Len() {
+		k := held.Key(i)
+		if k.CountOn&uint16(f.on) == 0 {
+			continue
+		}
+		cap, ok := b.snap.Plan.CapByCounter(k.Key.Cap)
+		if !ok || !b.snap.Plan.Caps[cap].CountsEvent(f.custom) {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 // ungranted counts a contact whose reservation has gone: it happened, so it is
@@ -195,7 +217,7 @@ func (b *Batch) reaction(f *fact) (LineFlags, error) {
 	}
 	// A total with `hold` is confirmed once; a unit that was given back, or never
 	// held, is taken now.
-	holds := state == storage.ReservationOpen && holdsContact(held, f.on)
+	holds := state == storage.ReservationOpen && b.holdsReaction(held, f)
 	of.Late = !holds && !counted
 	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
 	if f.ord == storage.NoOrd {
@@ -236,7 +258,7 @@ func (b *Batch) reaction(f *fact) (LineFlags, error) {
 // reacted tells whether the same reaction to the item was counted before, and the key
 // that says so from now on. A purchase that was refunded may be made once more.
 func (b *Batch) reacted(f *fact) (once uint64, counted bool) {
-	once = b.onceKey(f.token, f.on)
+	once = b.onceKey(f)
 	if _, counted = f.group.SeenDedup(once); !counted || !f.isPurchase() {
 		return once, counted
 	}

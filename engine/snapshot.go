@@ -300,9 +300,10 @@ func (s *Snapshot) resolve(path string) (content.Source, bool) {
 	return content.Source{}, false
 }
 
-// findStock marks the offers whose reactions a cap counts: their stock is looked
-// at before they are offered, and a stranger gets a row with them. Cost: offers ×
-// placements × caps, and nothing where no such cap exists.
+// findStock marks the offers whose reactions a cap counts, for a stranger gets a row
+// with them, and those under totals that a decision takes nothing of: they are looked
+// at before such an offer is given. Cost: offers × placements × caps, and nothing
+// where no such cap exists.
 func (s *Snapshot) findStock() {
 	plan := s.Plan
 	s.paces = make(paces, len(plan.Caps))
@@ -322,7 +323,7 @@ func (s *Snapshot) findStock() {
 	some := false
 	for i := range plan.Caps {
 		some = some || plan.Caps[i].CountOn&definition.CountReactions != 0 ||
-			plan.Caps[i].Def.Suppress != nil
+			plan.Caps[i].Def.Suppress != nil || plan.Caps[i].Scope == definition.ScopeTotal
 	}
 	if !some {
 		return
@@ -330,14 +331,14 @@ func (s *Snapshot) findStock() {
 	var keys []storage.HeldKey
 	for o := range plan.Offers {
 		for p := range plan.Placements {
-			keys = plan.AppendReactionKeys(keys[:0], decide.Fact{
+			f := decide.Fact{
 				Offer: int32(o), Placement: int32(p), Channel: plan.Placements[p].Channel,
 				CountOn: definition.CountReactions, Late: true, IdentityKey: 1, DeviceKey: 1,
-			})
-			for _, k := range keys {
-				s.stocked[o] = s.stocked[o] || k.Total
-				s.reactive[o] = true
 			}
+			keys = plan.AppendReactionKeys(keys[:0], f)
+			s.reactive[o] = s.reactive[o] || len(keys) > 0
+			keys = plan.AppendUnheldTotals(keys[:0], f)
+			s.stocked[o] = s.stocked[o] || len(keys) > 0
 		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 // that refuses it. from is the length of out.Capped before the slot.
 func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
 	uses := spanOf(s.uses, s.details[next.index].uses)
-	if r.needsPerson(uses) {
+	v := r.suppressing(uses, r.out.work.uses)
+	if v.cap < 0 && r.needsPerson(uses) {
 		return false
 	}
-	v := r.suppressing(uses, r.out.work.uses)
 	if v.cap < 0 {
 		v = r.refusing(uses, r.out.work.uses)
 	}
@@ -122,7 +122,8 @@ func (r *run) closed(u *capUse) storage.UnixSec {
 }
 
 // refusing finds the first cap that refuses, in the order of the gates: limits
-// per person, limits across offers, totals, then gaps; inside each by cap id.
+// per person, limits across offers, totals; then gaps in the same order; inside each
+// by cap id.
 func (r *run) refusing(uses []capUse, in []inUse) refusal {
 	for i := range uses {
 		if u := &uses[i]; !u.gap && r.full(u, in) {

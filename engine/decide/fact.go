@@ -49,6 +49,27 @@ func (p *Plan) AppendContactKeys(dst []storage.HeldKey, f Fact) []storage.HeldKe
 	return p.appendFacts(dst, &f, capContact)
 }
 
+// AppendUnheldTotals appends the counters of the totals that bind an item of which a
+// decision takes nothing: of reactions without `hold`, and of contacts that cannot
+// happen on the channel. A full one refuses the decision all the same. Cost: O(caps),
+// no allocation when dst has room.
+func (p *Plan) AppendUnheldTotals(dst []storage.HeldKey, f Fact) []storage.HeldKey {
+	for i := range p.Caps {
+		c := &p.Caps[i]
+		if c.Scope != definition.ScopeTotal || c.kind == capDecision || c.held(f.Channel) ||
+			!p.applies(c, f.Offer, f.Channel, f.Placement) {
+			continue
+		}
+		f.CountOn = c.CountOn
+		for k := range p.dimensions(c, f.Offer) {
+			if dim, ok := p.dimension(c, f.Offer, f.Channel, f.Placement, k); ok {
+				dst = p.appendFact(dst, c, &f, dim)
+			}
+		}
+	}
+	return dst
+}
+
 // AppendEventKeys appends the counters that an event of the person uses which is
 // no outcome of an item. One that names an offer counts as a reaction to it. One
 // that names none counts for the caps `per: all`, and for those per channel and
@@ -178,6 +199,9 @@ func (f *Fact) counts(on definition.CountOn, events []storage.Name) bool {
 	}
 	return both != 0 && (f.Custom == 0 || slices.Contains(events, f.Custom))
 }
+
+// CountsEvent tells whether the cap counts a declared event.
+func (c *Cap) CountsEvent(event storage.Name) bool { return slices.Contains(c.events, event) }
 
 // HistoryMark is the counter that says since when a person's counters of a cap
 // `counts_from: history` are complete: one use, a second after that moment.

@@ -218,8 +218,8 @@ func (r *run) nowhere(q *Question, offer int32) Reason {
 }
 
 // AppendTotalKeys appends the totals that would refuse the verdict's offer if
-// they were full: those a decision takes a unit of, and the stock that a
-// reaction will. The caller puts the full ones into Overlay.FullTotals and asks
+// they were full: those a decision takes a unit of, and those that a reaction or a
+// contact elsewhere will. The caller puts the full ones into Overlay.FullTotals and asks
 // again. Cost: O(caps of the offer), no allocation when dst has room.
 func (p *Plan) AppendTotalKeys(
 	dst []storage.HeldKey, v *Verdict, now storage.UnixMsec,
@@ -229,7 +229,7 @@ func (p *Plan) AppendTotalKeys(
 	}
 	s := &p.slabs[v.slab]
 	for _, u := range spanOf(s.uses, s.details[v.index].uses) {
-		if u.total && (u.holds || u.kind != capContact) {
+		if u.total {
 			if u.gap {
 				dst = append(dst, p.gapKey(&p.Caps[u.cap], u.key.Dim, now))
 				continue
