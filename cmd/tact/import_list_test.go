@@ -74,6 +74,12 @@ timezone: UTC
 		}
 	}
 	reason("ann", " A7@Example.com", `"offer_id":"ad"`)
+	const given = `"consents":[{"purpose":"news","channel":"email","granted":true,` +
+		`"at":"2026-01-02T03:04:05.000Z","source":"app","text_version":"v2"`
+	if status, body := request(t, "GET", address+"/v1/users/ann", key, ""); status != 200 ||
+		!strings.Contains(body, given) {
+		t.Fatalf("consents: %d %s, want %s", status, body, given)
+	}
 	send(`"values":20000`, "--hashed", hex)
 	reason("ann", " A7@Example.com", `"blacklisted"`)
 	reason("bob", "b@example.com", `"offer_id":"ad"`)

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,6 +52,24 @@ func TestExampleCalendars(t *testing.T) {
 		f("thanksgiving", year, thanks, 1)
 		f("black_friday", year, thanks.AddDate(0, 0, 1), 1)
 		f("christmas", year, time.Date(year, 12, 24, 0, 0, 0, 0, time.UTC), 3)
+	}
+	// The days themselves, by the Chinese calendar (Hong Kong Observatory, Gregorian-Lunar
+	// Calendar Conversion Table of each year).
+	for _, day := range []string{
+		"new_year 2025-01-01", "spring_festival 2025-01-29", "qingming 2025-04-04",
+		"dragon_boat 2025-05-31", "national_day 2025-10-06", // 2025-10-06: Mid-Autumn too
+		"new_year 2026-01-01", "spring_festival 2026-02-17", "qingming 2026-04-05",
+		"dragon_boat 2026-06-19", "mid_autumn 2026-09-25", "national_day 2026-10-01",
+		"new_year 2027-01-01", "spring_festival 2027-02-06", "qingming 2027-04-05",
+		"dragon_boat 2027-06-09", "mid_autumn 2027-09-15", "national_day 2027-10-01",
+	} {
+		id, on, _ := strings.Cut(day, " ")
+		if !slices.ContainsFunc(calendars["cn_public_holidays"].Days, func(d CalendarDay) bool {
+			return d.ID == id && date(d.From).Format(time.DateOnly) <= on &&
+				on < date(d.Until).Format(time.DateOnly)
+		}) {
+			t.Errorf("%s is not in the calendar", day)
+		}
 	}
 	for _, w := range calendars["cn_working_weekends"].Days {
 		if day := date(w.From).Weekday(); day != time.Saturday && day != time.Sunday {
