@@ -7,13 +7,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-// A plantedBug is a change of one file that breaks a law of caps, and the suite
-// that must see it.
+// A plantedBug is a change of one file that breaks a law, and the suite that must
+// see it.
 type plantedBug struct {
 	law      string
 	file     string
@@ -22,6 +23,7 @@ type plantedBug struct {
 	quick    bool   // played without TACT_EFFORT too
 }
 
+// plantedBugs break what caps and the journal promise (docs/caps.md, docs/journal.md).
 func plantedBugs() []plantedBug {
 	const (
 		journal = "./storage/journal"
@@ -173,12 +175,12 @@ func plantedBugs() []plantedBug {
 // TestPlantedBugs breaks one law after the other in a copy of one file, which the
 // compiler takes instead of the file, and runs the suite named: it must fail, by a
 // test and not by the build. Without TACT_EFFORT every change is looked up in the
-// source and one is played; the whole takes some minutes:
+// source and one is played; the whole takes some twenty minutes:
 //
 //	TACT_EFFORT=1 go test -run TestPlantedBugs -timeout 60m .
 func TestPlantedBugs(t *testing.T) {
 	effort, _ := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64)
-	for _, b := range plantedBugs() {
+	for _, b := range slices.Concat(plantedBugs(), plantedRules(), plantedStore()) {
 		source, err := os.ReadFile(b.file)
 		if err != nil {
 			t.Fatal(err)

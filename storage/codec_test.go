@@ -116,6 +116,29 @@ func every() []*Effect {
 	return list
 }
 
+// A frame with a flipped bit, wherever it lies, is no frame: most bytes of it are
+// numbers, which would be others.
+func TestDamagedFrame(t *testing.T) {
+	f := newFrame(9)
+	for _, e := range every() {
+		if err := f.append(e, &[16]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count)}
+	value, err := appendFrame(nil, &head, f, rand.Reader, func(*record) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 * len(value) {
+		bad := bytes.Clone(value)
+		bad[i/8] ^= 1 << (i % 8)
+		if _, _, err := parseFrame(bad); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewerFormat) {
+			t.Fatalf("bit %d of byte %d: %v", i%8, i/8, err)
+		}
+	}
+}
+
 // decode(encode(e)) == e for every kind, through a sealed frame.
 func TestFrameRoundTrip(t *testing.T) {
 	key := [16]byte{1, 2, 3}

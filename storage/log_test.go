@@ -169,6 +169,39 @@ func TestFramesAreTrimmed(t *testing.T) {
 	mustClose(t, s)
 }
 
+// A frame stays until the event log and the rows hold it, whichever is later.
+func TestTrimWaitsForBoth(t *testing.T) {
+	o := testOptions(nil)
+	o.FlushEvery, o.LogEvery = time.Hour, time.Hour
+	f := func(s *Store, held string, held200 bool) {
+		t.Helper()
+		if !held200 {
+			t.Fatalf("%s: 200 frames are not there", held)
+		}
+		if n := framesOf(t, s, 0); n < 200 {
+			t.Errorf("%s, and %d of 200 frames are left", held, n)
+		}
+		mustCheck(t, s)
+		mustClose(t, s)
+	}
+	s := mustOpen(t, vfs.NewMem(), o)
+	logged(t, s, 200)
+	if err := s.FlushLog(); err != nil {
+		t.Fatal(err)
+	}
+	f(s, "the log holds them, no row does", s.logs.log.Logged(0) >= 200)
+
+	s = mustOpen(t, vfs.NewMem(), o)
+	logged(t, s, 200)
+	if err := s.flushPass(s.groups[0], flushPassRows); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.trimFrames(); err != nil {
+		t.Fatal(err)
+	}
+	f(s, "the rows hold them, the log does not", s.groups[0].written.Load() >= 200)
+}
+
 // The log of commits is bounded, however much is written: Pebble lets go of it as
 // the tables in memory reach the disk.
 func TestCommitLogIsBounded(t *testing.T) {
