@@ -26,14 +26,14 @@ func plantedStore() []plantedBug {
 		},
 		{
 			law: "a frame is trimmed when the log has it", file: "storage/log.go",
-			old: "		bound := min(l.log.Logged(uint16(i)), g.written.Load())\n",
-			bad: "		bound := g.written.Load()\n",
+			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
+			bad: "l.holdBound(i, g.written.Load())",
 			pkg: store, run: "TestTrimWaitsForBoth",
 		},
 		{
 			law: "a frame is trimmed when the rows hold it", file: "storage/log.go",
-			old: "		bound := min(l.log.Logged(uint16(i)), g.written.Load())\n",
-			bad: "		bound := l.log.Logged(uint16(i))\n",
+			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
+			bad: "l.holdBound(i, l.log.Logged(uint16(i)))",
 			pkg: store, run: "TestTrimWaitsForBoth",
 		},
 		{
