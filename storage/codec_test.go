@@ -125,7 +125,7 @@ func TestDamagedFrame(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count)}
+	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count), 77}
 	value, err := appendFrame(nil, &head, f, rand.Reader, func(*record) {})
 	if err != nil {
 		t.Fatal(err)
