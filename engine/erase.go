@@ -71,7 +71,10 @@ func (b *Batch) Erase(doc *EraseDoc) (Receipt, error) {
 		return *r, nil
 	}
 	if isMissing(err) {
-		return Receipt{}, userNotFound(doc.UserID)
+		return Receipt{}, &Problem{
+			Class: ProblemMissing, Code: "user_not_found", Field: "user_id",
+			Detail: "there is nobody of that id, and nobody was erased",
+		}
 	}
 	return Receipt{}, err
 }

@@ -25,6 +25,11 @@ func (e *Engine) User(id []byte) (*UserView, error) {
 			Detail: fmt.Sprintf("no user %q", id),
 		}
 	}
+	return e.viewUser(g, ord, id), nil
+}
+
+// viewUser reads a person back; the group is locked.
+func (e *Engine) viewUser(g *storage.Group, ord storage.Ord, id []byte) *UserView {
 	row, profile := g.Row(ord), g.Profile(ord)
 	v := &UserView{
 		UserID: string(id), Visitor: row.Flags&storage.RowVisitor != 0,
@@ -34,7 +39,7 @@ func (e *Engine) User(id []byte) (*UserView, error) {
 	e.viewProfile(v, profile)
 	e.viewLists(v, profile)
 	e.viewTail(v, g.Tail(ord))
-	return v, nil
+	return v
 }
 
 func (e *Engine) viewProfile(v *UserView, p storage.Profile) {

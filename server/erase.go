@@ -1,6 +1,7 @@
 package server
 
 import (
+	"iter"
 	"time"
 
 	"tact/engine"
@@ -92,4 +93,70 @@ func (s *Server) purge(r *request) {
 		return
 	}
 	reply(r.ctx, []byte(`{"status":"purged"}`))
+}
+
+// exportUser answers GET /v1/users/{id}/export.
+func (s *Server) exportUser(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	id, ok := s.pathParam(r, "id")
+	if !ok {
+		return
+	}
+	x, err := s.engine.ExportPerson(id)
+	if err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	events, err := x.Events()
+	if err != nil {
+		s.fail(r.ctx, err)
+		return
+	}
+	p := &personPieces{export: x}
+	var endEvents, endDecisions func()
+	p.event, endEvents = iter.Pull2(events)
+	p.decision, endDecisions = iter.Pull2(x.Decisions())
+	s.streamReply(r, "application/json", true, p.piece).end = func() {
+		endEvents()
+		endDecisions()
+	}
+}
+
+// personPieces gives everything that is held of a person, piece by piece.
+type personPieces struct {
+	export   *engine.PersonExport // nil: given
+	event    func() (*engine.LoggedEvent, error, bool)
+	decision func() (*engine.LoggedDecision, error, bool)
+	events   bool // given
+}
+
+func (p *personPieces) piece(dst []byte) ([]byte, bool, error) {
+	if p.export != nil {
+		dst, p.export = wire.AppendExport(dst, p.export), nil
+	}
+	for len(dst) < pieceBytes {
+		if !p.events {
+			v, err, more := p.event()
+			switch {
+			case err != nil:
+				return dst, true, err
+			case !more:
+				dst, p.events = wire.AppendExportDecisions(dst), true
+			case !v.Unreadable:
+				dst = wire.AppendExportEvent(dst, v)
+			}
+			continue
+		}
+		v, err, more := p.decision()
+		if err != nil {
+			return dst, true, err
+		}
+		if !more {
+			return wire.AppendExportEnd(dst), true, nil
+		}
+		dst = wire.AppendExportDecision(dst, v)
+	}
+	return dst, false, nil
 }

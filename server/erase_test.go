@@ -84,3 +84,81 @@ func TestErase(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What an export tells is what the receipt of the erasure counts, kind by kind, and
+// nothing of it is told afterwards.
+func TestExportIsWhatErasureRemoves(t *testing.T) {
+	r := start(t, Options{})
+	r.publish()
+	const one, nd = "/v1/users/{id}", "application/x-ndjson"
+	get := func(method, path, template string, status int) (v map[string]any, reply string) {
+		t.Helper()
+		got, reply, _ := r.do(ask{method: method, path: path, template: template})
+		if got != status {
+			t.Fatalf("%s %s: %d %s", method, path, got, reply)
+		}
+		if err := json.Unmarshal([]byte(reply), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v, reply
+	}
+	r.post("/v1/users", `{"user_id":"ann","identities":[{"type":"email","value":"ann@example.com"},`+
+		`{"type":"device","value":"d1"}],"attributes":{"first_name":"Ann","age":33},"tags":["vip"],`+
+		`"consents":[{"purpose":"marketing","channel":"sms","granted":true,"source":"app"}],`+
+		`"addresses":{"sms":"+861","push":["a","b"]},"timezone":"Asia/Shanghai","locale":"zh-CN"}`)
+	r.post("/v1/segments/chosen/members", `{"add":["ann"]}`)
+	for i := range 70 {
+		r.do(ask{method: "POST", path: "/v1/events", kind: nd, body: fmt.Sprintf(
+			`{"event_id":"e%d","user_id":"ann","event":"seen %d","properties":{"note":"n%d"}}`, i, i%3, i)})
+	}
+	for i := range 2 {
+		r.post("/v1/decide", fmt.Sprintf(`{"request_id":"r%d","user":{"user_id":"ann"},"placements":[`+
+			`{"key":"k","placement_id":"home"}]}`, i))
+	}
+	// Bounded records of decisions are there when a later write of the person is.
+	r.post("/v1/users", `{"user_id":"ann","attributes":{"age":34}}`)
+	v, reply := get("GET", "/v1/users/ann/export", "/v1/users/{id}/export", 200)
+	user := v["user"].(map[string]any)
+	size := func(of map[string]any, name string) int {
+		switch list := of[name].(type) {
+		case []any:
+			return len(list)
+		case map[string]any:
+			n := 0
+			for _, values := range list {
+				if all, ok := values.([]any); ok && name == "addresses" {
+					n += len(all)
+				} else {
+					n++
+				}
+			}
+			return n
+		}
+		return 0
+	}
+	held := v["held"].(map[string]any)
+	for kind, n := range map[string]int{
+		"identities": size(user, "identities"), "attributes": size(user, "attributes"),
+		"addresses": size(user, "addresses"), "tags": size(user, "tags"),
+		"segments": size(user, "segments"), "consents": size(user, "consents"),
+		"events": size(user, "events"), "tracked_segments": size(v, "tracked_segments"),
+		"event_sums": size(v, "event_sums"), "reservations": size(v, "reservations"),
+		"cap_counters": size(v, "cap_counters"), "request_ids": size(v, "request_ids"),
+	} {
+		if held[kind] != float64(n) {
+			t.Errorf("%s: held says %v, the export lists %d", kind, held[kind], n)
+		}
+	}
+	if size(v, "events") != 70 || size(v, "decisions") != 2 || !strings.Contains(reply, `"note":"n69"`) {
+		t.Errorf("%d events, %d decisions", size(v, "events"), size(v, "decisions"))
+	}
+	removed, _ := get("DELETE", "/v1/users/ann", one, 200)
+	if fmt.Sprint(removed["removed"]) != fmt.Sprint(held) {
+		t.Errorf("removed %v, held %v", removed["removed"], held)
+	}
+	get("GET", "/v1/users/ann/export", "/v1/users/{id}/export", 404)
+	_, reply, _ = r.do(ask{method: "GET", path: "/v1/events"})
+	if strings.Contains(reply, "ann") || !strings.Contains(reply, `"unreadable":70`) {
+		t.Errorf("the log tells of the person: %.500s", reply)
+	}
+}

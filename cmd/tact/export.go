@@ -21,13 +21,14 @@ func newExport() *cobra.Command {
 		asJSON  bool
 	)
 	cmd := &cobra.Command{
-		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody | --events FILE",
+		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody | --user ID | --events FILE",
 		Short: "Write the people of a rule, a segment or an offer, or the event log, to a file",
 		Long: "export writes people with chosen attributes and tags to FILE as ndjson, csv or\n" +
 			"parquet, or their ordinals as a roaring bitmap. The file is FILE.part until it is\n" +
 			"complete. ndjson and csv go on where they stopped after a broken connection, and when\n" +
 			"the same command is given again within 15 minutes; parquet and roaring are fetched\n" +
 			"again, for the same people.\n\n" +
+			"--user writes everything that is held of one person, as one JSON document.\n\n" +
 			"--events writes what happened, as far back as the event log is kept, one line of JSON\n" +
 			"an event or outcome, with everything personal in it; - for stdout. A connection that\n" +
 			"breaks ends it, and no file is left.",
@@ -37,8 +38,7 @@ func newExport() *cobra.Command {
 				return exportEvents(cmd, server, &events, args, asJSON)
 			}
 			if user != "" {
-				return wrongUse(cmd, errors.New(
-					"--user: the export of everything kept of one person is not supported yet"))
+				return exportUser(cmd, server, user, args)
 			}
 			if len(args) != 1 {
 				return wrongUse(cmd, errors.New("name the file to write"))
@@ -64,7 +64,7 @@ func newExport() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&people.query.Format, "format", "",
 		"ndjson, csv, parquet or roaring (default: what FILE ends in)")
-	f.StringVar(&user, "user", "", "one person: not supported yet")
+	f.StringVar(&user, "user", "", "everything that is held of this person, as JSON; - for stdout")
 	f.BoolVar(&options.Restart, "restart", false, "forget an interrupted export to FILE")
 	f.BoolVar(&asJSON, "json", false, "one line of JSON")
 	return cmd

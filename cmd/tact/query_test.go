@@ -133,9 +133,10 @@ func TestExport(t *testing.T) {
 	}
 	export(exitUsage, "x", "--everybody")
 	export(exitUsage, "x.csv")
-	if _, said := export(exitUsage, "u.ndjson", "--user", "p1"); !strings.Contains(said,
-		"--user: ") || !strings.Contains(said, "not supported yet") {
-		t.Errorf("--user: %s", said)
+	export(exitFailure, "u.json", "--user", "nobody")
+	if one, _ := export(exitOK, "p.json", "--user", "p1"); !strings.Contains(one, `"user_id":"p1"`) ||
+		!strings.HasSuffix(one, `"decisions":[]}`) {
+		t.Errorf("--user: %s", one)
 	}
 	export(exitFailure, "y.csv", "--everybody", "--attributes", "none")
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.part")); len(left) > 1 {
