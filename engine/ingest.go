@@ -144,6 +144,9 @@ func (b *Batch) user(doc *UserDoc) LineResult {
 }
 
 func (b *Batch) userOnce(doc *UserDoc) LineResult {
+	if len(doc.Consents) > 0 {
+		defer b.e.store.HoldNames()()
+	}
 	id, err := b.owner(doc.UserID, doc.Identities)
 	if err != nil {
 		return rejected(err)

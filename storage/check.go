@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -172,10 +173,12 @@ func (s *Store) checkGroup(g *Group) error {
 
 // checkNames compares the durable names with the resident ones.
 func (s *Store) checkNames() error {
+	defer s.HoldNames()()
 	prefix := []byte{prefixName}
 	return s.db.scan(prefix, after(prefix), func(key, value []byte) error {
 		id := Name(binary.BigEndian.Uint32(key[2:]))
-		if !bytes.Equal(value, []byte(s.NameOf(DictKind(key[1]), id))) {
+		name := s.NameOf(DictKind(key[1]), id)
+		if !bytes.Equal(value, []byte(cmp.Or(name, nameGone))) {
 			return fmt.Errorf("%w: name %d of dictionary %d", ErrCorrupt, id, key[1])
 		}
 		return nil

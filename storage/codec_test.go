@@ -102,7 +102,8 @@ func every() []*Effect {
 		{Kind: EffectCede, Ord: 1, Cede: CedeEffect{[]Origin{7, 1 << 48}}},
 		{Kind: EffectErase, Ord: 1, Erase: EraseEffect{
 			Workspace: 1, Slot: 77, Person: 9, Hash: [16]byte{15: 3},
-			Held: Holdings{HeldTags: 300, HeldRequests: 4},
+			Held:  Holdings{HeldTags: 300, HeldRequests: 4},
+			Names: []NameRef{{DictSource, 3}, {DictConsentText, 300}},
 		}},
 		{Kind: EffectAbsorb, Ord: 1, Absorb: AbsorbEffect{7, 60, []byte("part")}},
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +24,7 @@ const (
 // the first frame that uses it.
 type dictionary struct {
 	kinds [dictKinds]dictKind
+	held  sync.RWMutex // see HoldNames
 	mu    struct {
 		sync.Mutex
 		pending []dictEntry
@@ -73,7 +75,7 @@ func (d *dictionary) kind(k DictKind) *dictKind {
 // Lookup returns the id of a name. It takes no lock and does not allocate.
 func (s *Store) Lookup(k DictKind, name string) (Name, bool) {
 	kind := s.dict.kind(k)
-	if kind == nil {
+	if kind == nil || len(name) == 0 { // what is hidden has no name
 		return 0, false
 	}
 	t := kind.table.Load()
@@ -89,7 +91,7 @@ func (s *Store) Lookup(k DictKind, name string) (Name, bool) {
 // LookupBytes is Lookup of a name that lies in a buffer.
 func (s *Store) LookupBytes(k DictKind, name []byte) (Name, bool) {
 	kind := s.dict.kind(k)
-	if kind == nil {
+	if kind == nil || len(name) == 0 { // what is hidden has no name
 		return 0, false
 	}
 	t := kind.table.Load()
@@ -180,7 +182,7 @@ func (k *dictKind) grow(old *dictTable) *dictTable {
 	}
 	t := &dictTable{places: make([]atomic.Pointer[dictEntry], 2*len(old.places))}
 	for i := range old.places {
-		if e := old.places[i].Load(); e != nil {
+		if e := old.places[i].Load(); e != nil && e.name != "" {
 			t.put(e)
 		}
 	}
@@ -204,6 +206,138 @@ func (d *dictionary) giveBack(names []dictEntry) {
 	d.mu.pending = append(append([]dictEntry(nil), names...), d.mu.pending...)
 }
 
+// nameGone stands on disk for a name that only people held who were erased. In memory
+// it is empty, and nobody finds it.
+const nameGone = "\x00"
+
+// HoldNames keeps the names that the caller looks up from being taken for nobody's
+// until what it appends says whose they are; it returns what ends that. It is for the
+// names that Patch.Consents has: sources and text versions.
+func (s *Store) HoldNames() (done func()) {
+	s.dict.held.RLock()
+	return s.dict.held.RUnlock
+}
+
+// unusedNames returns those of the names that no person holds. Nobody finds them any
+// more: who means the same mints another id.
+// Cost: up to two looks at the consents of everybody, some thousand people at a time
+// under their group's lock.
+func (s *Store) unusedNames(names []NameRef) []NameRef {
+	free := s.withoutHeld(names)
+	if len(free) == 0 {
+		return nil
+	}
+	s.dict.held.Lock() // whoever has looked one up has appended
+	for _, n := range free {
+		s.dict.hide(n, s.NameOf(n.Kind, n.ID))
+	}
+	s.dict.held.Unlock()
+	unused := s.withoutHeld(free)
+	for _, n := range free {
+		if !slices.Contains(unused, n) {
+			s.dict.show(n, s.NameOf(n.Kind, n.ID))
+		}
+	}
+	return unused
+}
+
+// withoutHeld returns those of the names that no person holds now.
+func (s *Store) withoutHeld(names []NameRef) []NameRef {
+	if len(names) == 0 {
+		return nil
+	}
+	free := make(map[NameRef]bool, len(names))
+	for _, n := range names {
+		free[n] = true
+	}
+	for _, g := range s.groups {
+		g.eachConsent(func(c Consent) {
+			delete(free, NameRef{DictSource, c.Source})
+			delete(free, NameRef{DictConsentText, c.Text})
+		})
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(n NameRef) bool { return !free[n] })
+}
+
+// eachConsent calls f for every consent of everybody.
+func (g *Group) eachConsent(f func(Consent)) {
+	const block = 4096
+	for from := 0; ; from += block {
+		g.mu.Lock()
+		st := g.mu.state
+		end := st.len()
+		for o := from; o < min(from+block, end); o++ {
+			if r := st.row(Ord(o)); r != nil {
+				Profile{st.slab.get(r.profile)}.EachConsent(func(c Consent) bool { f(c); return true })
+			}
+		}
+		g.mu.Unlock()
+		if from+block >= end {
+			return
+		}
+	}
+}
+
+// at returns the place of a name, or of what hides it; nil when it has none.
+func (t *dictTable) at(n NameRef, text string) *atomic.Pointer[dictEntry] {
+	mask := uint64(len(t.places) - 1)
+	for i := xxh3.HashString(text) & mask; ; i = (i + 1) & mask {
+		switch e := t.places[i].Load(); {
+		case e == nil:
+			return nil
+		case e.id == n.ID && (e.name == text || e.name == ""):
+			return &t.places[i]
+		}
+	}
+}
+
+// hide takes a name out of the look-ups.
+func (d *dictionary) hide(n NameRef, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.kind(n.Kind).table.Load(); t != nil && text != "" {
+		if place := t.at(n, text); place != nil {
+			place.Store(&dictEntry{kind: n.Kind, id: n.ID})
+		}
+	}
+}
+
+// show brings back a name that somebody holds, unless it was minted anew.
+func (d *dictionary) show(n NameRef, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.kind(n.Kind).table.Load()
+	if t == nil || text == "" || t.find(xxh3.HashString(text), text) != nil {
+		return
+	}
+	e := &dictEntry{kind: n.Kind, id: n.ID, name: text}
+	if place := t.at(n, text); place != nil {
+		place.Store(e)
+		return
+	}
+	t.put(e) // the table has grown meanwhile, without it
+}
+
+// drop forgets the texts of names.
+func (d *dictionary) drop(names []NameRef) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	texts := map[DictKind][]string{}
+	for _, n := range names {
+		of, ok := texts[n.Kind]
+		if p := d.kind(n.Kind).names.Load(); !ok && p != nil {
+			of = slices.Clone(*p)
+			texts[n.Kind] = of
+		}
+		if n.ID > 0 && int(n.ID) <= len(of) {
+			of[n.ID-1] = ""
+		}
+	}
+	for kind, of := range texts {
+		d.kinds[kind].names.Store(&of)
+	}
+}
+
 // load adds a name read from disk; ids come in rising order without gaps.
 func (d *dictionary) load(k DictKind, id Name, name string) error {
 	kind := d.kind(k)
@@ -213,6 +347,15 @@ func (d *dictionary) load(k DictKind, id Name, name string) error {
 	var have int
 	if p := kind.names.Load(); p != nil {
 		have = len(*p)
+	}
+	if name == nameGone && int(id) == have+1 {
+		var names []string
+		if p := kind.names.Load(); p != nil {
+			names = *p
+		}
+		names = append(names, "")
+		kind.names.Store(&names)
+		return nil
 	}
 	if int(id) != have+1 || name == "" || len(name) > dictNameMax {
 		return fmt.Errorf("%w: name %d of dictionary %d", ErrCorrupt, id, k)

@@ -224,6 +224,13 @@ type EraseEffect struct {
 	Person    PersonID
 	Hash      [16]byte // Store.ErasureHash of the canonical id
 	Held      Holdings // what was held of the person
+	Names     []NameRef
+}
+
+// NameRef is a name of a dictionary.
+type NameRef struct {
+	Kind DictKind
+	ID   Name
 }
 
 // PersonRef locates a person of this store.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -14,7 +15,8 @@ import (
 //
 //	0x31 | hash 16 | group u16 | person u64 → format u8 | frame u64 | at ms u64 |
 //	     purged ms u64 | workspace u32 | slot u16 | list of counts uvarint | crc
-//	0x32 | group u16 | person u64 → the key of the entry: its purge is due
+//	0x32 | group u16 | person u64 → the key of the entry, whose purge is due, and a
+//	     list of (dictionary u8, name uvarint): those that may be nobody's now
 //
 // all numbers of keys big-endian, of values little-endian.
 
@@ -110,7 +112,9 @@ func (g *Group) Erase(o Ord, now UnixMsec, config uint32) (e Erasure, frame uint
 		Group: g.id, Person: row.Person, Held: g.Holdings(o),
 	}
 	effect := Effect{Kind: EffectErase, Ord: o, Time: now, Config: config}
-	effect.Erase = EraseEffect{row.Workspace, row.Slot, row.Person, e.Hash, e.Held}
+	effect.Erase = EraseEffect{
+		row.Workspace, row.Slot, row.Person, e.Hash, e.Held, ownNames(g.Profile(o)),
+	}
 	frame, err = g.Append(&effect)
 	e.Frame, e.At = frame, effect.Time
 	return e, frame, err
@@ -137,21 +141,57 @@ func (s *state) erase(frame uint64, r *Row, e *Effect) error {
 	return nil
 }
 
+// namesMax is about how many names of one person are looked at in a purge.
+const namesMax = 1024
+
+// ownNames are the names that a profile holds in which callers may say anything: the
+// sources and the text versions of consents.
+func ownNames(p Profile) (out []NameRef) {
+	p.EachConsent(func(c Consent) bool {
+		for _, n := range [...]NameRef{{DictSource, c.Source}, {DictConsentText, c.Text}} {
+			if n.ID != 0 && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+		return len(out) < namesMax
+	})
+	return out
+}
+
 // appendErase appends workspace u32 | slot u16 | person u64 | hash 16 | list of
-// counts uvarint.
+// counts uvarint | list of (dictionary u8, name uvarint).
 func appendErase(b []byte, e *EraseEffect) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, uint32(e.Workspace))
 	b = le.AppendUint16(b, uint16(e.Slot))
 	b = le.AppendUint64(b, uint64(e.Person))
-	return appendHoldings(append(b, e.Hash[:]...), &e.Held)
+	return appendNameRefs(appendHoldings(append(b, e.Hash[:]...), &e.Held), e.Names)
+}
+
+func appendNameRefs(b []byte, names []NameRef) []byte {
+	b = binary.AppendUvarint(b, uint64(len(names)))
+	for _, n := range names {
+		b = binary.AppendUvarint(append(b, byte(n.Kind)), uint64(n.ID))
+	}
+	return b
+}
+
+// readNameRefs reads a list of names; bytes that end before it hold none.
+func readNameRefs(in *effectReader) (names []NameRef) {
+	if len(in.b) == 0 {
+		return nil
+	}
+	for range in.count(2) {
+		names = append(names, NameRef{DictKind(in.u8()), in.name()})
+	}
+	return names
 }
 
 func (d *effectDecoder) erase(e *EraseEffect) {
 	e.Workspace, e.Slot = WorkspaceID(d.in.u32()), Slot(d.in.u16())
 	e.Person = PersonID(d.in.u64())
 	copy(e.Hash[:], d.in.bytes(len(e.Hash)))
-	e.Held = readHoldings(&d.in)
+	e.Held, e.Names = readHoldings(&d.in), readNameRefs(&d.in)
 	d.in.check(e.Slot < Slots && e.Person != 0)
 }
 
@@ -186,9 +226,10 @@ func (s *Store) fillErasure(b *pebble.Batch, r *record, frame uint64) error {
 		Held: e.Erase.Held,
 	}
 	key := out.appendKey(nil)
+	key = key[:len(key):len(key)]
 	s.purge.added.Add(1)
 	return errors.Join(b.Set(key, out.append(nil), nil),
-		b.Set(appendPurgeKey(nil, out.Group, out.Person), key, nil))
+		b.Set(appendPurgeKey(nil, out.Group, out.Person), appendNameRefs(key, e.Erase.Names), nil))
 }
 
 const erasedKeyBytes = 1 + 16 + 2 + 8

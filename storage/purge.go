@@ -130,7 +130,7 @@ type PurgeStats struct {
 // purgePass purges what is due, and returns how many entries could not be taken yet.
 func (s *Store) purgePass() (left int, err error) {
 	due, left, err := s.duePurges()
-	if err != nil || len(due) == 0 {
+	if err != nil || len(due.people) == 0 {
 		return left, err
 	}
 	s.purge.fresh.Store(true)
@@ -140,25 +140,38 @@ func (s *Store) purgePass() (left int, err error) {
 	if err != nil {
 		return left, err
 	}
+	due.names = s.unusedNames(due.names)
 	for _, step := range []func() error{
-		func() error { return s.deleteKeys(due) },
+		func() error { return s.dropDue(due) },
 		s.awaitReaders,
 		// Once more: what Pebble rewrote while somebody read an older state has the
 		// keys beside their first deletion, and only another one makes it look again.
 		func() error { return s.deleteKeys(due) },
 		s.flushMemory,
 		func() error { return s.compactKeys(due) },
+		func() error { return s.compactNames(due) },
 		func() error { return s.awaitTables(path) },
 		func() error { return s.dropLogs(path, before) },
-		func() error { return s.settlePurges(due) },
+		func() error { return s.settlePurges(due.people) },
 	} {
 		if err := step(); err != nil {
 			return left, err
 		}
 	}
 	s.purge.runs.Add(1)
-	s.purge.keys.Add(uint64(len(due)))
+	s.purge.keys.Add(uint64(len(due.people)))
 	return left, nil
+}
+
+// dropDue deletes what is due, and forgets the names.
+func (s *Store) dropDue(due purgeDue) error {
+	s.dict.held.Lock() // so that Check sees the names of the disk and of memory alike
+	defer s.dict.held.Unlock()
+	err := s.deleteKeys(due)
+	if err == nil {
+		s.dict.drop(due.names)
+	}
+	return err
 }
 
 // awaitReaders waits until nobody reads a state of the store from before now.
@@ -175,10 +188,26 @@ func (s *Store) awaitTables(path string) error {
 	return s.purgeAwait(func() (bool, error) { return s.tablesGone(path, before) })
 }
 
-// duePurges returns the entries that the rows reflect, and how many others there are.
-func (s *Store) duePurges() (due []Erasure, left int, err error) {
+// purgeDue is what one pass takes off the disk.
+type purgeDue struct {
+	people []Erasure
+	names  []NameRef
+}
+
+// duePurges returns the entries that the rows reflect, with the names that their
+// people held, and how many others there are.
+func (s *Store) duePurges() (due purgeDue, left int, err error) {
 	prefix := []byte{prefixPurge}
-	err = s.db.scan(prefix, after(prefix), func(_, entry []byte) error {
+	names := map[NameRef]bool{}
+	err = s.db.scan(prefix, after(prefix), func(_, row []byte) error {
+		if len(row) < erasedKeyBytes {
+			return fmt.Errorf("purge of %d bytes: %w", len(row), ErrCorrupt)
+		}
+		entry, in := row[:erasedKeyBytes], effectReader{b: row[erasedKeyBytes:]}
+		own := readNameRefs(&in)
+		if err := in.end(); err != nil {
+			return err
+		}
 		value, err := s.db.get(entry)
 		if err != nil {
 			return err
@@ -191,25 +220,34 @@ func (s *Store) duePurges() (due []Erasure, left int, err error) {
 		if g == nil {
 			return fmt.Errorf("ledger of erasures: group %d: %w", e.Group, ErrCorrupt)
 		}
-		if g.written.Load() < e.Frame || len(due) == purgeMax {
+		if g.written.Load() < e.Frame || len(due.people) == purgeMax {
 			left++
 			return nil
 		}
-		due = append(due, e)
+		due.people = append(due.people, e)
+		for _, n := range own {
+			if !names[n] {
+				names[n], due.names = true, append(due.names, n)
+			}
+		}
 		return nil
 	})
 	return due, left, err
 }
 
-// deleteKeys deletes the keys from the table of keys.
-func (s *Store) deleteKeys(due []Erasure) error {
+// deleteKeys deletes the keys from the table of keys, and the texts of the names.
+func (s *Store) deleteKeys(due purgeDue) error {
 	b := s.db.db.NewBatch()
 	var err error
 	var key []byte
-	for i := range due {
-		e := &due[i]
+	for i := range due.people {
+		e := &due.people[i]
 		key = appendPersonKeyKey(key[:0], e.Slot, e.Workspace, e.Person)
 		err = errors.Join(err, b.Delete(key, nil))
+	}
+	for _, n := range due.names {
+		key = appendNameKey(key[:0], n.Kind, n.ID)
+		err = errors.Join(err, b.Set(key, []byte(nameGone), nil))
 	}
 	if err == nil {
 		err = s.db.commitSynced(b)
@@ -234,7 +272,38 @@ func (s *Store) flushMemory() error {
 }
 
 // compactKeys rewrites the tables that hold the keys.
-func (s *Store) compactKeys(due []Erasure) error {
+func (s *Store) compactKeys(due purgeDue) error {
+	keys := make([][]byte, len(due.people))
+	for i := range due.people {
+		e := &due.people[i]
+		keys[i] = appendPersonKeyKey(nil, e.Slot, e.Workspace, e.Person)
+	}
+	slices.SortFunc(keys, slices.Compare)
+	from, to := []byte{prefixPersonKey}, []byte{prefixPersonKey + 1}
+	size, err := s.db.db.EstimateDiskUsage(from, to)
+	if err != nil {
+		return readFault(err)
+	}
+	if size <= purgeSmall || len(keys) > purgeAlone {
+		return s.compact(from, to)
+	}
+	for _, key := range keys {
+		if err := s.compact(key, append(slices.Clone(key), 0)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compactNames rewrites the tables that hold the names.
+func (s *Store) compactNames(due purgeDue) error {
+	if len(due.names) == 0 {
+		return nil
+	}
+	return s.compact([]byte{prefixName}, []byte{prefixName + 1})
+}
+
+func (s *Store) compact(from, to []byte) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -244,34 +313,12 @@ func (s *Store) compactKeys(due []Erasure) error {
 		case <-ctx.Done():
 		}
 	}()
-	keys := make([][]byte, len(due))
-	for i := range due {
-		keys[i] = appendPersonKeyKey(nil, due[i].Slot, due[i].Workspace, due[i].Person)
-	}
-	slices.SortFunc(keys, slices.Compare)
-	from, to := []byte{prefixPersonKey}, []byte{prefixPersonKey + 1}
-	size, err := s.db.db.EstimateDiskUsage(from, to)
-	if err != nil {
-		return readFault(err)
-	}
-	if size <= purgeSmall || len(keys) > purgeAlone {
-		return s.compact(ctx, from, to)
-	}
-	for _, key := range keys {
-		if err := s.compact(ctx, key, append(slices.Clone(key), 0)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) compact(ctx context.Context, from, to []byte) error {
 	err := s.db.db.Compact(ctx, from, to, false)
 	if errors.Is(err, context.Canceled) {
 		return errPurgeLater
 	}
 	if err != nil {
-		return fmt.Errorf("rewrite the table of keys: %w", err)
+		return fmt.Errorf("rewrite tables for a purge: %w", err)
 	}
 	return nil
 }

@@ -21,7 +21,8 @@ func newExport() *cobra.Command {
 		asJSON  bool
 	)
 	cmd := &cobra.Command{
-		Use:   "export --rule FILE|- | --segment ID | --offer ID | --everybody | --user ID | --events FILE",
+		Use: "export --rule FILE|- | --segment ID | --offer ID | --everybody | --user ID | " +
+			"--events FILE",
 		Short: "Write the people of a rule, a segment or an offer, or the event log, to a file",
 		Long: "export writes people with chosen attributes and tags to FILE as ndjson, csv or\n" +
 			"parquet, or their ordinals as a roaring bitmap. The file is FILE.part until it is\n" +
