@@ -324,6 +324,9 @@ func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 		if row[c.word]&c.mask != c.want {
 			continue
 		}
+		if c.flags&flagScored != 0 && r.outbid(c, win.score) {
+			continue
+		}
 		if r.filtered && r.out.work.skip.has(c.offer) || r.out.work.taken.has(c.offer) {
 			continue
 		}

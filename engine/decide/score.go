@@ -103,6 +103,31 @@ func (r *run) attribute(o *operand) float64 {
 	return x
 }
 
+// outbid tells that a candidate with flagScored scores less than the best so far,
+// without judging it: its bound is its score at a propensity of 1, so that times
+// the person's propensity, and a margin for how products round, it is a bound too.
+//
+// The margin holds while no partial product leaves the range in which rounding is
+// relative, which ordinary factors see to.
+func (r *run) outbid(c *candidate, best float64) bool {
+	if !(best > 0) {
+		return false
+	}
+	w := &r.out.work
+	if !w.scoredSet.has(c.scored) {
+		r.attribute(&r.p.Offers[c.offer].propensity)
+	}
+	p := w.scored[c.scored]
+	return p >= leastFactor && p <= 1 && c.bound*p*(1+1e-12) < best
+}
+
+// leastFactor is the least factor of a product of four that stays far above the
+// numbers that are rounded absolutely.
+const leastFactor = 1e-60
+
+// ordinary tells whether a factor is neither tiny nor huge.
+func ordinary(x float64) bool { return x >= leastFactor && x <= 1/leastFactor }
+
 // number looks a numeric attribute of the person up; 0 when there is none.
 func (r *run) number(id storage.Name) float64 {
 	if !r.who.Known {

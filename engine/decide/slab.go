@@ -42,8 +42,9 @@ type candidate struct {
 	flags      flags
 	offer      int32
 	treatment  int32
-	terms      span // further terms: all must hold
-	choices    span // conditions with several alternatives: of each one must hold
+	terms      span  // further terms: all must hold
+	choices    span  // conditions with several alternatives: of each one must hold
+	scored     int32 // with flagScored: what its propensity is read from, see operand
 }
 
 // flags say which checks a candidate needs beyond its first term.
@@ -57,6 +58,7 @@ const (
 	flagQuiet                     // quiet hours bind it
 	flagDynamic                   // propensity or context is an attribute
 	flagCaps                      // some cap applies
+	flagScored                    // bound × the person's propensity bounds its score, see outbid
 
 	flagsAccept = flagTerms | flagDates | flagHolds | flagTouched | flagQuiet
 )
@@ -268,6 +270,11 @@ func (b *slabBuilder) score(o *Offer, cand *candidate, d *detail) {
 		}
 	}
 	cand.bound = max(cand.score, d.factors.product(p, ctx, lever))
+	if o.propensity.dynamic && !o.context.dynamic && pol.Propensity == 1 &&
+		ordinary(ctx) && ordinary(d.factors.value) && ordinary(d.factors.lever) && ordinary(lever) {
+		cand.flags |= flagScored
+		cand.scored = o.propensity.scored
+	}
 }
 
 func (b *slabBuilder) offerIndex(o *Offer) int32 { return b.c.plan.offerIDs[o.ID] }
