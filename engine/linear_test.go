@@ -427,7 +427,7 @@ func (l *lin) live() error {
 			return err
 		}
 		l.every(kind)
-		return l.open()
+		return l.again()
 	}
 	var left *vfs.MemFS
 	old := l.e
@@ -440,7 +440,15 @@ func (l *lin) live() error {
 	}
 	l.fs = left
 	l.every(kind)
-	return l.open()
+	return l.again()
+}
+
+// again opens what is left, and looks whether all of it agrees.
+func (l *lin) again() error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	return l.e.CheckStore()
 }
 
 // snapshot is what the end of the process leaves of the disk and of the ring.

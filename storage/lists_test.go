@@ -131,6 +131,7 @@ func TestListCrash(t *testing.T) {
 		sure := map[int]bool{} // what an answered edit last said
 		for range 3 {
 			s := mustOpen(t, fs, testOptions(fs))
+			mustCheck(t, s)
 			list, err := s.Intern(DictList, "a")
 			if err != nil {
 				t.Fatal(err)
