@@ -49,7 +49,8 @@ func mayImport() map[string][]string {
 		"engine": {
 			"engine/audience", "engine/content", "engine/decide", "engine/definition",
 			"engine/experiment",
-			"engine/rule", "storage", "storage/docs", "storage/eventlog", "storage/invariant",
+			"engine/rule", "storage", "storage/backup", "storage/docs", "storage/eventlog",
+			"storage/invariant",
 		},
 		"server/wire":   {"engine", "engine/definition"},
 		"server/client": {},
@@ -71,7 +72,7 @@ func mayImport() map[string][]string {
 		"bench/openbandit": {"engine", "engine/definition", "storage"},
 		"cmd/tact": {
 			"bench", "bench/synth", "engine", "engine/definition", "loadtest", "server",
-			"server/client", "storage",
+			"server/client", "storage", "storage/backup",
 		},
 	}
 }

@@ -296,14 +296,15 @@ type ProblemClass uint8
 
 // Problem classes.
 const (
-	ProblemInvalid  ProblemClass = iota // 422: the shape is right, a value is not
-	ProblemMissing                      // 404
-	ProblemConflict                     // 409
-	ProblemGone                         // 410
-	ProblemStale                        // 409: If-Match names another revision
-	ProblemFull                         // 507: disk or memory cap
-	ProblemBusy                         // 503 with Retry-After: not durable in time, in doubt
-	ProblemTooMany                      // 429 with Retry-After: a bound of work at the same time
+	ProblemInvalid   ProblemClass = iota // 422: the shape is right, a value is not
+	ProblemMissing                       // 404
+	ProblemConflict                      // 409
+	ProblemGone                          // 410
+	ProblemStale                         // 409: If-Match names another revision
+	ProblemFull                          // 507: disk or memory cap
+	ProblemBusy                          // 503 with Retry-After: not durable in time, in doubt
+	ProblemTooMany                       // 429 with Retry-After: a bound of work at the same time
+	ProblemForbidden                     // 403: the server was not started so that it may
 )
 
 // Error implements error.

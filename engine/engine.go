@@ -18,6 +18,7 @@ import (
 type Options struct {
 	Storage     storage.Options // MemoryCap 0 = three quarters of the machine's memory
 	Read        Reading         // the machine's clocks; nil = the real ones
+	BackupDir   string          // where StartBackup may write; "" = nowhere
 	AcceptClock bool            // adopt a wall clock that is more than 30 days ahead of the store
 	MaxVisitors int             // rows of unknown people kept at a time; default 10 % of capacity
 	MaxViews    int             // answers kept for cursors; default 1,024
@@ -66,6 +67,7 @@ type Engine struct {
 
 	migrating migration // the loop's
 	counters  counters
+	backups   backups
 	tallies   []groupTally // by group
 	lines     [lineKinds]lineTally
 	views     views
@@ -159,6 +161,7 @@ func (e *Engine) start() (err error) {
 	e.countVisitors()
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
+	e.backups.begin = func(f func(context.Context)) { e.done.Go(func() { f(ctx) }) }
 	e.done.Go(func() { e.loop(ctx) })
 	e.fills.pending = true // perhaps: the loop, or the first change by hand, looks
 	e.done.Go(func() { e.fillLoop(ctx) })

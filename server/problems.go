@@ -31,6 +31,8 @@ func statusOf(c engine.ProblemClass) int {
 		return fasthttp.StatusInsufficientStorage
 	case engine.ProblemBusy:
 		return fasthttp.StatusServiceUnavailable
+	case engine.ProblemForbidden:
+		return fasthttp.StatusForbidden
 	case engine.ProblemTooMany:
 		return fasthttp.StatusTooManyRequests
 	}

@@ -96,6 +96,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/openapi.json", Open: true, handle: (*Server).openAPI},
 	}
 	routes = append(routes, segmentRoutes()...)
+	routes = append(routes, backupRoutes()...)
 	for i := range routes {
 		r := &routes[i]
 		before, rest, ok := strings.Cut(r.Path, "{")

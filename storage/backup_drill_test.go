@@ -40,6 +40,13 @@ func (d *drill) open() {
 	}
 }
 
+func (d *drill) close() {
+	d.t.Helper()
+	if err := d.s.Close(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 func (d *drill) options() backup.Options {
 	return backup.Options{FS: d.fs, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 }

@@ -192,3 +192,41 @@ func (d *Drill) LastBefore(group int, at UnixMsec) (last uint64) {
 	}
 	return last
 }
+
+// FirstSeed is the first seed of a long test: see firstSeed.
+func FirstSeed(t *testing.T) uint64 { return firstSeed(t) }
+
+// DrillPerson is somebody in a store.
+type DrillPerson struct {
+	Slot      Slot
+	Workspace WorkspaceID
+	ID        PersonID
+	Group     GroupID
+	Ord       Ord
+}
+
+// People returns everybody in a store.
+func (d *Drill) People(s *Store) (all []DrillPerson) {
+	for _, g := range s.groups {
+		g.Lock()
+		for o := range g.Len() {
+			if row := g.Row(Ord(o)); row != nil {
+				all = append(all, DrillPerson{row.Slot, row.Workspace, row.Person, g.id, Ord(o)})
+			}
+		}
+		g.Unlock()
+	}
+	return all
+}
+
+// Erase erases somebody and waits until that is durable.
+func (d *Drill) Erase(s *Store, p DrillPerson) error {
+	g := s.groups[p.Group]
+	g.Lock()
+	_, frame, err := g.Erase(p.Ord, s.HighWater(), 0)
+	g.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.Wait(g.id, frame, 0)
+}

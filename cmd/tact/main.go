@@ -112,8 +112,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		return wrongUse(cmd, err)
 	})
 	root.AddCommand(newDemo(), newServe(), newCheck(), newPlan(), newApply(), newDefinitions(),
-		newImport(), newQuery(), newExport(), newErase(), newDoctor(), newUpgrade(), newLoadtest(),
-		newBench(), newTop(), newVersion())
+		newImport(), newQuery(), newExport(), newErase(), newBackup(), newRestore(), newDoctor(),
+		newUpgrade(), newLoadtest(), newBench(), newTop(), newVersion())
 	return root
 }
 

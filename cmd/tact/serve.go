@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ const defaultRingDir = "/dev/shm"
 // serveFlags are what `tact serve` is told.
 type serveFlags struct {
 	data, config, listen  string
-	ringDir               string
+	ringDir, backupDir    string
 	memoryCap             int64 // MiB
 	minFree               int64 // MiB
 	logDays, decisionDays int   // days
@@ -76,6 +77,8 @@ func newServe() *cobra.Command {
 	f.StringVar(&o.ringDir, "ring-dir", defaultRingDir,
 		"folder in memory for the ring that lets grants be answered before they are on disk;\n"+
 			"keep it over restarts; \"\" lets every grant wait")
+	f.StringVar(&o.backupDir, "backup-dir", "",
+		"folder that `tact backup` may have this server write backups into, or into folders below it")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.StringVar(&o.caps, "caps", storage.CapsRefuse.String(),
@@ -98,6 +101,11 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	}
 	defer func() { err = interrupted(ctx, errors.Join(err, s.close())) }()
 	options := engine.Options{AcceptClock: o.acceptClock}
+	if o.backupDir != "" {
+		if options.BackupDir, err = filepath.Abs(o.backupDir); err != nil {
+			return err
+		}
+	}
 	options.Storage.Caps = o.policy
 	options.Storage.MemoryCap = o.memoryCap << 20
 	options.Storage.MinFree = o.minFree << 20

@@ -169,10 +169,10 @@ func (w *peopleWriter) close() error {
 		if part == nil {
 			continue
 		}
+		w.parts[at] = nil
 		if err := errors.Join(part.end(), part.to.close()); err != nil {
 			return err
 		}
-		w.parts[at] = nil
 		w.index.Files = append(w.index.Files, peoplePart{
 			Part: uint32(at), File: partName(uint32(at), 1), Bytes: part.to.bytes,
 			Rows: part.rows, Hash: part.to.digest(),

@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"tact/storage"
+	"tact/storage/backup"
+)
+
+// BackupDoc asks for a backup of the store in use.
+type BackupDoc struct {
+	To   string // a folder: Options.BackupDir or one below it; "" = Options.BackupDir
+	Full bool   // not an incremental one
+	Rate int64  // bytes a second; 0 = as fast as it goes
+}
+
+// BackupView says what the last backup of this process is doing or has done. The zero
+// BackupView: there was none.
+type BackupView struct {
+	To          string
+	Running     bool
+	Done, Of    int64 // bytes written, and about how many there will be
+	Started     storage.UnixMsec
+	Ended       storage.UnixMsec // 0 while it runs
+	Name, Kind  string           // of the backup, when it has ended well
+	WhyFull     string
+	From, Until storage.UnixMsec // restorable from here to here
+	Fault       string           // why it did not end well
+}
+
+// backups is the backup that is being taken, or was last.
+type backups struct {
+	begin func(f func(ctx context.Context)) // runs f beside; ctx ends with the engine
+	mu    sync.Mutex
+	view  BackupView
+}
+
+// StartBackup begins a backup and returns at once; Backup says how far it is. It
+// refuses with a Problem: no folder for backups, one outside of it, or a backup that
+// runs already.
+func (e *Engine) StartBackup(doc BackupDoc) (BackupView, error) {
+	to, err := e.backupFolder(doc.To)
+	if err != nil {
+		return BackupView{}, err
+	}
+	if doc.Rate < 0 {
+		return BackupView{}, invalid("invalid_value", "bytes_per_second", "must not be negative")
+	}
+	b := &e.backups
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.view.Running {
+		return BackupView{}, &Problem{
+			Class: ProblemConflict, Code: "backup_running", Field: "to",
+			Detail: "a backup to " + b.view.To + " is being taken",
+		}
+	}
+	b.view = BackupView{To: to, Running: true, Started: e.clock.Now()}
+	doc.To = to
+	b.begin(func(ctx context.Context) { e.takeBackup(ctx, doc) })
+	return b.view, nil
+}
+
+// backupFolder says where a backup goes.
+func (e *Engine) backupFolder(to string) (string, error) {
+	root := e.opts.BackupDir
+	if root == "" {
+		return "", &Problem{
+			Class: ProblemForbidden, Code: "backup_folder", Field: "to",
+			Detail: "this server takes no backups: it was started without --backup-dir",
+		}
+	}
+	if to == "" {
+		return root, nil
+	}
+	below, err := filepath.Rel(root, to)
+	if err != nil || below == ".." || strings.HasPrefix(below, ".."+string(filepath.Separator)) {
+		return "", &Problem{
+			Class: ProblemForbidden, Code: "backup_folder", Field: "to",
+			Detail: fmt.Sprintf("%s is not in %s, the server's --backup-dir", to, root),
+		}
+	}
+	return filepath.Clean(to), nil
+}
+
+func (e *Engine) takeBackup(ctx context.Context, doc BackupDoc) {
+	b := &e.backups
+	m, err := backup.Take(ctx, e.store, doc.To, backup.Options{
+		FS: e.opts.Storage.FS, Rate: doc.Rate, Full: doc.Full, Logger: e.log,
+		Progress: func(done, of int64) {
+			b.mu.Lock()
+			b.view.Done, b.view.Of = done, of
+			b.mu.Unlock()
+		},
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := &b.view
+	v.Running, v.Ended = false, e.clock.Now()
+	if err != nil {
+		v.Fault = err.Error()
+		if !errors.Is(err, context.Canceled) {
+			e.log.Error("backup failed", "error", err)
+		}
+		return
+	}
+	v.Name, v.Kind, v.WhyFull, v.Done, v.Of = m.Name, m.Kind, m.WhyFull, m.Bytes, m.Bytes
+	v.From, v.Until = storage.UnixMsec(m.From), storage.UnixMsec(m.Until)
+	e.log.Info("backup taken", "to", doc.To, "name", m.Name, "bytes", m.Bytes, "why_full", m.WhyFull)
+}
+
+// Backup says what the last backup of this process is doing or has done.
+func (e *Engine) Backup() BackupView {
+	e.backups.mu.Lock()
+	defer e.backups.mu.Unlock()
+	return e.backups.view
+}
+
+// BackupOf takes a backup of the store under dir, which no process may use: it is
+// started and ended as by a server.
+func BackupOf(ctx context.Context, dir string, o Options, doc BackupDoc) (
+	v BackupView, err error,
+) {
+	o.BackupDir = doc.To
+	e, err := Open(dir, o)
+	if err != nil {
+		return v, err
+	}
+	e.takeBackup(ctx, doc)
+	v = e.Backup()
+	if v.Fault != "" {
+		err = errors.New(v.Fault)
+	}
+	return v, errors.Join(err, e.Close())
+}
