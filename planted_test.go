@@ -115,19 +115,13 @@ func plantedBugs() []plantedBug {
 			pkg: store, run: "TestRecordsKeepTheirFloor",
 		},
 		{
-			law:  "R7: a protected copy is full where uses may be missing",
-			file: "engine/decide/cap_refuse.go",
-			old:  "	if n >= limit || r.at.Instant.Blind(c.lifeMax) > since {\n", bad: "	if n >= limit {\n",
-			pkg: engine, run: "TestOlderCopy",
+			law: "R7: what a copy does not know counts", file: "storage/rollback.go",
+			old: "	if t.blind == 0 {\n", bad: "	if t.blind >= 0 {\n",
+			pkg: store, run: "TestOlderCopyNeedsAPolicy",
 		},
 		{
-			law: "R7: and so are its totals", file: "engine/decide/total.go",
-			old: "	return window, window >= since\n", bad: "	return window, false && window >= since\n",
-			pkg: engine, run: "TestOlderCopy",
-		},
-		{
-			law: "R7: an older copy is known by the ring", file: "storage/journal/recover.go",
-			old: "	case epoch > f.st.Epoch:\n", bad: "	case false:\n",
+			law: "R7: an older copy waits for a policy", file: "storage/rollback.go",
+			old: "	if p != CapsProtect && p != CapsTrust {\n", bad: "	if p > CapsTrust {\n",
 			pkg: store, run: "TestOlderCopyNeedsAPolicy",
 		},
 		{

@@ -129,8 +129,9 @@ func (r *rolledBack) run(policy storage.CapsPolicy) (over, err error) {
 		func() error { return r.live(20 + r.rng.IntN(40)) },
 		func() error { return r.disaster(policy) },
 		r.after,
-		func() error { over = r.oracle.exceeded(r.loss); return nil },
 		r.later,
+		r.after, // of what was used before only what a lifetime holds counts now
+		func() error { over = r.oracle.exceeded(r.loss); return nil },
 	} {
 		if err := f(); err != nil {
 			return nil, err
