@@ -139,7 +139,7 @@ func plantedBugs() []plantedBug {
 			law:  "X4: a lost reservation is known to whoever has taken its person in",
 			file: "storage/incident.go",
 			old:  "	of := s.incidents[id.Number>>48%uint64(len(s.incidents))]\n",
-			bad:  "	of := s.incidents[0]\n",
+			bad:  "	of := s.incidents[len(s.incidents)-1]\n",
 			pkg:  store, run: "TestMergeKeepsBothStandIns",
 		},
 		{
