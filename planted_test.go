@@ -153,11 +153,6 @@ func plantedBugs() []plantedBug {
 			pkg: engine, run: "TestLinearizable",
 		},
 		{
-			law: "the last 32 units are answered one by one", file: "engine/totals.go",
-			old: "k.Key, since) < oneByOne*k.Units()\n", bad: "k.Key, since) < 0*oneByOne*k.Units()\n",
-			pkg: engine, run: "TestLastUnitsWait",
-		},
-		{
 			law: "an item is accepted once", file: "engine/outcome_count.go",
 			old: "	if counted && f.on == definition.CountAccept {\n",
 			bad: "	if false && counted && f.on == definition.CountAccept {\n",
