@@ -254,6 +254,39 @@ func TestBetween(t *testing.T) {
 	b.want(req, "a")
 }
 
+// A total's window of two times counts from when it begins: decisions and reactions
+// of before take nothing of it.
+func TestBetweenOfATotal(t *testing.T) {
+	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+	const start = 1_790_000_000_000
+	window := "window: {between: [\"" + at(start+3600_000) + "\", \"" + at(start+7200_000) + "\"]}\n"
+	b := newBed(t, capWorld+"scope: total\nper: offer\ncount_on: decision\n"+window+"limit: 1\n")
+	req := b.decideReq("ann", "spot")
+	b.want(req, "a")
+	b.want(req, "a")
+	b.m.pass(time.Hour)
+	b.want(req, "a")
+	b.want(req, "none: capped_total")
+	b.m.pass(time.Hour)
+	b.want(req, "a")
+
+	b = newBed(t, capWorld+"scope: total\nper: offer\ncount_on: accept\n"+window+"limit: 1\n")
+	accept := func(id, want string) {
+		t.Helper()
+		b.want(b.decideReq("ann", "spot"), want)
+		if len(b.out.Items) > 0 {
+			if r := b.outcome(bytes.Clone(b.out.Items[0].Token), "accept", id); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+	}
+	accept("1", "a")
+	accept("2", "a")
+	b.m.pass(time.Hour)
+	accept("3", "a")
+	accept("4", "none: capped_total")
+}
+
 // A scoped token has room for two variants less, and is as long as any.
 func TestScopedToken(t *testing.T) {
 	s, err := newSealer([16]byte{1})

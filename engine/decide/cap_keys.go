@@ -26,7 +26,7 @@ func (r *run) keys(s *slab, index int, it *Item) {
 	it.FirstDecisionKey = int32(len(out.Keys))
 	it.KeyCount = it.FirstDecisionKey - it.FirstKey
 	for i := range uses {
-		if u := &uses[i]; u.kind == capDecision {
+		if u := &uses[i]; u.kind == capDecision && !r.p.Caps[u.cap].early(r.at.Instant.Now) {
 			out.Keys = append(out.Keys, r.keyHeld(u, 0))
 			r.use(u, r.at.Instant.Now)
 		}

@@ -145,8 +145,9 @@ func (p *Plan) appendFact(dst []storage.HeldKey, c *Cap, f *Fact, dim uint32) []
 	case c.Scope == definition.ScopeDevice:
 		dim = mixDim(f.DeviceKey, dim)
 	}
+	at := clampSec(rule.FloorDiv(int64(f.At), 1000))
 	if f.counts(c.CountOn, c.events) && (f.Late || !c.held(f.Channel)) &&
-		!c.over(clampSec(rule.FloorDiv(int64(f.At), 1000))) {
+		!c.over(at) && !c.early(at) {
 		var one [1]*time.Location
 		k := p.heldKey(c, dim, f.At, p.zonesOf(c, f.Zone, &one))
 		if c.money {

@@ -877,6 +877,9 @@ func (r *modelRun) take(
 				it.held = append(it.held, c.ID+" "+dim)
 				use.at = now + it.hold
 			case c.CountOn&definition.CountDecision != 0:
+				if c.Scope == definition.ScopeTotal && now < c.Window.From {
+					continue // before its window begins
+				}
 				it.used = append(it.used, c.ID+" "+dim)
 			default:
 				continue

@@ -87,6 +87,13 @@ func (c *Cap) over(now storage.UnixSec) bool {
 	return c.Window.Until > 0 && int64(now) >= c.Window.Until
 }
 
+// early tells whether a total's window of two times has not begun at a moment: what
+// happens then is not counted. People's counters keep the times of uses instead. A
+// moment of 0 is any.
+func (c *Cap) early(at storage.UnixSec) bool {
+	return c.Scope == definition.ScopeTotal && at != 0 && int64(at) < c.Window.From
+}
+
 // ends is a moment at which a cap lets go, or the end of its window of two times,
 // whichever comes first.
 func (c *Cap) ends(until storage.UnixSec) storage.UnixSec {
