@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"tact/storage"
 	"tact/storage/backup"
@@ -113,6 +115,58 @@ func (e *Engine) takeBackup(ctx context.Context, doc BackupDoc) {
 	v.From, v.Until = storage.UnixMsec(m.From), storage.UnixMsec(m.Until)
 	e.log.Info("backup taken", "to", doc.To, "name", m.Name, "bytes", m.Bytes, "why_full", m.WhyFull)
 }
+
+// forgetEvery is how often erasures reach the backups.
+const forgetEvery = 20 * time.Second
+
+// forgottenKey is the document that says up to when erasures have reached the backups:
+// ms u64, little-endian.
+const forgottenKey = "backup/forgotten"
+
+// forgetLoop throws the keys of erased people out of the backups in BackupDir.
+func (e *Engine) forgetLoop(ctx context.Context) {
+	every(ctx, forgetEvery, func() {
+		if _, err := e.forgetInBackups(ctx); err != nil && ctx.Err() == nil {
+			e.log.Error("erased people are still in backups: it is tried again", "error", err)
+		}
+	})
+}
+
+// forgetInBackups throws the keys of those out of the backups who were erased since it
+// last did. A backup that is taken meanwhile takes no key of anybody in the ledger.
+func (e *Engine) forgetInBackups(ctx context.Context) (done backup.Forgotten, err error) {
+	var since storage.UnixMsec
+	value, err := e.store.GetDoc(forgottenKey)
+	switch {
+	case err == nil && len(value) == 8:
+		since = storage.UnixMsec(binary.LittleEndian.Uint64(value))
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
+		return done, err
+	}
+	newest := since
+	var people []backup.Person
+	err = e.store.Erasures(func(x storage.Erasure) bool {
+		newest = max(newest, x.At)
+		if x.At > since-forgetMargin { // clocks of groups differ a little
+			people = append(people, backup.Person{Slot: x.Slot, Workspace: x.Workspace, ID: x.Person})
+		}
+		return true
+	})
+	if err != nil || newest == since {
+		return done, err
+	}
+	done, err = backup.Forget(ctx, e.opts.BackupDir, people, backup.Options{FS: e.opts.Storage.FS})
+	if err != nil {
+		return done, err
+	}
+	e.log.Info("erased people are out of the backups", "backups", done.Backups, "keys", done.Keys)
+	return done, e.store.PutDoc(storage.Doc{
+		Key: forgottenKey, Value: binary.LittleEndian.AppendUint64(nil, uint64(newest)),
+	})
+}
+
+// forgetMargin covers what the times of groups may differ by, in ms.
+const forgetMargin storage.UnixMsec = 10 * 60 * 1000
 
 // Backup says what the last backup of this process is doing or has done.
 func (e *Engine) Backup() BackupView {

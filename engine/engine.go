@@ -162,6 +162,9 @@ func (e *Engine) start() (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop = cancel
 	e.backups.begin = func(f func(context.Context)) { e.done.Go(func() { f(ctx) }) }
+	if e.opts.BackupDir != "" {
+		e.done.Go(func() { e.forgetLoop(ctx) })
+	}
 	e.done.Go(func() { e.loop(ctx) })
 	e.fills.pending = true // perhaps: the loop, or the first change by hand, looks
 	e.done.Go(func() { e.fillLoop(ctx) })
