@@ -137,8 +137,11 @@ func TestBackupDrill(t *testing.T) {
 			}
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
-		for range 3 {
+		for round := range 6 {
 			at := storage.UnixMsec(first + rng.Int64N(last-first+1))
+			if of := d.Moments(); round > 0 { // between what belongs together
+				at = max(storage.UnixMsec(first), min(of[rng.IntN(len(of))], storage.UnixMsec(last)))
+			}
 			ends, r, err := d.restore(at)
 			if err != nil || r.Until > at {
 				t.Fatalf("seed %d, at %d: until %v: %v", seed, at, r, err)

@@ -20,7 +20,7 @@ func Effort(t *testing.T, full int) int { return effort(t, full) }
 type Drill struct {
 	sim   *simulation
 	clock atomic.Int64 // of all groups
-	pairs atomic.Int64
+	pairs []UnixMsec   // moments between the halves of a pair; written by one goroutine
 }
 
 // DrillMark is a moment at which nothing was under way.
@@ -131,9 +131,16 @@ func (d *Drill) pair(s *Store) {
 				sim.gen.m.apply(e)
 			}
 			g.Unlock()
+			if i == 0 {
+				d.pairs = append(d.pairs, e.Time)
+				d.raise(e.Time + 700) // the other half happens later
+			}
 		}
 	})
 }
+
+// Moments returns times between the halves of pairs.
+func (d *Drill) Moments() []UnixMsec { return d.pairs }
 
 // Mark waits until all is durable, notes where the store is, and lets time pass.
 func (d *Drill) Mark(s *Store) (m DrillMark, err error) {
