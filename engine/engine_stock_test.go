@@ -62,8 +62,12 @@ func TestRefusedAcceptTakesNothing(t *testing.T) {
 	used(1) // the two that were not accepted came back, once
 	b.reopen()
 	used(1)
-	if r := b.outcome(tokens[0], "accept", "c"); r.Status != LineRejected {
+	if r := b.outcome(tokens[0], "accept", "c"); r.Err != nil || r.Flags&FlagRepeat == 0 {
 		t.Fatalf("a second accept of one item took stock: %+v", r)
+	}
+	used(1)
+	if r := b.outcome(tokens[1], "accept", "d"); r.Status != LineRejected {
+		t.Fatalf("stock that is used up was taken: %+v", r)
 	}
 	used(1)
 }
