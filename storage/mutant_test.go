@@ -128,7 +128,8 @@ func makeOriginals(seed uint64) ([]original, error) {
 	for life := range 4 {
 		o.FS = fs
 		if life == 3 {
-			o.BoundedMax, o.FlushEvery = time.Hour, time.Hour // the last grants lie in the journal alone
+			// The last grants lie in the journal alone, the last records in one log.
+			o.BoundedMax, o.FlushEvery, o.PurgeEvery = time.Hour, time.Hour, time.Hour
 		}
 		s, err := Open("store", o)
 		if err != nil {
