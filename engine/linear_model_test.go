@@ -69,12 +69,21 @@ type linState struct {
 	asked    []linAsked
 	lost     []string // answered, and gone with the power
 	done     []string // confirmed
+	seen     []linUse // of these, those that nobody was answered: a loss may undo them
 	key      string   // all of it as text
+}
+
+// linUse is a confirm that nobody was answered, with what it took: others have seen
+// that it was there, as a sticky placement does that goes on to another item.
+type linUse struct {
+	held    linHeld
+	was     byte // 'h' a reservation that was held, 'l' a lost one, 'x' one that had run out
+	standIn bool // a stand-in went with it
 }
 
 func (s linState) clone() linState {
 	s.held, s.asked = slices.Clone(s.held), slices.Clone(s.asked)
-	s.lost, s.done = slices.Clone(s.lost), slices.Clone(s.done)
+	s.lost, s.done, s.seen = slices.Clone(s.lost), slices.Clone(s.done), slices.Clone(s.seen)
 	return s
 }
 
@@ -127,8 +136,9 @@ func (s linState) sealed() linState {
 	slices.SortFunc(s.asked, func(a, b linAsked) int { return cmp.Compare(a.request, b.request) })
 	slices.Sort(s.lost)
 	slices.Sort(s.done)
-	s.key = fmt.Sprintf("%d uses %d stand-ins %d given held %v asked %v lost %v done %v",
-		s.uses, s.standIns, s.given, s.held, s.asked, s.lost, s.done)
+	slices.SortFunc(s.seen, func(a, b linUse) int { return cmp.Compare(a.held.id, b.held.id) })
+	s.key = fmt.Sprintf("%d uses %d stand-ins %d given held %v asked %v lost %v done %v seen %v",
+		s.uses, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen)
 	return s
 }
 
@@ -153,6 +163,9 @@ func linStep(s linState, in linInput, out linOutput) []linState {
 	case linTime:
 		s = s.clone()
 		s.held, s.asked, s.standIns, s.given = nil, nil, 0, 0
+		for i := range s.seen {
+			s.seen[i].was = 'x'
+		}
 		return []linState{s}
 	case linStop:
 		return []linState{s.safe()}
@@ -255,7 +268,12 @@ func (s linState) repeat(at int, request string, out linOutput) []linState {
 // time; one that has run out is late; nothing is counted twice.
 func (s linState) confirm(in linInput, out linOutput) []linState {
 	if slices.Contains(s.done, in.id) {
-		if out.unknown || out.twice {
+		switch {
+		case out.unknown:
+			return []linState{s}
+		case out.twice: // it has waited for the one that it repeats
+			s = s.clone()
+			s.seen = slices.DeleteFunc(s.seen, func(u linUse) bool { return u.held.id == in.id })
 			return []linState{s}
 		}
 		return nil
@@ -267,9 +285,12 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 	next.uses++
 	next.done = append(next.done, in.id)
 	late := false
+	took := linUse{held: linHeld{id: in.id}, was: 'x'}
 	if at := s.findHeld(in.id); at >= 0 {
+		took.held, took.was = s.held[at], 'h'
 		next.held = slices.Delete(next.held, at, at+1)
 	} else if at := slices.Index(s.lost, in.id); at >= 0 {
+		took.was, took.standIn = 'l', s.standIns > 0
 		next.lost = slices.Delete(next.lost, at, at+1)
 		next.standIns = max(0, next.standIns-1)
 	} else {
@@ -277,6 +298,7 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 	}
 	switch {
 	case out.unknown:
+		next.seen = append(next.seen, took)
 		return []linState{s, next}
 	case out.late == late:
 		return []linState{next}
@@ -287,7 +309,7 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 // safe is the state when everything that is there is durable.
 func (s linState) safe() linState {
 	s = s.clone()
-	s.given = 0
+	s.given, s.seen = 0, nil
 	for i := range s.held {
 		s.held[i].strict = true
 	}
@@ -302,7 +324,7 @@ func (s linState) safeAll(all []linState) []linState {
 }
 
 // doubt returns what an end of the process may leave of what nobody was answered:
-// grants may be gone, what was given back may be held again, and a decision that
+// grants and confirms may be gone, what was given back may be held again, and a decision that
 // holds nothing may be forgotten.
 func (s linState) doubt() []linState {
 	s = s.clone()
@@ -319,6 +341,9 @@ func (s linState) doubt() []linState {
 		}
 		all = distinct(all)
 	}
+	for _, u := range s.seen {
+		fork(func(x *linState) { x.undo(u) })
+	}
 	for range s.given {
 		fork(func(x *linState) { x.held = append(x.held, linHeld{id: "?"}) })
 	}
@@ -333,6 +358,21 @@ func (s linState) doubt() []linState {
 func (s *linState) isStrict(id string) bool {
 	at := s.findHeld(id)
 	return at >= 0 && s.held[at].strict
+}
+
+// undo takes a confirm that nobody was answered out.
+func (s *linState) undo(u linUse) {
+	s.uses--
+	s.done = slices.DeleteFunc(s.done, func(id string) bool { return id == u.held.id })
+	switch u.was {
+	case 'h':
+		s.held = append(s.held, u.held)
+	case 'l':
+		s.lost = append(s.lost, u.held.id)
+		if u.standIn {
+			s.standIns++
+		}
+	}
 }
 
 // drop takes a grant that nobody was answered out, with its request.

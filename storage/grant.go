@@ -145,17 +145,22 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	if frame, err = g.Append(e); err != nil {
 		return 0, held, err
 	}
-	if !holds || held.Frame != 0 || g.store.carry.j == nil {
+	if held.Frame != 0 {
+		// A reservation that is given again may lie in an earlier frame: with this one
+		// all of it is durable.
+		return frame, Ticket{Frame: frame, Cause: held.Cause}, nil
+	}
+	if !holds || g.store.carry.j == nil {
 		return frame, held, nil
 	}
 	number, why := g.carryDecision(e, frame)
 	switch {
 	case number == 0:
 		return frame, held.Join(Ticket{Frame: frame, Cause: why}), nil
-	case held.Record == 0:
-		return frame, Ticket{}, nil
+	case held.Record == 0 && g.store.carry.j.Fast():
+		return frame, Ticket{}, nil // the ring has it
 	}
-	return frame, held.Join(Ticket{Record: number}), nil
+	return frame, held.Join(Ticket{Record: number, Cause: WaitClosed}), nil
 }
 
 // carries tells whether a record of the reservation would be of use.

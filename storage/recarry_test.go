@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -212,5 +213,55 @@ func TestRecordsKeepTheirFloor(t *testing.T) {
 			t.Fatal(err)
 		}
 		cut = next
+	}
+}
+
+// A decision that gives a durable reservation again is answered at once where a ring
+// has it, and waits for its record where none does: a kill would take it, and a retry
+// would be answered otherwise. One whose reservation lies in an earlier frame that is
+// not durable waits for its own frame, with all that it made itself.
+func TestAKeptDecisionOutlivesAKill(t *testing.T) {
+	f := func(what string, o Options, waits bool) {
+		t.Helper()
+		s, err := Open("store", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, ord := ann(t, s)
+		if err := s.WaitTicket(0, hold(t, s, g, ord, personKey(1)), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		decide := func(held Ticket) (frame uint64, ticket Ticket) {
+			t.Helper()
+			g.Lock()
+			defer g.Unlock()
+			e := Effect{Kind: EffectDecision, Ord: ord, Time: s.HighWater(), Decision: DecisionEffect{
+				ID: g.NextDecision(s.HighWater()), Record: []byte("kept"),
+			}}
+			frame, ticket, err := g.Decide(&e, held, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return frame, ticket
+		}
+		if _, ticket := decide(Ticket{}); ticket.Waits() != waits {
+			t.Errorf("%s: %+v", what, ticket)
+		}
+		held := Ticket{Frame: 1, Record: 1, Cause: WaitKept}
+		if frame, ticket := decide(held); ticket != (Ticket{Frame: frame, Cause: WaitKept}) {
+			t.Errorf("%s: %+v in frame %d", what, ticket, frame)
+		}
+		if err := errors.Join(s.Check(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := simOptions()
+	o.Groups, o.JournalSlots = 1, 64
+	for _, ring := range []bool{true, false} {
+		o.FS, o.hooks.shm = vfs.NewMem(), nil
+		if ring {
+			o.hooks.shm = &ringMemory{}
+		}
+		f(fmt.Sprintf("ring: %v", ring), o, !ring)
 	}
 }
