@@ -157,8 +157,8 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	switch {
 	case number == 0:
 		return frame, held.Join(Ticket{Frame: frame, Cause: why}), nil
-	case held.Record == 0 && g.store.carry.j.Fast():
-		return frame, Ticket{}, nil // the ring has it
+	case held.Record == 0 && (e.Decision.Request == 0 || g.store.carry.j.Fast()):
+		return frame, Ticket{}, nil // nobody can ask again, or the ring has it
 	}
 	return frame, held.Join(Ticket{Record: number, Cause: WaitClosed}), nil
 }

@@ -217,11 +217,11 @@ func TestRecordsKeepTheirFloor(t *testing.T) {
 }
 
 // A decision that gives a durable reservation again is answered at once where a ring
-// has it, and waits for its record where none does: a kill would take it, and a retry
-// would be answered otherwise. One whose reservation lies in an earlier frame that is
+// has it or nobody can ask again, and else waits for its record: a kill would take it,
+// and a retry would be answered otherwise. One whose reservation lies in an earlier frame that is
 // not durable waits for its own frame, with all that it made itself.
 func TestAKeptDecisionOutlivesAKill(t *testing.T) {
-	f := func(what string, o Options, waits bool) {
+	f := func(what string, o Options, request uint64, waits bool) {
 		t.Helper()
 		s, err := Open("store", o)
 		if err != nil {
@@ -236,7 +236,8 @@ func TestAKeptDecisionOutlivesAKill(t *testing.T) {
 			g.Lock()
 			defer g.Unlock()
 			e := Effect{Kind: EffectDecision, Ord: ord, Time: s.HighWater(), Decision: DecisionEffect{
-				ID: g.NextDecision(s.HighWater()), Record: []byte("kept"),
+				ID: g.NextDecision(s.HighWater()), Record: []byte("kept"), Request: request,
+				Until: secondOf(s.HighWater()) + 600,
 			}}
 			frame, ticket, err := g.Decide(&e, held, true)
 			if err != nil {
@@ -258,10 +259,12 @@ func TestAKeptDecisionOutlivesAKill(t *testing.T) {
 	o := simOptions()
 	o.Groups, o.JournalSlots = 1, 64
 	for _, ring := range []bool{true, false} {
-		o.FS, o.hooks.shm = vfs.NewMem(), nil
-		if ring {
-			o.hooks.shm = &ringMemory{}
+		for _, request := range []uint64{0, 7} {
+			o.FS, o.hooks.shm = vfs.NewMem(), nil
+			if ring {
+				o.hooks.shm = &ringMemory{}
+			}
+			f(fmt.Sprintf("ring: %v, request %d", ring, request), o, request, !ring && request != 0)
 		}
-		f(fmt.Sprintf("ring: %v", ring), o, !ring)
 	}
 }
