@@ -145,7 +145,7 @@ func (r *rolledBack) run(policy storage.CapsPolicy) (over, err error) {
 // began before is left; under trust caps are exceeded, which shows that the law is not
 // empty. TACT_EFFORT=1 plays 2,000 seeds.
 func TestOlderCopy(t *testing.T) {
-	play := func(seed uint64, policy storage.CapsPolicy) (over error, given int) {
+	play := func(seed uint64, policy storage.CapsPolicy) (given int, over error) {
 		r := &rolledBack{loss: newLoss(seed)}
 		var err error
 		if run := func() { over, err = r.run(policy) }; seed%3 > 0 {
@@ -159,12 +159,12 @@ func TestOlderCopy(t *testing.T) {
 		if r.given == 0 {
 			t.Log(seed, policy, r.why)
 		}
-		return over, r.given
+		return r.given, over
 	}
 	var again, exceeded int
 	n := lossSeeds(2000, 24)
 	for seed := range n {
-		over, given := play(seed, storage.CapsProtect)
+		given, over := play(seed, storage.CapsProtect)
 		if over != nil {
 			t.Fatalf("seed %d: protect: %v", seed, over)
 		}
@@ -172,7 +172,7 @@ func TestOlderCopy(t *testing.T) {
 			again++
 		}
 		if seed%4 == 0 {
-			if over, _ = play(seed, storage.CapsTrust); over != nil {
+			if _, over = play(seed, storage.CapsTrust); over != nil {
 				exceeded++
 			}
 		}

@@ -30,7 +30,7 @@ func allocated(f func()) uint64 {
 func TestBadRulesAndBitmaps(t *testing.T) {
 	r := start(t, Options{})
 	r.publish()
-	r.fill(200)
+	r.fill(600) // eight of the first group are named below
 	state := func() string {
 		_, everybody := r.post("/v1/segments:count", `{"rule":{}}`)
 		_, vips := r.post("/v1/segments:count", `{"segment":"vips"}`)
