@@ -104,10 +104,10 @@ func (s *sink) Write(b []byte) (int, error) {
 	if err := s.pace.spend(int64(len(b))); err != nil {
 		return 0, err
 	}
+	_, _ = s.sum.Write(b) // a hash takes everything; a write may change what it is given
 	n, err := s.file.Write(b)
 	s.bytes += int64(n)
-	_, _ = s.sum.Write(b[:n]) // a hash takes everything
-	return n, err
+	return n, err // after an error the file is never named
 }
 
 // close ends the file. It is durable when its name is.
