@@ -122,7 +122,7 @@ func mutantOptions(ring *ringMemory) Options {
 // makeOriginals plays four lives of a store and keeps what it leaves.
 func makeOriginals(seed uint64) ([]original, error) {
 	o := mutantOptions(&ringMemory{})
-	fs, ring := vfs.NewMem(), o.hooks.shm.(*ringMemory)
+	fs, ring := vfs.NewCrashableMem(), o.hooks.shm.(*ringMemory)
 	sim := newSimulation(seed, o)
 	var states []disk
 	for life := range 4 {
@@ -141,7 +141,10 @@ func makeOriginals(seed uint64) ([]original, error) {
 		if err := originalLife(sim, s, life); err != nil {
 			return nil, err
 		}
-		killed, err := takeDisk(fs, ring)
+		// At one moment: the store goes on, and deletes tables meanwhile.
+		killed, err := takeDisk(fs.CrashClone(vfs.CrashCloneCfg{
+			UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(seed, 0)),
+		}), ring)
 		if err != nil {
 			return nil, err
 		}
