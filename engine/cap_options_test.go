@@ -2,16 +2,17 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"tact/storage"
+	"tact/storage/seeds"
 )
 
 // optWorld is four offers under two placements of a page and one that sends.
@@ -190,20 +191,18 @@ type optPlay struct {
 // not, until when, what contact-state tells, and that at `until` it is granted and a
 // millisecond before it is not. TACT_EFFORT=1 plays 5,000 seeds.
 func TestCapOptions(t *testing.T) {
-	share := 0.03
-	if f, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64); err == nil {
-		share = f
-	}
-	first, last := 0, max(1, int(share*5000))
-	if n, err := strconv.Atoi(os.Getenv("TACT_SEED")); err == nil {
-		first, last = n, n+1
-	}
 	seen := map[string]int{}
-	for seed := first; seed < last && !t.Failed(); seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { playOptions(t, uint64(seed), seen) })
+	run := seeds.Run{
+		Name: "cap options", Full: 5000, Few: 150,
+		Counts: func() string { return fmt.Sprint(seen) },
 	}
-	t.Log(seen)
-	if last-first < 500 {
+	got := run.Play(t, func(seed uint64) (uint64, error) {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { playOptions(t, seed, seen) }) {
+			return 1, errors.New("what was answered is not what was counted, see above")
+		}
+		return 1, nil
+	})
+	if !got.Whole || got.Seeds < 500 {
 		return
 	}
 	for _, what := range []string{

@@ -19,6 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/seeds"
 )
 
 // linWorld is three offers whose counters are a person's, the last of them on a sticky
@@ -574,27 +575,20 @@ func (l *lin) play(t *testing.T) error {
 // without a ring, and lets Porcupine look for an order that explains every answer.
 // TACT_EFFORT=1 asks for 1,000,000 operations; TACT_SEED=n plays one seed.
 func TestLinearizable(t *testing.T) {
-	want, seed := 10_000, uint64(0)
-	if x, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64); err == nil {
-		want = int(max(1_000_000*x, 1000))
-	}
-	if x, err := strconv.ParseUint(os.Getenv("TACT_SEED"), 10, 64); err == nil {
-		seed, want = x, 1
-	}
 	var n linCounts
-	begun := time.Now()
-	for ; n.ops < want; seed++ {
-		l := newLin(seed)
-		if err := l.play(t); err != nil {
-			t.Fatalf("seed %d: %v\nagain: TACT_SEED=%d go test -run TestLinearizable ./engine",
-				seed, err, seed)
-		}
-		n.add(&l.n)
+	run := seeds.Run{
+		Name: "linearizable", Unit: "operations", Full: 1_000_000, Few: 10_000,
+		Counts: func() string { return fmt.Sprintf("%+v", n) },
 	}
-	t.Logf("%d seeds: %+v, %.0f operations/s", seed, n, float64(n.ops)/time.Since(begun).Seconds())
-	if want >= 10_000 && (n.grants == 0 || n.repeats == 0 || n.kept == 0 || n.unknown == 0 ||
-		n.late == 0) {
-		t.Error("too little happened to show anything")
+	got := run.Play(t, func(seed uint64) (uint64, error) {
+		l := newLin(seed)
+		err := l.play(t)
+		n.add(&l.n)
+		return uint64(l.n.ops), err
+	})
+	if got.Whole && got.Units >= 10_000 &&
+		(n.grants == 0 || n.repeats == 0 || n.kept == 0 || n.unknown == 0 || n.late == 0) {
+		t.Errorf("too little happened to show anything: %+v", n)
 	}
 }
 

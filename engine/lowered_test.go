@@ -14,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/seeds"
 )
 
 const (
@@ -178,7 +179,11 @@ func (l *lowered) judge(user string) error {
 // what was late and released nothing stays.
 func TestLoweredLimit(t *testing.T) {
 	late, grants := 0, 0
-	for seed := range lossSeeds(2000, 12) {
+	run := seeds.Run{
+		Name: "lowered limit", Full: 2000, Few: 12,
+		Counts: func() string { return fmt.Sprintf("%d grants, %d late answers", grants, late) },
+	}
+	run.Play(t, func(seed uint64) (uint64, error) {
 		l := &lowered{
 			rng: rand.New(rand.NewPCG(seed, 3)), m: &machine{wall: clockStart, mono: 1},
 			limits: map[uint32]int{}, grants: map[string]map[storage.ReservationID]loweredGrant{},
@@ -188,12 +193,12 @@ func TestLoweredLimit(t *testing.T) {
 			ring = sharedFolder(t)
 		}
 		if err := l.run(seed, ring); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			return 1, err
 		}
 		late += l.late
 		for _, by := range l.grants {
 			grants += len(by)
 		}
-	}
-	t.Logf("%d grants, %d late answers", grants, late)
+		return 1, nil
+	})
 }

@@ -7,15 +7,18 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/seeds"
 )
 
 // lossWorld is three offers under caps of every shape, and two under those alone
@@ -642,14 +645,6 @@ func (l *loss) run() (err error) {
 	return l.e.Close()
 }
 
-// lossSeeds is how many seeds are played: full of them times TACT_EFFORT, or a few.
-func lossSeeds(full, few uint64) uint64 {
-	if x, err := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64); err == nil {
-		return uint64(max(float64(full)*x, 1))
-	}
-	return few
-}
-
 // withRing gives the seed a folder of shared memory, where there is any.
 func (l *loss) withRing(t *testing.T, f func()) {
 	t.Helper()
@@ -661,21 +656,46 @@ func (l *loss) withRing(t *testing.T, f func()) {
 	defer func() { _ = os.RemoveAll(dir) }() // of a test
 	l.ring = filepath.Join(dir, "0")
 	if err := os.Mkdir(l.ring, 0o700); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	f()
+}
+
+// lossCounts is what happened in some seeds.
+type lossCounts struct{ calls, losses, grants, shows, accepts, kept int }
+
+func (n *lossCounts) add(l *loss) {
+	n.losses, n.calls, n.grants = n.losses+l.losses, n.calls+l.lines, n.grants+len(l.shown)
+	n.kept += l.kept
+	for _, accepts := range l.oracle.stock {
+		n.accepts += accepts
+	}
+	for _, list := range l.oracle.shows {
+		n.shows += len(list)
+	}
+}
+
+func (n *lossCounts) text() string {
+	return fmt.Sprintf("%d calls, %d kills and losses, %d grants, %d shown in time, %d accepts, "+
+		"%d answers kept over an end", n.calls, n.losses, n.grants, n.shows, n.accepts, n.kept)
 }
 
 // TestEnginePowerLoss plays seeds of a whole engine with and without a ring: what
 // was answered is there after every start, and no cap is exceeded by what was
 // granted and shown in time. TACT_EFFORT=1 plays 10,000; TACT_SEED=n plays one.
 func TestEnginePowerLoss(t *testing.T) {
-	first, n := uint64(0), lossSeeds(10_000, 100)
-	if x, err := strconv.ParseUint(os.Getenv("TACT_SEED"), 10, 64); err == nil {
-		first, n = x, 1
+	var mu sync.Mutex
+	var sum lossCounts
+	run := seeds.Run{
+		Name: "engine power loss", Full: 10_000, Few: 100, Workers: runtime.GOMAXPROCS(0),
+		Counts: func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return sum.text()
+		},
 	}
-	var losses, lines, grants, shows, accepts, kept int
-	for seed := first; seed < first+n; seed++ {
+	got := run.Play(t, func(seed uint64) (uint64, error) {
 		l := newLoss(seed)
 		var err error
 		if seed%2 == 0 {
@@ -683,42 +703,14 @@ func TestEnginePowerLoss(t *testing.T) {
 		} else {
 			err = l.run()
 		}
-		if err != nil {
-			t.Fatalf("seed %d: %v\nagain: TACT_SEED=%d go test -run TestEnginePowerLoss ./engine",
-				seed, err, seed)
-		}
-		losses, lines, grants = losses+l.losses, lines+l.lines, grants+len(l.shown)
-		kept += l.kept
-		for _, n := range l.oracle.stock {
-			accepts += n
-		}
-		for _, list := range l.oracle.shows {
-			shows += len(list)
-		}
-		if (seed-first)%50 == 49 || seed == first+n-1 {
-			reportRun(t, "engine power loss", seed-first+1, n, first)
-		}
-	}
-	t.Logf("%d seeds from %d: %d calls, %d kills and losses, %d grants, %d shown in time, %d accepts, "+
-		"%d answers kept over an end", n, first, lines, losses, grants, shows, accepts, kept)
-	if n >= 50 && (shows < int(n) || accepts == 0 || kept == 0) {
-		t.Errorf("too little happened to show anything")
-	}
-}
-
-// reportRun says in $TACT_REPORT, a file, how far a long run has come.
-func reportRun(t *testing.T, name string, done, goal, first uint64) {
-	path := os.Getenv("TACT_REPORT")
-	if path == "" {
-		return
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err == nil {
-		_, err = fmt.Fprintf(f, "%s: %d of %d done, first seed %d, 0 faults\n", name, done, goal, first)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		t.Error(err)
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(l)
+		return 1, err
+	})
+	if got.Whole && got.Seeds >= 50 &&
+		(sum.shows < int(got.Seeds) || sum.accepts == 0 || sum.kept == 0) {
+		t.Errorf("too little happened to show anything: %s", sum.text())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/seeds"
 )
 
 // A rolledBack is a seed whose store is put back as it was earlier, while its clients
@@ -161,25 +162,31 @@ func TestOlderCopy(t *testing.T) {
 		}
 		return r.given, over
 	}
-	var again, exceeded int
-	n := lossSeeds(2000, 24)
-	for seed := range n {
+	var again, exceeded, tried int
+	run := seeds.Run{
+		Name: "older copy", Full: 2000, Few: 24,
+		Counts: func() string {
+			return fmt.Sprintf("%d gave offers again later; trust exceeded a cap in %d of %d",
+				again, exceeded, tried)
+		},
+	}
+	got := run.Play(t, func(seed uint64) (uint64, error) {
 		given, over := play(seed, storage.CapsProtect)
 		if over != nil {
-			t.Fatalf("seed %d: protect: %v", seed, over)
+			return 1, fmt.Errorf("protect: %w", over)
 		}
 		if given > 0 {
 			again++
 		}
 		if seed%4 == 0 {
+			tried++
 			if _, over = play(seed, storage.CapsTrust); over != nil {
 				exceeded++
 			}
 		}
-	}
-	t.Logf("%d seeds: %d gave offers again later; trust exceeded a cap in %d of %d",
-		n, again, exceeded, (n+3)/4)
-	if uint64(again) != n || n >= 20 && exceeded == 0 {
+		return 1, nil
+	})
+	if uint64(again) != got.Seeds || got.Seeds >= 20 && exceeded == 0 {
 		t.Errorf("too little happened to show anything")
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -186,9 +187,9 @@ func (w *poolWorld) expire() {
 // cover are answered at once, never is more shown than the limit, a kill burns
 // nothing, and a loss of power at most what was wanted in a second.
 func TestBlocksOverCrashes(t *testing.T) {
-	first := firstSeed(t)
 	var sum poolWorld
-	for seed := first; seed < first+uint64(effort(t, 2000)); seed++ {
+	counts := func() string { return fmt.Sprintf("%+v, %d units burnt", sum.n, sum.sum.burnt) }
+	play(t, "totals over crashes", 2000, counts, func(seed uint64) {
 		w := &poolWorld{cost: seed % 2 * 3}
 		w.t, w.seed, w.rng = t, seed, rand.New(rand.NewPCG(seed, 13))
 		w.play()
@@ -198,8 +199,7 @@ func TestBlocksOverCrashes(t *testing.T) {
 		sum.n.cuts += w.n.cuts
 		sum.n.lost += w.n.lost
 		sum.sum.burnt += w.sum.burnt
-	}
-	t.Logf("%+v, %d units burnt", sum.n, sum.sum.burnt)
+	})
 	if sum.n.atOnce == 0 || sum.sum.burnt == 0 {
 		t.Error("nothing was answered from a block, or nothing burnt")
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/seeds"
 )
 
 // A simulation runs writers against a store on a file system that forgets what
@@ -408,16 +410,26 @@ func firstSeed(t *testing.T) uint64 {
 
 // TACT_EFFORT=1 runs 10,000 seeds.
 func TestPowerLoss(t *testing.T) {
-	first, n := firstSeed(t), effort(t, 10_000)
-	p := newProgress(t, "storage power loss", n)
-	for i := range uint64(n) {
-		if err := newSimulation(first+i, simOptions()).run(); err != nil {
-			p.end(int(i)+1, 1)
-			t.Fatalf("seed %d: %v", first+i, err)
-		}
-		p.at(int(i)+1, 0)
+	run := seeds.Run{
+		Name: "storage power loss", Full: 10_000, Few: 100, First: 1,
+		Workers: runtime.GOMAXPROCS(0),
 	}
-	p.end(n, 0)
+	run.Play(t, func(seed uint64) (uint64, error) {
+		return 1, newSimulation(seed, simOptions()).run()
+	})
+}
+
+// play plays seeds of a world that fails its test by itself: full of them times
+// TACT_EFFORT, by default 1 %.
+func play(
+	t *testing.T, name string, full uint64, counts func() string, f func(seed uint64),
+) seeds.Result {
+	t.Helper()
+	run := seeds.Run{Name: name, Full: full, Few: full / 100, First: 1, Counts: counts}
+	return run.Play(t, func(seed uint64) (uint64, error) {
+		f(seed)
+		return 1, nil
+	})
 }
 
 // Answering before the sync is the bug that the simulation must find.

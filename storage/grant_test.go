@@ -335,9 +335,9 @@ func (w *capWorld) run() {
 // Caps on the real store, over losses of power, kills and wrong clocks: nobody
 // is shown more than a cap allows, and no shown use is called late.
 func TestCapsOverCrashes(t *testing.T) {
-	first := firstSeed(t)
 	var sum capWorld
-	for seed := first; seed < first+uint64(effort(t, 2000)); seed++ {
+	counts := func() string { return fmt.Sprintf("%+v", sum.n) }
+	play(t, "caps over crashes", 2000, counts, func(seed uint64) {
 		w := &capWorld{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 11))}
 		w.run()
 		sum.n.grants += w.n.grants
@@ -346,6 +346,5 @@ func TestCapsOverCrashes(t *testing.T) {
 		sum.n.cuts += w.n.cuts
 		sum.n.lost += w.n.lost
 		sum.n.incidents += w.n.incidents
-	}
-	t.Logf("%+v", sum.n)
+	})
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -78,11 +79,13 @@ func (f flakyFile) WriteAt(p []byte, off int64) (int, error) {
 // with and without room for another file, and over kills and power cuts behind them:
 // what was answered is there, nobody is shown more than a cap allows, and grants go on.
 func TestCapsOverJournalFaults(t *testing.T) {
-	first := firstSeed(t)
 	var failed atomic.Int64
 	var grants, dead int
-	n := uint64(max(effort(t, 2000), int(flakyModes)))
-	for seed := first; seed < first+n; seed++ {
+	counts := func() string {
+		return fmt.Sprintf("%d grants, %d writes failed, %d looks at a journal that had stopped",
+			grants, failed.Load(), dead)
+	}
+	played := play(t, "caps over journal faults", 2000, counts, func(seed uint64) {
 		w := &capWorld{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 12))}
 		w.disk = func(d journal.Disk) journal.Disk {
 			return &flakyDisk{
@@ -97,9 +100,10 @@ func TestCapsOverJournalFaults(t *testing.T) {
 		}
 		w.run()
 		grants += w.n.grants
+	})
+	if played.Seeds < uint64(flakyModes) {
+		return
 	}
-	t.Logf("%d seeds: %d grants, %d writes failed, %d looks at a journal that had stopped",
-		n, grants, failed.Load(), dead)
 	if failed.Load() == 0 || dead == 0 {
 		t.Error("nothing failed")
 	}
@@ -109,9 +113,11 @@ func TestCapsOverJournalFaults(t *testing.T) {
 // an identity and of a device, and everybody's. After any end all of them are held, or
 // none is, and the ledger says what people hold.
 func TestKeysOfSeveralOwners(t *testing.T) {
-	first := firstSeed(t)
 	var held, gone int
-	for seed := first; seed < first+uint64(effort(t, 1500)); seed++ {
+	counts := func() string {
+		return fmt.Sprintf("%d reservations held all their counters, %d none", held, gone)
+	}
+	play(t, "keys of several owners", 1500, counts, func(seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 13))
 		fs, ring := vfs.NewCrashableMem(), &ringMemory{}
 		s, g, ord := carried(t, fs, ring)
@@ -158,8 +164,8 @@ func TestKeysOfSeveralOwners(t *testing.T) {
 		}
 		mustCheck(t, s)
 		mustClose(t, s)
-	}
-	if t.Logf("%d held, %d gone", held, gone); held == 0 || gone == 0 {
+	})
+	if held == 0 || gone == 0 {
 		t.Error("too little happened to show anything")
 	}
 }

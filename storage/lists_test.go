@@ -125,7 +125,7 @@ func TestListing(t *testing.T) {
 // TestListCrash: over random edits and power cuts, what was answered is there,
 // and what was not answered is there or not, hash by hash.
 func TestListCrash(t *testing.T) {
-	for seed := range uint64(effort(t, 1000)) {
+	play(t, "lists over crashes", 1000, nil, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 77))
 		fs := vfs.NewCrashableMem()
 		sure := map[int]bool{} // what an answered edit last said
@@ -177,7 +177,7 @@ func TestListCrash(t *testing.T) {
 			mustClose(t, s)
 			fs = cut
 		}
-	}
+	})
 }
 
 func crashClone(fs *vfs.MemFS, r *rand.Rand) *vfs.MemFS {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -325,9 +326,9 @@ func (w *mergeCrash) settled() {
 // are answered at once: nothing is granted beyond a cap by all that the survivor has
 // taken in, and no use is lost or counted twice.
 func TestMergesOverCrashes(t *testing.T) {
-	first := firstSeed(t)
 	var sum mergeCrash
-	for seed := first; seed < first+uint64(effort(t, 2000)); seed++ {
+	counts := func() string { return fmt.Sprintf("%+v", sum.n) }
+	play(t, "merges over crashes", 2000, counts, func(seed uint64) {
 		w := newMergeCrash(t, seed)
 		for range 50 {
 			w.step()
@@ -347,8 +348,7 @@ func TestMergesOverCrashes(t *testing.T) {
 		a.grants, a.atOnce, a.merges = a.grants+b.grants, a.atOnce+b.atOnce, a.merges+b.merges
 		a.splits, a.kills, a.cuts = a.splits+b.splits, a.kills+b.kills, a.cuts+b.cuts
 		a.inDoubt, a.lost = a.inDoubt+b.inDoubt, a.lost+b.lost
-	}
-	t.Logf("%+v", sum.n)
+	})
 }
 
 // Two people in session at one loss of power may each have lost a reservation: what

@@ -377,7 +377,7 @@ func (w *mergeWorld) check() {
 // What is united counts from the merge on, a split gives each side its own back,
 // uses after a merge stay, and origins end: against plain lists, over restarts.
 func TestMergeContacts(t *testing.T) {
-	for seed := range uint64(max(effort(t, 4000), 100)) {
+	play(t, "merges", 10_000, nil, func(seed uint64) {
 		w := newMergeWorld(t, seed)
 		for range 60 {
 			w.step()
@@ -389,7 +389,7 @@ func TestMergeContacts(t *testing.T) {
 		if err := errors.Join(w.s.Check(), w.s.Close()); err != nil {
 			t.Fatal(err)
 		}
-	}
+	})
 }
 
 // Units of totals that a reservation holds move with it, and come back when it

@@ -1,14 +1,15 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
+
+	"tact/storage/seeds"
 )
 
 // effort returns how many seeds to play: 1,000, or TACT_EFFORT × 1,000,000.
@@ -44,46 +45,26 @@ func runSeed(seed uint64, b bugs, sb simBugs) (fault string, n simCounts) {
 // moves, stuck syncs and clock steps against the real journal. In no window may
 // more uses be shown than a cap allows, and no confirm in time may be called late.
 func TestSimulation(t *testing.T) {
-	seeds, _ := effort(t)
-	from := uint64(0)
-	if v := os.Getenv("TACT_SEED"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		from, seeds = n, 1
-	}
-	stop := time.Now().Add(24 * time.Hour)
-	if at, ok := t.Deadline(); ok {
-		stop = at.Add(-30 * time.Second)
-	}
-	var next, played atomic.Uint64
 	var mu sync.Mutex
 	var sum simCounts
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for !t.Failed() && time.Now().Before(stop) {
-				i := next.Add(1) - 1
-				if i >= seeds {
-					return
-				}
-				fault, n := runSeed(from+i, bugs{}, simBugs{})
-				if fault != "" {
-					t.Errorf("TACT_SEED=%d: %s", from+i, fault)
-				}
-				played.Add(1)
-				mu.Lock()
-				sum.add(&n)
-				mu.Unlock()
-			}
-		})
+	run := seeds.Run{
+		Name: "journal simulation", Full: 1_000_000, Few: 1000, Workers: runtime.GOMAXPROCS(0),
+		Counts: func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return fmt.Sprintf("%+v", sum)
+		},
 	}
-	wg.Wait()
-	t.Logf("%d seeds of %d asked for: %+v", played.Load(), seeds, sum)
-	if played.Load() < seeds && !t.Failed() {
-		t.Logf("cut short by the test's deadline: -timeout was too small")
-	}
+	run.Play(t, func(seed uint64) (uint64, error) {
+		fault, n := runSeed(seed, bugs{}, simBugs{})
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(&n)
+		if fault != "" {
+			return 1, errors.New(fault)
+		}
+		return 1, nil
+	})
 }
 
 // Seeds that failed once stay. Each is named after what broke.
