@@ -2,57 +2,53 @@ package tact_test
 
 // plantedStore break what the store and its event log promise (docs/storage.md).
 func plantedStore() []plantedBug {
-	const (
-		log   = "./storage/eventlog"
-		store = "./storage"
-	)
 	return []plantedBug{
 		{
 			law: "a column is taken with its checksum only", file: "storage/eventlog/cursor.go",
 			old: "	if checkSum(stored) != c.crc {\n", bad: "	if false {\n",
-			pkg: log, run: "TestDamageIsNoticed",
+			pkg: inLog, run: "TestDamageIsNoticed",
 		},
 		{
 			law: "a frame is taken with its checksum only", file: "storage/frame.go",
 			old: "	if checkSum(value[:end]) != le.Uint32(value[end:]) {\n", bad: "	if false {\n",
-			pkg: store, run: "TestDamagedFrame",
+			pkg: inStore, run: "TestDamagedFrame",
 		},
 		{
 			law: "nobody is answered before the sync", file: "storage/commit.go",
 			old: "	if err == nil && s.o.hooks.ackEarly != nil {\n		s.acknowledge()\n" +
 				"		s.o.hooks.ackEarly()\n	}\n",
 			bad: "	if err == nil {\n		s.acknowledge()\n	}\n",
-			pkg: store, run: "TestLateCommitFences",
+			pkg: inStore, run: "TestLateCommitFences",
 		},
 		{
 			law: "a frame is trimmed when the log has it", file: "storage/log.go",
 			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
 			bad: "l.holdBound(i, g.written.Load())",
-			pkg: store, run: "TestTrimWaitsForBoth",
+			pkg: inStore, run: "TestTrimWaitsForBoth",
 		},
 		{
 			law: "a frame is trimmed when the rows hold it", file: "storage/log.go",
 			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
 			bad: "l.holdBound(i, l.log.Logged(uint16(i)))",
-			pkg: store, run: "TestTrimWaitsForBoth",
+			pkg: inStore, run: "TestTrimWaitsForBoth",
 		},
 		{
 			law: "the log's blocks are durable before its state", file: "storage/eventlog/pass.go",
 			old: "			if err := f.Sync(); err != nil {\n				return fmt.Errorf(\"sync the event log",
 			bad: "			if err := error(nil); f == nil || err != nil {\n				return fmt.Errorf(\"sync the event log",
-			pkg: log, run: "TestPowerLoss",
+			pkg: inLog, run: "TestPowerLoss",
 		},
 		{
 			law: "what is oldest leaves first", file: "storage/eventlog/pass.go",
 			old: "	counted := p.retired()\n",
 			bad: "	counted := p.retired()\n	slices.Reverse(p.state.segments)\n" +
 				"	defer func() { slices.Reverse(p.state.segments) }()\n",
-			pkg: log, run: "TestRetire",
+			pkg: inLog, run: "TestRetire",
 		},
 		{
 			law: "the witness is asked", file: "storage/recover.go",
 			old: "		rec.ends.raise(ends)\n", bad: "		_ = ends\n",
-			pkg: store, run: "TestQuietDamageIsRefused",
+			pkg: inStore, run: "TestQuietDamageIsRefused",
 		},
 	}
 }

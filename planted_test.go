@@ -1,8 +1,11 @@
 package tact_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,201 +24,139 @@ type plantedBug struct {
 	old, bad string // old stands in the file exactly once
 	pkg, run string // go test -run
 	quick    bool   // played without TACT_EFFORT too
+	timeout  string // of go test; "" is 5m
 }
 
-// plantedBugs break what caps and the journal promise (docs/caps.md, docs/journal.md).
+// The suites that see them.
+const (
+	inJournal = "./storage/journal"
+	inStore   = "./storage"
+	inLog     = "./storage/eventlog"
+	inRules   = "./engine/rule"
+	inDecide  = "./engine/decide"
+	inEngine  = "./engine"
+)
+
+// plantedBugs is the whole table.
 func plantedBugs() []plantedBug {
-	const (
-		journal = "./storage/journal"
-		store   = "./storage"
-		engine  = "./engine"
-	)
-	return []plantedBug{
-		{
-			law: "A1: no answer before the lease is durable", file: "storage/journal/lease.go",
-			old: "		return now < l.Before\n", bad: "		return now < l.End\n",
-			pkg: journal, run: "TestSimulation", quick: true,
-		},
-		{
-			law: "J1: a record is taken with its checksum only", file: "storage/journal/record.go",
-			old: "if !trusting && le.Uint32(slot) != sum(salt, slot[4:recordHead+n]) {",
-			bad: "if false && le.Uint32(slot) != sum(salt, slot[4:recordHead+n]) {",
-			pkg: journal, run: "TestSimulation",
-		},
-		{
-			law: "J3: a slot is used again when its frame is durable", file: "storage/journal/journal.go",
-			old: "full := j.mu.tail-j.mu.water >= uint64(j.o.Slots)", bad: "full := false",
-			pkg: journal, run: "TestSimulation",
-		},
-		{
-			law: "J5: a sync is credited with what was stored before it", file: "storage/journal/writer.go",
-			old: "	if j.o.bugs.creditLater {\n", bad: "	if true {\n",
-			pkg: journal, run: "TestSimulation",
-		},
-		{
-			law: "R4: the stand-in is not forgotten", file: "storage/contact_lease.go",
-			old: "	if tr == nil || t.certain {\n", bad: "	if true || t.certain {\n",
-			pkg: engine, run: "TestLinearizable",
-		},
-		{
-			law: "R3: an incident is not ignored", file: "storage/carrier.go",
-			old: "		if !c.rec.Harmless {\n			e.Incident", bad: "		if false {\n			e.Incident",
-			pkg: engine, run: "TestLinearizable",
-		},
-		{
-			law: "U1: a pending use is dated at its latest moment", file: "storage/contact.go",
-			old: "n == 0 || h.Expires() <= since || !h.Live(t) ||",
-			bad: "n == 0 || h.Granted() <= since || !h.Live(t) ||",
-			pkg: store, run: "TestCapsOverCrashes",
-		},
-		{
-			law: "a ring's oldest use counts", file: "storage/contact_ring.go",
-			old: "i >= 0 && r.time(i) > since; i-- {\n			u.add",
-			bad: "i > 0 && r.time(i) > since; i-- {\n			u.add",
-			pkg: engine, run: "TestLinearizable",
-		},
-		{
-			law: "a late confirm takes its own place in the ring", file: "storage/contact_edit.go",
-			old: "	for i > 0 && r.time(i-1) > use {\n		i--\n	}\n", bad: "",
-			pkg: store, run: "TestHeldUsePushesNothingOut|TestStateEqualsModel",
-		},
-		{
-			law: "T3: nothing expires early after a start", file: "storage/contact_held.go",
-			old: "	if granted <= floor && expires >= granted {\n", bad: "	if false {\n",
-			pkg: store, run: "TestFloorGivesTheLifeAgain",
-		},
-		{
-			law: "a request that is sent again is not decided anew", file: "storage/contact_edit.go",
-			old: "	d.requests = append(d.requests, e.ID[:]...)\n",
-			bad: "	d.requests = append(d.requests, e.ID[:]...)\n	d.requests = d.requests[:0]\n",
-			pkg: engine, run: "TestLinearizable",
-		},
-		{
-			law: "a decision that holds a use outlives its frame", file: "storage/grant.go",
-			old: "	number, why := g.carryDecision(e, frame)\n",
-			bad: "	number, why := held.Record+1, WaitNone\n",
-			pkg: engine, run: "TestLinearizable|TestEnginePowerLoss",
-		},
-		{
-			law: "a reservation is released once", file: "storage/contact_edit.go",
-			old: "	d.opens--\n}\n", bad: "	d.opens--\n	d.given = append(d.given, d.given...)\n}\n",
-			pkg: store, run: "TestExpireHoldsGivesBack",
-		},
-		{
-			law: "a total is given back once", file: "storage/apply_contact.go",
-			old: "		s.share.give(k)\n	}\n	for i := range d.moved {",
-			bad: "		s.share.give(k)\n		s.share.give(k)\n	}\n	for i := range d.moved {",
-			pkg: store, run: "TestExpireHoldsGivesBack",
-		},
-		{
-			law: "J6: a record is judged by the floor it was made under", file: "storage/carrier.go",
-			old: "		err := s.recarry(g)\n		if err == nil {\n" +
-				"			g.sealLocked() // the new floor begins behind them\n			_, err = g.Append(&e)\n",
-			bad: "		_, err := g.Append(&e)\n		if err == nil {\n			err = s.recarry(g)\n",
-			pkg: store, run: "TestRecordsKeepTheirFloor",
-		},
-		{
-			law: "R7: what a copy does not know counts", file: "storage/rollback.go",
-			old: "	if t.blind == 0 {\n", bad: "	if t.blind >= 0 {\n",
-			pkg: store, run: "TestOlderCopyNeedsAPolicy",
-		},
-		{
-			law: "R7: an older copy waits for a policy", file: "storage/rollback.go",
-			old: "	if p != CapsProtect && p != CapsTrust {\n", bad: "	if p > CapsTrust {\n",
-			pkg: store, run: "TestOlderCopyNeedsAPolicy",
-		},
-		{
-			law: "X4: a survivor counts what it has taken in", file: "storage/contact_origin.go",
-			old: "		d.insertTagged(r, to, end)\n", bad: "		_, _ = to, end\n",
-			pkg: store, run: "TestMergesOverCrashes",
-		},
-		{
-			law:  "X4: two people who may have lost a use keep a stand-in each",
-			file: "storage/contact_origin.go",
-			old:  "		if again {\n", bad: "		if again || true {\n",
-			pkg: store, run: "TestMergeKeepsBothStandIns",
-		},
-		{
-			law:  "X4: a lost reservation is known to whoever has taken its person in",
-			file: "storage/incident.go",
-			old:  "	of := s.incidents[id.Number>>48%uint64(len(s.incidents))]\n",
-			bad:  "	of := s.incidents[len(s.incidents)-1]\n",
-			pkg:  store, run: "TestMergeKeepsBothStandIns",
-		},
-		{
-			law: "a merge moves nothing twice", file: "storage/merge.go",
-			old: "	wait[0], err = a.Append(&cede)\n", bad: "	wait[0] = wait[1]\n",
-			pkg: store, run: "TestMergesOverCrashes|TestMergeContacts",
-		},
-		{
-			law: "a reload takes no second use", file: "engine/decide/cap_keys.go",
-			old: "u.holds && !r.keeping {\n", bad: "u.holds {\n",
-			pkg: engine, run: "TestLinearizable",
-		},
-		{
-			law: "an item is accepted once", file: "engine/outcome_count.go",
-			old: "	if counted && f.on == definition.CountAccept {\n",
-			bad: "	if false && counted && f.on == definition.CountAccept {\n",
-			pkg: engine, run: "TestAcceptOfAnItemCountsOnce",
-		},
-	}
+	return slices.Concat(plantedCaps(), plantedRules(), plantedStore())
 }
 
 // TestPlantedBugs breaks one law after the other in a copy of one file, which the
-// compiler takes instead of the file, and runs the suite named: it must fail, by a
-// test and not by the build. Without TACT_EFFORT every change is looked up in the
-// source and one is played; the whole takes some twenty minutes:
+// compiler takes instead of the file, and runs the suite named: a test of it must
+// fail by what it asserts, neither by the build nor by running out of time. Without
+// TACT_EFFORT every change is looked up in the source and one is played; the whole
+// takes some twenty minutes:
 //
 //	TACT_EFFORT=1 go test -run TestPlantedBugs -timeout 60m .
 func TestPlantedBugs(t *testing.T) {
 	effort, _ := strconv.ParseFloat(os.Getenv("TACT_EFFORT"), 64)
-	for _, b := range slices.Concat(plantedBugs(), plantedRules(), plantedStore()) {
-		source, err := os.ReadFile(b.file)
-		if err != nil {
-			t.Fatal(err)
+	laws := map[string]bool{}
+	for _, b := range plantedBugs() {
+		if laws[b.law] {
+			t.Errorf("%s: twice", b.law)
 		}
-		if n := strings.Count(string(source), b.old); n != 1 {
-			t.Errorf("%s: %d places in %s, want 1", b.law, n, b.file)
+		laws[b.law] = true
+		broken, err := b.broken()
+		if err != nil {
+			t.Error(err)
 			continue
 		}
 		if effort < 0.1 && (!b.quick || testing.Short()) {
 			continue
 		}
-		t.Run(b.law, func(t *testing.T) { b.play(t, string(source)) })
+		t.Run(b.law, func(t *testing.T) {
+			by, err := b.play(t, broken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s %s: %s", b.pkg, b.run, by)
+		})
 	}
 }
 
-func (b *plantedBug) play(t *testing.T, source string) {
+// A change that does not compile, that nothing sees, or that only the clock sees is a
+// fault of the table.
+func TestPlantedBugsAreSeenByAsserting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles a package four times")
+	}
+	f := func(bad, want string) {
+		t.Helper()
+		b := plantedBug{
+			law: "a run counts its seeds", file: "storage/seeds/seeds.go",
+			old: "	p.next++\n", bad: bad, pkg: "./storage/seeds", run: "TestFault", timeout: "2s",
+		}
+		broken, err := b.broken()
+		if err != nil {
+			t.Fatal(err)
+		}
+		by, err := b.play(t, broken)
+		if got := fmt.Sprint(by, err); !strings.Contains(got, want) {
+			t.Errorf("%q: %s, want %q", bad, got, want)
+		}
+	}
+	f("	p.next += 2\n", "--- FAIL: TestFault")
+	f("	p.next += one\n", "does not compile")
+	f("	p.next += 1\n", "does not see it")
+	f("	select {}\n", "only its time-out sees it")
+}
+
+// broken returns the file with the bug in it.
+func (b *plantedBug) broken() (string, error) {
+	source, err := os.ReadFile(b.file)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), b.old); n != 1 {
+		return "", fmt.Errorf("%s: %d places in %s, want 1", b.law, n, b.file)
+	}
+	broken := strings.Replace(string(source), b.old, b.bad, 1)
+	if _, err := parser.ParseFile(token.NewFileSet(), b.file, broken, 0); err != nil {
+		return "", fmt.Errorf("%s: %w", b.law, err)
+	}
+	return broken, nil
+}
+
+// play runs the suite over the broken file, and returns what it said first.
+func (b *plantedBug) play(t *testing.T, broken string) (by string, err error) {
 	t.Helper()
 	tool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("no go tool here: ", err)
 	}
-	overlay := b.overlay(t, source)
-	cmd := exec.Command(tool, "test", "-overlay", overlay, "-count=1", "-timeout", "5m",
-		"-run", "^("+b.run+")$", b.pkg)
+	cmd := exec.Command(tool, "test", "-overlay", b.overlay(t, broken), "-count=1",
+		"-timeout", cmp.Or(b.timeout, "5m"), "-run", "^("+b.run+")$", b.pkg)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TACT_") {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
 	said, err := cmd.CombinedOutput()
-	seen := regexp.MustCompile(`(?m)^\s*--- FAIL: .*|^panic: .*`).Find(said)
-	if err == nil || seen == nil {
-		t.Fatalf("%s %s does not see it: %v\n%s", b.pkg, b.run, err, said)
+	text := string(said)
+	failed := regexp.MustCompile(`(?m)^\s*--- FAIL: .*`).FindString(text)
+	switch {
+	case err == nil:
+		return "", fmt.Errorf("%s %s does not see it", b.pkg, b.run)
+	case strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]"):
+		return "", fmt.Errorf("it does not compile: %w\n%s", err, text)
+	case strings.Contains(text, "panic: test timed out"):
+		return "", fmt.Errorf("only its time-out sees it\n%.4000s", text)
+	case failed == "":
+		return "", fmt.Errorf("no test of %s says that it fails: %w\n%.4000s", b.pkg, err, text)
 	}
-	t.Logf("%s %s: %s", b.pkg, b.run, firstLine(said, seen))
+	return firstLine(text, failed), nil
 }
 
 // firstLine is what the failing test said first.
-func firstLine(said, after []byte) string {
-	_, rest, _ := strings.Cut(string(said), string(after))
+func firstLine(said, after string) string {
+	_, rest, _ := strings.Cut(said, after)
 	line, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
-	return strings.TrimSpace(string(after)) + " " + line
+	return strings.TrimSpace(after) + " " + line
 }
 
 // overlay writes the broken copy and the list that names it.
-func (b *plantedBug) overlay(t *testing.T, source string) string {
+func (b *plantedBug) overlay(t *testing.T, broken string) string {
 	t.Helper()
 	dir := t.TempDir()
 	copied, list := filepath.Join(dir, "copy.go"), filepath.Join(dir, "overlay.json")
@@ -227,7 +168,6 @@ func (b *plantedBug) overlay(t *testing.T, source string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := strings.Replace(source, b.old, b.bad, 1)
 	for name, content := range map[string]string{copied: broken, list: string(replace)} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(fmt.Errorf("overlay: %w", err))
