@@ -398,6 +398,7 @@ func (o *optOracle) contact(it *optItem, on string, at, now int64) {
 		if c.kind() == "contact" && c.counts(on) && !slices.Contains(it.taken, c.id) {
 			o.use(keys, it, at)
 			it.counted = append(it.counted, on)
+			it.taken = append(it.taken, c.id)
 		}
 	}
 }

@@ -543,7 +543,7 @@ func (p *optPlay) report() {
 	switch on {
 	case "impression", "send", "delivered":
 		if !it.live(now, p.o.floor) { // when a late one happened counts from its expiry on only
-			if len(it.held) > 0 && len(it.taken) > 0 || now-ago > it.expires {
+			if now-ago > it.expires {
 				return
 			}
 			p.seen["late"]++

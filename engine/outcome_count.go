@@ -82,7 +82,8 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 }
 
 // contact applies an impression, send or delivery: it confirms the reservation,
-// or, when that has gone, counts the use as ungranted.
+// or, when that has gone, counts the use as ungranted. A contact of an item is counted
+// once, and once in each cap that counts several kinds of contact.
 func (b *Batch) contact(f *fact) (LineFlags, error) {
 	if f.token.Reservation.Number == 0 {
 		return 0, nil // no cap counted it at the decision
@@ -93,27 +94,80 @@ func (b *Batch) contact(f *fact) (LineFlags, error) {
 		return FlagRepeat, nil
 	}
 	held, state := f.group.Contact(f.ord).Reservation(f.token.Reservation)
+	open := state == storage.ReservationOpen
+	live := open && held.Live(b.e.instant(f.group, b.e.clock.Now()))
 	switch {
 	case state == storage.ReservationConfirmed && f.on == definition.CountImpression:
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
-	case state == storage.ReservationConfirmed,
-		state == storage.ReservationOpen && !holdsContact(held, f.on):
+	case state == storage.ReservationConfirmed, live && !holdsContact(held, f.on):
 		return 0, nil // no cap counts this contact
-	case state == storage.ReservationOpen && held.Live(b.e.instant(f.group, b.e.clock.Now())):
+	case live:
 		return 0, b.confirm(f, held, once)
-	case state == storage.ReservationOpen:
-		// Its use was given back already, if only in the counting.
-		b.e.counters.late.Inc()
-		return FlagLate, b.confirm(f, held, once)
 	}
-	if f.group.LostReservation(f.token.Reservation) {
+	// One that is there and lives no more was given back in the counting, and goes with
+	// the effect of the use.
+	f.lost = !open && f.group.LostReservation(f.token.Reservation)
+	return b.gone(f, once)
+}
+
+// gone counts a contact whose reservation has gone in the caps that did not count the
+// item yet by another kind of contact.
+func (b *Batch) gone(f *fact, once uint64) (LineFlags, error) {
+	of, ok := b.decideFact(f)
+	if !ok {
+		b.e.counters.late.Inc()
+		return FlagLate, nil
+	}
+	seen := b.reported(f)
+	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
+	all := len(b.keys)
+	b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool {
+		return definition.CountOn(k.CountOn)&seen != 0
+	})
+	switch {
+	case len(b.keys) == 0 && all > 0 && f.on == definition.CountImpression:
+		b.e.counters.repeats.Inc()
+		return FlagRepeat, nil
+	case len(b.keys) == 0 && all > 0:
+		return 0, nil
+	case f.lost:
 		b.e.counters.lost.Inc()
-		f.lost = true
 		return 0, b.ungranted(f, once)
 	}
 	b.e.counters.late.Inc()
 	return FlagLate, b.ungranted(f, once)
+}
+
+// onceLife is how long the key of a contact that was counted is known.
+const onceLife = 7 * 24 * 3600 * 1000
+
+// reported returns the kinds of contact of the fact's item that were counted: by their
+// keys for seven days, and behind that by the mark of a use that a counter still keeps,
+// which also knows the fact's own kind.
+func (b *Batch) reported(f *fact) (seen definition.CountOn) {
+	other := *f
+	for _, other.on = range [...]definition.CountOn{
+		definition.CountImpression, definition.CountSend, definition.CountDelivered,
+	} {
+		if other.on == f.on {
+			continue
+		}
+		if _, ok := f.group.SeenDedup(b.onceKey(&other)); ok {
+			seen |= other.on
+		}
+	}
+	if decidedAt(&f.token.Decision)+onceLife > b.e.clock.Now() {
+		return seen
+	}
+	mark := f.mark()
+	f.group.Contact(f.ord).EachMark(func(_ storage.UnixSec, on uint16, m storage.UseMark) bool {
+		if m == mark {
+			seen |= definition.CountOn(on) & definition.CountContacts
+		}
+		return true
+	})
+	return seen
 }
 
 // holdsContact tells whether an open reservation still holds a key that this
@@ -149,14 +203,9 @@ func (b *Batch) holdsReaction(held storage.Held, f *fact) bool {
 	return some
 }
 
-// ungranted counts a contact whose reservation has gone: it happened, so it is
-// a use, whatever the caps say (facts are counted).
+// ungranted counts b.keys, of a contact whose reservation has gone: it happened, so it
+// is a use, whatever the caps say (facts are counted).
 func (b *Batch) ungranted(f *fact, once uint64) error {
-	of, ok := b.decideFact(f)
-	if !ok {
-		return nil
-	}
-	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
 	for i := range b.keys {
 		if k := &b.keys[i]; k.Total {
 			b.e.store.Totals().Force(k)

@@ -223,7 +223,7 @@ func (d *contactDraft) release(at int) {
 	}
 	to := ReservationReleased
 	if h.someConfirmed() {
-		to = ReservationConfirmed
+		to = ReservationPartly
 	}
 	d.resolve(at, to)
 }

@@ -7,8 +7,11 @@ type ReservationState uint8
 const (
 	ReservationUnknown   ReservationState = iota // never here, or resolved too long ago
 	ReservationOpen                              // holds uses
-	ReservationConfirmed                         // some use was confirmed, nothing is held
+	ReservationConfirmed                         // every use was confirmed; see ReservationPartly
 	ReservationReleased                          // given back or expired, nothing was confirmed
+	// ReservationPartly: some use was confirmed, the others were given back or expired.
+	// Older versions wrote ReservationConfirmed for it.
+	ReservationPartly
 )
 
 // Held is a view of one open reservation.

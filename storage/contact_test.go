@@ -208,7 +208,7 @@ func TestConfirmByContact(t *testing.T) {
 	c.release(2, 1)
 	usage(1, 1, 0)
 	usage(2, 1, 0)
-	c.wantState(1, ReservationConfirmed)
+	c.wantState(1, ReservationPartly)
 }
 
 // When a limit grows, a use that left the smaller ring makes the answer unknown

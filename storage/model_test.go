@@ -297,8 +297,11 @@ func (p *modelPerson) release(which func(*ReserveEffect) bool) {
 			return false
 		}
 		p.states[r.ID] = ReservationReleased
-		if p.confirmed[r.ID] {
+		switch {
+		case p.confirmed[r.ID] && len(r.Keys) == 0:
 			p.states[r.ID] = ReservationConfirmed
+		case p.confirmed[r.ID]:
+			p.states[r.ID] = ReservationPartly
 		}
 		return true
 	})
