@@ -13,7 +13,7 @@ import (
 // to read no more.
 type listener struct {
 	net.Listener
-	slack time.Duration // see deadline
+	server *Server
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -27,11 +27,14 @@ func (l listener) Accept() (net.Conn, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
-	return &conn{Conn: c, begun: time.Now(), slack: l.slack}, nil
+	return &conn{
+		Conn: c, begun: time.Now(), slack: l.server.opts.slack(), plain: plain{server: l.server},
+	}, nil
 }
 
 // conn is a connection whose reading side can be ended after a body that could
-// not be read to its end: what follows on it must not be taken for a request.
+// not be read to its end: what follows on it must not be taken for a request. It
+// answers decisions that are plain by itself.
 //
 // A deadline reaches the connection with the next read or write, and only when
 // it is another one by more than slack: fasthttp sets three a request, most of
@@ -43,6 +46,8 @@ type conn struct {
 	slack time.Duration
 
 	reading, writing deadline
+
+	plain
 }
 
 // deadline is that of one direction of a connection. A wait may end by slack
@@ -94,7 +99,23 @@ func (d *deadline) give(c *conn, at int64, set func(time.Time) error) error {
 	return set(c.begun.Add(time.Duration(at)))
 }
 
+// Read gives the bytes of a connection, without those of decisions that are plain.
 func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	for c.idle && err == nil {
+		answered, fault := c.plainly(p[:n])
+		if fault != nil {
+			return 0, fault
+		}
+		if !answered {
+			break
+		}
+		n, err = c.read(p)
+	}
+	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
 	if c.ended.Load() {
 		return 0, net.ErrClosed
 	}
@@ -111,6 +132,21 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.Conn.Write(p)
+}
+
+// Close closes the connection, or behind the reply when a plain decision is being
+// answered.
+func (c *conn) Close() error {
+	for {
+		switch state := c.state.Load(); {
+		case state == connClosing:
+			return nil
+		case state == connBusy:
+			c.state.CompareAndSwap(connBusy, connClosing)
+		case c.state.CompareAndSwap(state, connClosed):
+			return c.Conn.Close()
+		}
+	}
 }
 
 // SetReadDeadline sets when reads end; the zero time is never.

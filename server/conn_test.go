@@ -11,8 +11,8 @@ import (
 // counted counts how often a connection's deadlines are set.
 type counted struct {
 	net.Conn
-	reads, writes int
-	last          time.Time
+	reads, writes, closes int
+	last                  time.Time
 }
 
 func (c *counted) SetReadDeadline(t time.Time) error {

@@ -31,4 +31,7 @@ func (s *Server) decide(r *request) {
 		h.Set("Idempotent-Replay", "true")
 	}
 	reply(r.ctx, w.reply)
+	if c, ok := r.ctx.Conn().(*conn); ok && !r.ctx.Request.MayContinue() {
+		c.trust()
+	}
 }

@@ -84,12 +84,17 @@ func (s *Server) done(r *request, began time.Time) {
 
 func (s *Server) recover(ctx *fasthttp.RequestCtx) {
 	if v := recover(); v != nil {
-		s.log.Error("panic in a handler", "panic", v, "route", s.routeOf(ctx),
-			"stack", string(debug.Stack()))
+		p := s.panicked(v, s.routeOf(ctx))
 		ctx.Response.Reset()
 		ctx.SetConnectionClose()
-		s.problem(ctx, wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"})
+		s.problem(ctx, p)
 	}
+}
+
+// panicked logs a panic in a handler and gives what the caller learns of it.
+func (s *Server) panicked(v any, route string) wire.Problem {
+	s.log.Error("panic in a handler", "panic", v, "route", route, "stack", string(debug.Stack()))
+	return wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"}
 }
 
 func (s *Server) noRoute(ctx *fasthttp.RequestCtx, allow string) {

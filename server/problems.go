@@ -56,21 +56,42 @@ func (s *Server) fault(ctx *fasthttp.RequestCtx, f *wire.Fault) {
 	})
 }
 
-// fail answers with an error of the engine. What is not the caller's fault is
-// logged, and the caller learns no more than that.
+// fail answers with an error of the engine.
 func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
+	route := ""
+	if p := (*engine.Problem)(nil); !errors.As(err, &p) {
+		route = s.routeOf(ctx)
+	}
+	p, retry := s.problemOf(err, route)
+	s.problem(ctx, p)
+	if after := retryHeader(p.Status, retry); after != "" {
+		ctx.Response.Header.Set("Retry-After", after)
+	}
+}
+
+// problemOf tells the caller of an error of the engine, and after how many seconds
+// to try again, 0 for no more than the status says. What is not the caller's fault
+// is logged, and the caller learns no more than that.
+func (s *Server) problemOf(err error, route string) (wire.Problem, int64) {
 	var p *engine.Problem
 	if errors.As(err, &p) {
-		s.problem(ctx, wire.Problem{
+		return wire.Problem{
 			Status: statusOf(p.Class), Code: p.Code, Field: p.Field, Detail: p.Detail,
-		})
-		if p.RetryAfter > 0 {
-			ctx.Response.Header.Set("Retry-After", strconv.FormatInt(p.RetryAfter, 10))
-		}
-		return
+		}, p.RetryAfter
 	}
-	s.log.Error("request failed", "route", s.routeOf(ctx), "error", err)
-	s.problem(ctx, wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"})
+	s.log.Error("request failed", "route", route, "error", err)
+	return wire.Problem{Status: 500, Code: "internal", Detail: "see the server's log"}, 0
+}
+
+// retryHeader is the Retry-After of a status, empty for none.
+func retryHeader(status int, seconds int64) string {
+	switch {
+	case seconds > 0:
+		return strconv.FormatInt(seconds, 10)
+	case status == fasthttp.StatusTooManyRequests || status == fasthttp.StatusServiceUnavailable:
+		return retryAfter
+	}
+	return ""
 }
 
 // routeOf names the route of a request for the log: a path may name a person.
@@ -97,8 +118,8 @@ func (s *Server) problem(ctx *fasthttp.RequestCtx, p wire.Problem) {
 	p.Title = fasthttp.StatusMessage(p.Status)
 	ctx.SetStatusCode(p.Status)
 	ctx.SetContentType("application/problem+json")
-	if p.Status == 429 || p.Status == 503 {
-		ctx.Response.Header.Set("Retry-After", retryAfter)
+	if after := retryHeader(p.Status, 0); after != "" {
+		ctx.Response.Header.Set("Retry-After", after)
 	}
 	ctx.Response.SetBodyRaw(wire.AppendProblem(nil, &p))
 }

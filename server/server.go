@@ -20,8 +20,11 @@
 // handler → wire → engine → wire. Bulk replies are produced by the connection's
 // own goroutine while it writes: no request has a second goroutine.
 //
-// Cost: a decision costs no allocation beyond the engine's, one copy of the body
-// and one of the reply.
+// A decision whose head the connection has sent before goes from key to engine at
+// once, see plain.
+//
+// Cost: a decision costs no allocation beyond the engine's, and one copy of the
+// body and one of the reply when it is not plain.
 package server
 
 import (
@@ -157,6 +160,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		Handler:                      s.handle,
 		ErrorHandler:                 s.refuseUnread,
 		HeaderReceived:               s.bodyConfig,
+		ConnState:                    noteIdle,
 		Name:                         "tact",
 		Concurrency:                  o.Connections,
 		ReadBufferSize:               16 << 10, // bounds the header
@@ -177,6 +181,13 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	return s, nil
 }
 
+// noteIdle tells a connection whether fasthttp waits for the first byte of a request.
+func noteIdle(c net.Conn, state fasthttp.ConnState) {
+	if c, ok := c.(*conn); ok {
+		c.idle = state == fasthttp.StateIdle
+	}
+}
+
 // quiet takes fasthttp's own remarks, which are about single connections.
 type quiet struct{ log *slog.Logger }
 
@@ -187,7 +198,7 @@ func (q quiet) Printf(format string, args ...any) {
 // Serve answers the connections of l until Shutdown, which makes it return nil,
 // or until l fails.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(listener{l, s.opts.slack()})
+	return s.http.Serve(listener{l, s})
 }
 
 // Shutdown takes the server out of service: /readyz answers 503, DrainDelay
