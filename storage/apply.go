@@ -19,6 +19,11 @@ import (
 // once buffers and rings have grown.
 func (s *state) apply(frame uint64, e *Effect) error {
 	s.edit.confirmed = s.edit.confirmed[:0]
+	if e.DedupKey != 0 {
+		if err := s.dedup.room(); err != nil {
+			return err
+		}
+	}
 	if err := s.applyPerson(frame, e); err != nil {
 		return err
 	}

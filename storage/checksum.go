@@ -52,15 +52,10 @@ func (s *state) checksum() (uint64, error) {
 		b = le.AppendUint32(le.AppendUint32(b, uint32(e.ord)), uint32(e.group))
 		sum += xxh3.Hash(b)
 	})
-	for i := range s.dedup.tables {
-		d := &s.dedup.tables[i]
-		for j, key := range d.keys {
-			if key != 0 {
-				b = le.AppendUint64(append(b[:0], 'd'), key)
-				sum += xxh3.Hash(le.AppendUint32(le.AppendUint16(b, d.day), d.bodies[j]))
-			}
-		}
-	}
+	s.dedup.each(func(key uint64, day uint16, body uint32) {
+		b = le.AppendUint64(append(b[:0], 'd'), key)
+		sum += xxh3.Hash(le.AppendUint32(le.AppendUint16(b, day), body))
+	})
 	return sum + s.members.sum(), nil
 }
 
@@ -157,11 +152,14 @@ func (s *state) check() error {
 	if err != nil {
 		return err
 	}
+	if held := s.dedup.held(); held != s.dedup.used {
+		return fmt.Errorf("idempotency keys: %d bytes, counted %d: %w", s.dedup.used, held, ErrCorrupt)
+	}
 	if people != s.people || visitors != s.visitors || people != s.index.live ||
-		dirty != s.dirtyCount() || used != s.slab.used {
+		dirty != s.dirtyCount() || used+s.dedup.used != s.slab.used {
 		return fmt.Errorf("counters: %d people, %d visitors, %d in the index, %d dirty, %d bytes; "+
 			"counted %d, %d, %d, %d: %w", s.people, s.visitors, s.index.live, s.dirtyCount(),
-			s.slab.used, people, visitors, dirty, used, ErrCorrupt)
+			s.slab.used-s.dedup.used, people, visitors, dirty, used, ErrCorrupt)
 	}
 	if err := s.tags.differ(&tags); err != nil {
 		return fmt.Errorf("tags: %w", err)

@@ -279,6 +279,9 @@ func decodeChanges(value []byte) error {
 
 func decodeDedup(value []byte) error {
 	s := newState(3, stateOptions{})
+	if len(value) >= 4 {
+		s.high = UnixMsec(le16(value[2:])) * dayMsec
+	}
 	if err := s.loadDedup(value); err != nil {
 		return err
 	}
@@ -474,6 +477,5 @@ func (s *state) loadDedup(value []byte) error {
 	if err := l.add(value); err != nil {
 		return err
 	}
-	l.finish()
-	return nil
+	return l.finish()
 }

@@ -153,10 +153,12 @@ func (in loader) loadIdentities(g GroupID, st *state) error {
 func (in loader) loadDedups(g GroupID, st *state) error {
 	prefix := appendDedupKey(nil, g, 0, 0)[:3]
 	l := dedupLoad{state: st}
-	err := in.scan(prefix, after(prefix), func(_, value []byte) error { return l.add(value) })
-	l.finish()
 	st.dedup.expire(uint16(st.highWater() / dayMsec))
-	return err
+	err := in.scan(prefix, after(prefix), func(_, value []byte) error { return l.add(value) })
+	if err != nil {
+		return err
+	}
+	return l.finish()
 }
 
 // replayer applies the frames of one group to its state.

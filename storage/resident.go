@@ -25,8 +25,8 @@ type stateOptions struct {
 //  4. Replaying frames over loaded rows skips exactly what the rows and the meta
 //     already hold.
 //
-// The group's lock guards it. Nothing in it but the bitmaps and the maps of
-// statistics and totals has pointers.
+// The group's lock guards it. Of what grows with people nothing but the bitmaps and
+// the maps of statistics and totals has pointers.
 type state struct {
 	group      GroupID
 	rows       rowTable
@@ -85,7 +85,7 @@ func newState(g GroupID, o stateOptions) *state {
 	if o.dedupDays == 0 {
 		o.dedupDays = dedupDays
 	}
-	s.dedup.days = o.dedupDays
+	s.dedup.slab, s.dedup.days = &s.slab, o.dedupDays
 	s.stats.rows = make(map[StatsKey]statsRow)
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.share.blocks = newBlockShare()
@@ -228,7 +228,7 @@ func (s *state) residentBytes() int64 {
 type StateBytes struct {
 	Rows       int64
 	Pages      int64 // predicate bits from page 1 on
-	Slab       int64 // chunks held; SlabUsed of it in live blocks
+	Slab       int64 // chunks held, less what Dedup has of them; SlabUsed of it in live blocks
 	SlabUsed   int64
 	Index      int64
 	Identities int64
@@ -257,6 +257,7 @@ func (s *state) bytes() StateBytes {
 		Dedup:      s.dedup.bytes(),
 	}
 	b.Slab, b.SlabUsed = s.slab.bytes()
+	b.Slab, b.SlabUsed = b.Slab-s.dedup.used, b.SlabUsed-s.dedup.used
 	return b
 }
 

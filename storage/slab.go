@@ -80,6 +80,29 @@ func (s *slab) put(old Ref, content []byte) (Ref, error) {
 	return old, nil
 }
 
+// grow makes the block old, which may be 0, longer by n bytes and returns the block
+// that now holds it, and its content, of which the last n bytes are the caller's to
+// write.
+func (s *slab) grow(old Ref, n int) (Ref, []byte, error) {
+	content := s.get(old)
+	size := len(content) + n
+	if size > slabMax {
+		return old, nil, ErrTooLarge
+	}
+	r, class := old, slabClass(size)
+	if old == 0 || slabClass(len(content)) != class {
+		var err error
+		if r, err = s.take(class); err != nil {
+			return old, nil, err
+		}
+		copy(s.at(r)[slabHeader:], content)
+		s.drop(old)
+	}
+	b := s.at(r)
+	binary.LittleEndian.PutUint32(b, uint32(size))
+	return r, b[slabHeader : slabHeader+size : slabHeader+size], nil
+}
+
 // room reports, before two puts of these lengths, whether both will succeed.
 func (s *slab) room(a, b int) error {
 	if a > slabMax || b > slabMax {
