@@ -104,7 +104,7 @@ func plantedCaps() []plantedBug {
 		{
 			law:  "X4: two people who may have lost a use keep a stand-in each",
 			file: "storage/contact_origin.go",
-			old:  "		if again {\n", bad: "		if again || true {\n",
+			old:  "			p.from = from\n", bad: "			p.from = 0\n",
 			pkg: inStore, run: "TestMergeKeepsBothStandIns",
 		},
 		{

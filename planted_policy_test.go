@@ -16,5 +16,15 @@ func plantedPolicy() []plantedBug {
 			old: "		to = ReservationPartly\n", bad: "		to = ReservationConfirmed\n",
 			pkg: inEngine, run: "TestHalfConfirmedIsLate",
 		},
+		{
+			law: "X4: merges and splits make no stand-ins", file: "storage/contact_origin.go",
+			old: "		if at == len(met) {\n", bad: "		if at >= 0 {\n",
+			pkg: inStore, run: "TestMergeAndSplitOverAndOver",
+		},
+		{
+			law: "R4: losses beyond a part's room count too", file: "storage/contact_lease.go",
+			old: "		p.join(d.dropStandIn())\n", bad: "		d.dropStandIn()\n",
+			pkg: inStore, run: "TestStandInsBeyondTheirRoom",
+		},
 	}
 }

@@ -13,6 +13,7 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	d := &s.edit
 	old := s.slab.get(r.contact)
 	d.load(Contact{old})
+	d.self = PersonRef{Group: s.group, Person: r.Person}.Origin()
 	t := Instant{
 		Now: secondOf(e.Time), Floor: s.floors.in(frame), incidents: s.incidents.in(frame),
 	}

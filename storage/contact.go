@@ -151,7 +151,7 @@ func (c Contact) CountWithout(
 		}
 	}
 	c.standIns(t, func(p standIn) bool {
-		if p.until > since && p.counts(key) {
+		for n := 0; n <= int(p.more) && p.until > since && p.counts(key); n++ {
 			u.add(p.until)
 			u.Pending++
 		}
@@ -188,7 +188,7 @@ func (c Contact) KthLatest(key CounterKey, k int, t Instant, more ...UnixSec) Un
 		}
 		c.standIns(t, func(p standIn) bool {
 			if p.counts(key) {
-				s.consider(p.until, 1)
+				s.consider(p.until, 1+uint32(p.more))
 			}
 			return true
 		})

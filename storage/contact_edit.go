@@ -25,6 +25,7 @@ type contactDraft struct {
 	confirmed []HeldKey // total keys that became uses
 	moved     []move    // of confirmed, those that changed their window
 
+	self      Origin // the person, as an origin
 	lease     journal.Lease
 	standIns  []byte
 	nStandIns int

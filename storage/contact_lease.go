@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"tact/storage/journal"
@@ -11,14 +12,17 @@ import (
 //
 //	lease:      epoch u32 | life u32 | grace u32 | 0 u32 | id u64 | start i64 |
 //	            end i64 | before i64
-//	stand-ins × epoch u32 | high u32 | until u32 | grace u32 | keys u8 | 0 ×3 |
-//	            keys × (cap u32 | dim u32)
+//	stand-ins × epoch u32 | high u32 | until u32 | grace u32 | keys u8 |
+//	            flags u8 (1 origin) | more u8 | 0 u8 | keys × (cap u32 | dim u32) |
+//	            origin u64?
 //	n u8 | 0 u8 | trailer length u16
 //
 // The lease is drawn in journal.Lease; epoch 0 is none. A stand-in is a pending
 // use of every counter but its keys, whose lost use a confirm has brought. One
 // that an incident brings is written down when its person's lease ends or is
-// written over; until then it is read off the lease and the incident.
+// written over; until then it is read off the lease and the incident. more is how many
+// further lost uses it stands for, and origin whose it is when it is not the person's
+// own: see MergeContacts.
 const (
 	contactTrailer = 1 // in the header's fourth byte
 	contactTagged  = 2
@@ -26,6 +30,7 @@ const (
 	contactPacked  = 8 // marks, see contact_marks.go
 	leaseSize      = 48
 	standInHeader  = 20
+	standInOrigin  = 1 // flag
 	trailerEnd     = 4
 	// standInsMax bounds the stand-ins of a person: one for each start after a
 	// loss within the life of a reservation.
@@ -86,6 +91,8 @@ type standIn struct {
 	high  UnixSec // the start after the loss
 	until UnixSec // latest time of the lost use
 	grace uint32
+	from  Origin // 0 = of the person's own lease
+	more  uint8  // further lost uses that it stands for
 	keys  []byte // of the counters it does not count on
 }
 
@@ -104,10 +111,50 @@ func (p standIn) counts(key CounterKey) bool {
 
 func parseStandIn(b []byte) (p standIn, size int) {
 	size = standInHeader + 8*int(b[16])
-	return standIn{
+	p = standIn{
 		epoch: le32(b), high: UnixSec(le32(b[4:])), until: UnixSec(le32(b[8:])),
-		grace: le32(b[12:]), keys: b[standInHeader:size:size],
-	}, size
+		grace: le32(b[12:]), more: b[18], keys: b[standInHeader:size:size],
+	}
+	if b[17]&standInOrigin != 0 {
+		p.from = Origin(le64(b[size:]))
+		size += heldOriginSize
+	}
+	return p, size
+}
+
+func (p *standIn) append(b []byte) []byte {
+	le := binary.LittleEndian
+	b = le.AppendUint32(b, p.epoch)
+	b = le.AppendUint32(b, uint32(p.high))
+	b = le.AppendUint32(b, uint32(p.until))
+	b = le.AppendUint32(b, p.grace)
+	flags := byte(0)
+	if p.from != 0 {
+		flags = standInOrigin
+	}
+	b = append(b, byte(len(p.keys)/8), flags, p.more, 0)
+	b = append(b, p.keys...)
+	if p.from != 0 {
+		b = le.AppendUint64(b, uint64(p.from))
+	}
+	return b
+}
+
+// checkStandIn returns the size of the first stand-in of b; 0: there is no whole one.
+func checkStandIn(b []byte) int {
+	if len(b) < standInHeader || b[17]&^standInOrigin != 0 || b[19] != 0 {
+		return 0
+	}
+	size := standInHeader + 8*int(b[16])
+	if b[17]&standInOrigin != 0 {
+		if size += heldOriginSize; size > len(b) || le64(b[size-heldOriginSize:]) == 0 {
+			return 0
+		}
+	}
+	if size > len(b) {
+		return 0
+	}
+	return size
 }
 
 // standInOf is the stand-in that an incident brings for a lease.
@@ -128,7 +175,7 @@ func (c Contact) standIns(t Instant, yield func(standIn) bool) {
 	at := leaseSize
 	for range int(tr[len(tr)-trailerEnd]) {
 		p, size := parseStandIn(tr[at:])
-		charged = charged || p.epoch == l.Epoch
+		charged = charged || p.epoch == l.Epoch && p.from == 0
 		if p.live(t) && !yield(p) {
 			return
 		}
@@ -156,7 +203,12 @@ type StandIn struct {
 // returns false.
 func (c Contact) EachStandIn(key CounterKey, t Instant, f func(StandIn) bool) {
 	c.standIns(t, func(p standIn) bool {
-		return !p.counts(key) || f(StandIn{p.high, p.until})
+		for n := 0; n <= int(p.more) && p.counts(key); n++ {
+			if !f(StandIn{p.high, p.until}) {
+				return false
+			}
+		}
+		return true
 	})
 }
 
@@ -174,11 +226,11 @@ func checkTrailer(b []byte) (body []byte, ok bool) {
 	count := int(tr[n-trailerEnd])
 	at, end := leaseSize, n-trailerEnd
 	for range count {
-		if at+standInHeader > end || at+standInHeader+8*int(tr[at+16]) > end ||
-			tr[at+17]|tr[at+18]|tr[at+19] != 0 {
+		size := checkStandIn(tr[at:end])
+		if size == 0 {
 			return nil, false
 		}
-		at += standInHeader + 8*int(tr[at+16])
+		at += size
 	}
 	empty := count == 0 && le32(tr) == 0
 	return body, at == end && count <= standInsMax && le32(tr[12:]) == 0 && !empty
@@ -238,20 +290,28 @@ func (d *contactDraft) charge(t Instant) {
 		return
 	}
 	if d.nStandIns == standInsMax {
-		// As many losses within the life of one reservation: the newest covers all
-		// that the oldest does, but counts once.
-		_, size := parseStandIn(d.standIns)
-		d.standIns = slices.Delete(d.standIns, 0, size)
-		d.nStandIns--
+		p.join(d.dropStandIn())
 	}
-	le := binary.LittleEndian
-	d.standIns = le.AppendUint32(d.standIns, p.epoch)
-	d.standIns = le.AppendUint32(d.standIns, uint32(p.high))
-	d.standIns = le.AppendUint32(d.standIns, uint32(p.until))
-	d.standIns = le.AppendUint32(d.standIns, p.grace)
-	d.standIns = append(d.standIns, 0, 0, 0, 0)
+	d.standIns = p.append(d.standIns)
 	d.nStandIns++
 	d.charged++
+}
+
+// dropStandIn takes the oldest stand-in out.
+func (d *contactDraft) dropStandIn() standIn {
+	p, size := parseStandIn(d.standIns)
+	p.keys = nil // they lie where others will
+	d.standIns = slices.Delete(d.standIns, 0, size)
+	d.nStandIns--
+	return p
+}
+
+// join lets the stand-in stand for the uses of another as well, at the latest moment
+// and of every counter that either of them counts on: that errs to less contact.
+func (p *standIn) join(o standIn) {
+	p.high, p.until = max(p.high, o.high), max(p.until, o.until)
+	p.grace, p.keys = max(p.grace, o.grace), nil
+	p.more = uint8(min(int(p.more)+int(o.more)+1, math.MaxUint8))
 }
 
 // renew begins a lease, after the one before is charged.
@@ -270,11 +330,11 @@ func (d *contactDraft) takeStandIn(epoch uint32, key CounterKey, t Instant) {
 	}
 	for at := 0; at < len(d.standIns); {
 		p, size := parseStandIn(d.standIns[at:])
-		if p.epoch == epoch && d.standIns[at+16] < keysTakenMax && p.counts(key) {
+		if p.epoch == epoch && p.more == 0 && d.standIns[at+16] < keysTakenMax && p.counts(key) {
 			var k [8]byte
 			binary.LittleEndian.PutUint32(k[:], uint32(key.Cap))
 			binary.LittleEndian.PutUint32(k[4:], key.Dim)
-			d.standIns = slices.Insert(d.standIns, at+size, k[:]...)
+			d.standIns = slices.Insert(d.standIns, at+standInHeader+len(p.keys), k[:]...)
 			d.standIns[at+16]++
 			d.taken++
 			return
@@ -283,12 +343,11 @@ func (d *contactDraft) takeStandIn(epoch uint32, key CounterKey, t Instant) {
 	}
 }
 
-func (d *contactDraft) findStandIn(epoch uint32) int { return findStandIn(d.standIns, epoch) }
-
-func findStandIn(b []byte, epoch uint32) int {
-	for at := 0; at < len(b); {
-		p, size := parseStandIn(b[at:])
-		if p.epoch == epoch {
+// findStandIn returns where the person's own stand-in of an epoch lies, or -1.
+func (d *contactDraft) findStandIn(epoch uint32) int {
+	for at := 0; at < len(d.standIns); {
+		p, size := parseStandIn(d.standIns[at:])
+		if p.epoch == epoch && p.from == 0 {
 			return at
 		}
 		at += size

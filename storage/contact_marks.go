@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -335,6 +336,19 @@ func (d *contactDraft) appendMarks(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, uint32(len(d.marks)))
 }
 
+// whereMark returns where an equal mark stands, or -1.
+func whereMark(all []usedMark, m *usedMark) int {
+	at, _ := slices.BinarySearchFunc(all, m.at, func(have usedMark, at UnixSec) int {
+		return cmp.Compare(have.at, at)
+	})
+	for ; at < len(all) && all[at].at == m.at; at++ {
+		if all[at] == *m {
+			return at
+		}
+	}
+	return -1
+}
+
 // absorbMarks takes the marks of a ceded part in.
 func (d *contactDraft) absorbMarks(part Contact) {
 	var other contactDraft
@@ -344,7 +358,14 @@ func (d *contactDraft) absorbMarks(part Contact) {
 		return
 	}
 	d.readMarks()
+	own := slices.Clone(d.used)
 	for i := range other.used {
+		// A split has left it on both sides. Two uses of one decision in one second have
+		// equal marks, and each of them its own.
+		if at := whereMark(own, &other.used[i]); at >= 0 {
+			own[at].on = 0 // no mark of a use has none
+			continue
+		}
 		d.used = insertMark(d.used, &other.used[i])
 	}
 	if len(d.used) > marksMax {

@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 
 	"tact/storage/journal"
@@ -157,14 +158,14 @@ func (d *contactDraft) lose(at int, when UnixSec) {
 // cede takes out what carries one of some origins, or everything when none is
 // named, and returns it as a contact part of its own: under the first origin
 // named as the person's own, under others still under them. What is resolved, marks, and
-// the stand-ins of lost reservations, stand in both. A lease stays, or ends with
+// the stand-ins of lost reservations, stand in both: nobody can tell whose lost use a
+// confirm has brought. A lease stays, or ends with
 // everything: whoever cedes has no grant that is not durable.
 func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 	d.charge(t)
 	whole := len(origins) == 0
 	var out contactDraft
-	out.resolved, out.standIns = slices.Clone(d.resolved), slices.Clone(d.standIns)
-	out.nStandIns, out.marks = d.nStandIns, slices.Clone(d.marks)
+	out.resolved, out.marks = slices.Clone(d.resolved), slices.Clone(d.marks)
 	takes := func(from Origin) (Origin, bool) {
 		switch {
 		case whole:
@@ -175,6 +176,16 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 			return 0, true
 		}
 		return from, true
+	}
+	for p := range eachStandIn(d.standIns) {
+		switch {
+		case whole:
+		case p.from == 0:
+			p.from = d.self
+		case p.from == origins[0]:
+			p.from = 0
+		}
+		out.standIns, out.nStandIns = p.append(out.standIns), out.nStandIns+1
 	}
 	var open, rings []byte
 	opens, nRings := 0, 0
@@ -217,7 +228,7 @@ func (d *contactDraft) absorb(part Contact, in *AbsorbEffect, t Instant) error {
 		return fmt.Errorf("%d and %d open reservations: %w", d.opens, part.opens(), ErrTooLarge)
 	}
 	d.charge(t)
-	if err := d.absorbStandIns(part, from == 0); err != nil {
+	if err := d.absorbStandIns(part, from); err != nil {
 		return err
 	}
 	for h := range part.held {
@@ -245,28 +256,68 @@ func (d *contactDraft) absorb(part Contact, in *AbsorbEffect, t Instant) error {
 	return nil
 }
 
-// absorbStandIns adds the stand-ins of a part. A split gives both sides all of them, so
-// one that is made again brings none twice.
-func (d *contactDraft) absorbStandIns(part Contact, again bool) error {
-	mine, n := d.standIns[:len(d.standIns):len(d.standIns)], d.nStandIns
-	for in := part.standInBytes(); len(in) > 0; {
-		p, size := parseStandIn(in)
-		at := -1
-		if again {
-			at = findStandIn(mine, p.epoch)
+// absorbStandIns adds the stand-ins of a part, whose own are from's, 0 = the person's. A
+// split leaves all of them on both sides, and what came of the same lease is one again
+// when they meet: it counts on each counter that either of them counts on. So the number
+// of stand-ins is at most that of the losses of the people that are united.
+func (d *contactDraft) absorbStandIns(part Contact, from Origin) error {
+	all := slices.Collect(eachStandIn(d.standIns))
+	met := make([]bool, len(all))
+	for p := range eachStandIn(part.standInBytes()) {
+		switch p.from {
+		case 0:
+			p.from = from
+		case d.self:
+			p.from = 0
 		}
-		if at >= 0 {
-			_, have := parseStandIn(mine[at:])
-			mine = slices.Concat(mine[:at], mine[at+have:])
-		} else {
-			d.standIns, d.nStandIns = append(d.standIns, in[:size]...), d.nStandIns+1
+		same := func(i int) bool {
+			return !met[i] && all[i].epoch == p.epoch && all[i].from == p.from
 		}
-		in = in[size:]
+		at := 0
+		for at < len(met) && !same(at) {
+			at++
+		}
+		if at == len(met) {
+			all = append(all, p)
+			continue
+		}
+		met[at] = true
+		all[at].meet(p)
 	}
-	if d.nStandIns > standInsMax {
-		return fmt.Errorf("%d and %d stand-ins of lost reservations: %w", n, d.nStandIns-n, ErrTooLarge)
+	if len(all) > standInsMax {
+		return fmt.Errorf("%d and %d stand-ins of lost reservations: %w", len(met),
+			len(all)-len(met), ErrTooLarge)
+	}
+	d.standIns, d.nStandIns = nil, len(all)
+	for i := range all {
+		d.standIns = all[i].append(d.standIns)
 	}
 	return nil
+}
+
+// meet makes one of two copies of a stand-in: no later than the later, on no fewer
+// counters than either.
+func (p *standIn) meet(o standIn) {
+	p.high, p.until = max(p.high, o.high), max(p.until, o.until)
+	p.grace, p.more = max(p.grace, o.grace), max(p.more, o.more)
+	var both []byte
+	for k := p.keys; len(k) > 0; k = k[8:] {
+		if !o.counts(CounterKey{Cap: Name(le32(k)), Dim: le32(k[4:])}) {
+			both = append(both, k[:8]...)
+		}
+	}
+	p.keys = both
+}
+
+func eachStandIn(b []byte) iter.Seq[standIn] {
+	return func(yield func(standIn) bool) {
+		for len(b) > 0 {
+			p, size := parseStandIn(b)
+			if b = b[size:]; !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // absorbResolved keeps the newest of what is resolved on both sides: at least the
@@ -275,7 +326,13 @@ func (d *contactDraft) absorbResolved(part Contact) {
 	if part.Empty() {
 		return
 	}
-	theirs := part.b[part.resolvedFrom():part.requestsFrom()]
+	var theirs []byte
+	for i := range part.resolved() {
+		r := part.resolvedAt(i)
+		if !d.isResolved(ReservationID{le32(r), le64(r[4:])}) {
+			theirs = append(theirs, r...)
+		}
+	}
 	half := resolvedMax / 2 * resolvedSize
 	mine := max(resolvedMax*resolvedSize-len(theirs), half)
 	d.resolved = d.resolved[max(0, len(d.resolved)-mine):]

@@ -116,7 +116,7 @@ func (m *contactMove) try(a, b *Group) (wait [2]uint64, err error) {
 func (g *Group) ceded(e *Effect) []byte {
 	e.Time = max(e.Time, UnixMsec(g.high.Load()))
 	t := g.Instant(secondOf(e.Time))
-	var d contactDraft
+	d := contactDraft{self: PersonRef{Group: g.id, Person: g.mu.state.row(e.Ord).Person}.Origin()}
 	d.load(g.Contact(e.Ord))
 	d.sweep(t)
 	return d.cede(e.Cede.Origins, t)

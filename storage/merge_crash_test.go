@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/journal"
 )
 
 // A mergeCrash is a mergeWorld whose process is killed and whose power is cut, also in
@@ -423,8 +425,132 @@ func TestMergeKeepsBothStandIns(t *testing.T) {
 			f("split", b, 1)
 		}
 		w.mergeInto(b, a, mergeEver)
-		f("united again", b, 2) // one more than it need be: both sides had it
+		f("united again", b, 1) // what came of one lease is one again
 		mustCheck(t, w.s)
 		mustClose(t, w.s)
+	}
+}
+
+// Merging and splitting the same people over and over leaves as many stand-ins as there
+// were losses, and a part of the same size, whoever is united with whom: with a use of
+// each, and with one of the lost uses confirmed in between.
+func TestMergeAndSplitOverAndOver(t *testing.T) {
+	w := newMergeCrash(t, 5)
+	people := w.people[:3]
+	key := personKey(1)
+	reserve := func(p *mergePerson) {
+		t.Helper()
+		for range 2 { // the first carries the lease
+			g := w.s.groups[p.ref.Group]
+			g.Lock()
+			_, ticket, err := g.Reserve(&Effect{
+				Kind: EffectReserve, Ord: p.ref.Ord, Time: w.ms(), Reserve: ReserveEffect{
+					ID: g.NextReservation(), Granted: w.now, Expires: w.now + capLife, Grace: capGrace,
+					Keys: []HeldKey{personKey(2)},
+				},
+			}, WaitNone)
+			g.Unlock()
+			if err == nil && ticket.Waits() {
+				err = w.s.WaitTicket(g.id, ticket, time.Minute)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, p := range people {
+		w.append(p, Effect{Kind: EffectUse, Use: UseEffect{
+			At: w.now, Keys: []HeldKey{personKey(3)},
+			Mark: UseMark{makeDecisionID(w.ms(), p.ref.Group, 1, 1, int(p.ref.Ord)), 1},
+		}})
+	}
+	w.durable()
+	for _, p := range people {
+		reserve(p)
+	}
+	left := w.fs.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, w.s)
+	w.fs, w.ring = left, &ringMemory{}
+	w.start()
+	pending := func(p *mergePerson) int {
+		g := w.s.groups[p.ref.Group]
+		g.Lock()
+		defer g.Unlock()
+		return g.Contact(p.ref.Ord).Count(key.Key, 0, g.Instant(w.now)).Pending
+	}
+	size := func(p *mergePerson) int {
+		g := w.s.groups[p.ref.Group]
+		g.Lock()
+		defer g.Unlock()
+		return len(g.Contact(p.ref.Ord).b)
+	}
+	for _, p := range people {
+		if n := pending(p); n != 1 {
+			t.Fatalf("%d stand-ins at the start, want 1", n)
+		}
+	}
+	var first [3]int
+	for round := range 100 {
+		into := people[round%3]
+		for _, p := range people {
+			if p != into {
+				w.mergeInto(into, p, mergeEver)
+			}
+		}
+		if n := pending(into); n != 3 {
+			t.Fatalf("round %d: %d pending of three people united, want 3", round, n)
+		}
+		if round < 6 {
+			first[round%3] = size(into)
+		}
+		if n := size(into); n != first[round%3] {
+			t.Fatalf("round %d: %d bytes, %d before", round, n, first[round%3])
+		}
+		for _, p := range people {
+			if p == into {
+				continue
+			}
+			if err := w.s.SplitContacts(into.ref, p.ref, nil, w.ms()); err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+			p.into = nil
+			if n := pending(p); n < 1 || n > 3 {
+				t.Fatalf("round %d: %d pending behind the split", round, n)
+			}
+		}
+	}
+	mustCheck(t, w.s)
+	mustClose(t, w.s)
+}
+
+// More losses within the life of one lease's reservation than a part has room for are
+// joined, and all of them count.
+func TestStandInsBeyondTheirRoom(t *testing.T) {
+	var d contactDraft
+	key := CounterKey{Cap: 3}
+	for epoch := uint32(1); epoch <= 40; epoch++ {
+		high := journal.Msec(epoch) * 1000
+		at := Instant{Now: UnixSec(epoch), incidents: incidents{{
+			Incident: journal.Incident{Epoch: epoch, Synced: high, High: high}, frame: 1,
+		}}}
+		d.lease = journal.Lease{Epoch: epoch, Life: 600, Grace: 60, ID: 1, Start: 1, End: high + 1e6}
+		d.charge(at)
+		d.lease = journal.Lease{}
+		c := Contact{d.append(nil)}
+		if err := checkContact(c.b); err != nil {
+			t.Fatal(err)
+		}
+		u := c.Count(key, 0, at)
+		if u.Pending != int(epoch) || u.Latest != UnixSec(epoch)+600 {
+			t.Fatalf("%d losses: %+v", epoch, u)
+		}
+		told := 0
+		c.EachStandIn(key, at, func(StandIn) bool { told++; return true })
+		if told != int(epoch) || d.nStandIns > standInsMax {
+			t.Fatalf("%d losses: %d told, %d kept", epoch, told, d.nStandIns)
+		}
+		if k := c.KthLatest(key, int(epoch), at); k == 0 {
+			t.Fatalf("%d losses: the oldest is not known", epoch)
+		}
 	}
 }
