@@ -115,6 +115,25 @@ func plantedCaps() []plantedBug {
 			pkg:  inStore, run: "TestMergeKeepsBothStandIns",
 		},
 		{
+			law:  "X4: what was taken in binds the survivor's decisions",
+			file: "storage/contact_origin.go",
+			old:  "		d.insertTagged(r, to, end)\n", bad: "		_, _ = to, end\n",
+			pkg: inEngine, run: "TestLinearizable",
+		},
+		{
+			law:  "X4: uses after a merge stay with the survivor",
+			file: "storage/contact_origin.go",
+			old:  "		case from == 0 || !slices.Contains(origins, from):\n",
+			bad:  "		case from != 0 && !slices.Contains(origins, from):\n",
+			pkg:  inEngine, run: "TestLinearizable",
+		},
+		{
+			law: "X4: a merge waits for what was answered", file: "storage/merge.go",
+			old: "	if from.LastFrame > a.durable.Load() || to.LastFrame > b.durable.Load() {\n",
+			bad: "	if false {\n",
+			pkg: inEngine, run: "TestLinearizable",
+		},
+		{
 			law: "a merge moves nothing twice", file: "storage/merge.go",
 			old: "	wait[0], err = a.Append(&cede)\n", bad: "	wait[0], err = 0, nil\n",
 			pkg: inStore, run: "TestMergeContacts",

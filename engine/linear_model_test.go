@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/anishathalye/porcupine"
 	"github.com/zeebo/xxh3"
@@ -25,6 +26,9 @@ const (
 	linStop                   // a clean end
 	linKill                   // kill -9: the ring is kept, or nothing was answered before it was durable
 	linCut                    // a power cut
+	linMerge                  // a person takes the other one of the pair in
+	linSplit                  // and gives the other back what came from there
+	linForget                 // requests that a person remembered may be decided anew
 )
 
 // linInput and linOutput are the two sides of an operation.
@@ -33,6 +37,7 @@ type linInput struct {
 	request string // of a decision; "" = none
 	id      string // reservation of a confirm
 	sticky  bool   // a decision is answered with the reservation that is open, if there is one
+	side    uint8  // of a pair: whose row is asked; the survivor of a merge or split
 }
 
 type linOutput struct {
@@ -49,6 +54,13 @@ type linHeld struct {
 	id      string // "?" + request, or "?": nobody knows it yet
 	request string
 	strict  bool
+	of      bool // it came from the other one of the pair, in a merge
+}
+
+// linLost is a reservation that was answered, and is gone with the power.
+type linLost struct {
+	id string
+	of bool // as of linHeld
 }
 
 // linAsked is a request that is remembered, or after a loss may be; id "" = with no
@@ -63,12 +75,15 @@ type linAsked struct {
 type linState struct {
 	limit    int
 	uses     int // confirmed
+	theirs   int // confirmed by the other one of the pair before a merge
 	standIns int
 	given    int // released in this life: a loss may bring them back
 	held     []linHeld
 	asked    []linAsked
-	lost     []string // answered, and gone with the power
+	lost     []linLost
 	done     []string // confirmed
+	facts    []string // of these, those that came late: no reservation knows of them
+	loose    []string // facts of the other one of the pair: known, or counted again
 	seen     []linUse // of these, those that nobody was answered: a loss may undo them
 	key      string   // all of it as text
 }
@@ -84,10 +99,15 @@ type linUse struct {
 func (s linState) clone() linState {
 	s.held, s.asked = slices.Clone(s.held), slices.Clone(s.asked)
 	s.lost, s.done, s.seen = slices.Clone(s.lost), slices.Clone(s.done), slices.Clone(s.seen)
+	s.facts, s.loose = slices.Clone(s.facts), slices.Clone(s.loose)
 	return s
 }
 
-func (s linState) used() int { return s.uses + s.standIns + len(s.held) }
+func (s linState) used() int { return s.uses + s.theirs + s.standIns + len(s.held) }
+
+func (s linState) findLost(id string) int {
+	return slices.IndexFunc(s.lost, func(l linLost) bool { return l.id == id })
+}
 
 func (s linState) findHeld(id string) int {
 	return slices.IndexFunc(s.held, func(h linHeld) bool { return h.id == id })
@@ -100,7 +120,7 @@ func (s linState) findAsked(request string) int {
 // hold returns the state with one more reservation.
 func (s linState) hold(id, request string, strict bool) linState {
 	s = s.clone()
-	s.held = append(s.held, linHeld{id, request, strict})
+	s.held = append(s.held, linHeld{id: id, request: request, strict: strict})
 	if request != "" {
 		s.asked = append(s.asked, linAsked{request: request, id: id})
 	}
@@ -134,11 +154,15 @@ func (s linState) sealed() linState {
 	s = s.clone()
 	slices.SortFunc(s.held, func(a, b linHeld) int { return cmp.Compare(a.id+a.request, b.id+b.request) })
 	slices.SortFunc(s.asked, func(a, b linAsked) int { return cmp.Compare(a.request, b.request) })
-	slices.Sort(s.lost)
-	slices.Sort(s.done)
+	slices.SortFunc(s.lost, func(a, b linLost) int { return cmp.Compare(a.id, b.id) })
+	for _, list := range [...][]string{s.done, s.facts, s.loose} {
+		slices.Sort(list)
+	}
 	slices.SortFunc(s.seen, func(a, b linUse) int { return cmp.Compare(a.held.id, b.held.id) })
-	s.key = fmt.Sprintf("%d uses %d stand-ins %d given held %v asked %v lost %v done %v seen %v",
-		s.uses, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen)
+	s.key = fmt.Sprintf("%d uses %d theirs %d stand-ins %d given held %v asked %v lost %v "+
+		"done %v seen %v facts %v loose %v",
+		s.uses, s.theirs, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen, s.facts,
+		s.loose)
 	return s
 }
 
@@ -167,6 +191,12 @@ func linStep(s linState, in linInput, out linOutput) []linState {
 			s.seen[i].was = 'x'
 		}
 		return []linState{s}
+	case linForget:
+		s = s.clone()
+		for i := range s.asked {
+			s.asked[i].maybe = s.asked[i].maybe || strings.HasSuffix(s.asked[i].request, in.id)
+		}
+		return []linState{s}
 	case linStop:
 		return []linState{s.safe()}
 	case linKill:
@@ -188,7 +218,7 @@ func (s linState) decide(in linInput, out linOutput) []linState {
 	if out.unknown {
 		all = []linState{s}
 	} else if out.replayed || !s.asked[at].maybe {
-		all = s.repeat(at, in.request, out)
+		all = s.repeat(at, out)
 	}
 	if s.asked[at].maybe && !out.replayed {
 		x := s.clone()
@@ -200,7 +230,9 @@ func (s linState) decide(in linInput, out linOutput) []linState {
 
 func (s linState) fresh(in linInput, out linOutput) []linState {
 	room := s.used() < s.limit
-	if in.sticky && len(s.held) > 0 {
+	// It is given again where it would pass if it were not there: people who were
+	// united may have more uses than the limit.
+	if in.sticky && len(s.held) > 0 && s.used() <= s.limit {
 		return s.sticky(in, out)
 	}
 	switch {
@@ -242,22 +274,23 @@ func (s linState) answer(request string, room bool) linState {
 	return s
 }
 
-func (s linState) repeat(at int, request string, out linOutput) []linState {
+func (s linState) repeat(at int, out linOutput) []linState {
 	switch id := s.asked[at].id; {
 	case id == out.id:
 		s = s.clone()
 		s.asked[at].maybe = false
 		return []linState{s}
-	case id != "?"+request || out.id == "":
+	case id == "" || id[0] != '?' || out.id == "":
 		return nil
 	}
 	s = s.clone() // the first time somebody sees it
-	s.asked[at].id, s.asked[at].maybe = out.id, false
-	if i := s.findHeld("?" + request); i >= 0 {
+	name := s.asked[at].id
+	s.asked[at].maybe = false
+	if i := s.findHeld(name); i >= 0 {
 		s.held[i].id = out.id
 	}
 	for i := range s.asked { // those that were answered with the same reservation
-		if s.asked[i].id == "?"+request {
+		if s.asked[i].id == name {
 			s.asked[i].id = out.id
 		}
 	}
@@ -279,6 +312,9 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 		return nil
 	}
 	if out.twice {
+		if slices.Contains(s.loose, in.id) {
+			return []linState{s}
+		}
 		return nil
 	}
 	next := s.clone()
@@ -289,12 +325,13 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 	if at := s.findHeld(in.id); at >= 0 {
 		took.held, took.was = s.held[at], 'h'
 		next.held = slices.Delete(next.held, at, at+1)
-	} else if at := slices.Index(s.lost, in.id); at >= 0 {
-		took.was, took.standIn = 'l', s.standIns > 0
+	} else if at := s.findLost(in.id); at >= 0 {
+		took.was, took.standIn, took.held.of = 'l', s.standIns > 0, s.lost[at].of
 		next.lost = slices.Delete(next.lost, at, at+1)
 		next.standIns = max(0, next.standIns-1)
 	} else {
 		late = true
+		next.facts = append(next.facts, in.id)
 	}
 	switch {
 	case out.unknown:
@@ -363,12 +400,13 @@ func (s *linState) isStrict(id string) bool {
 // undo takes a confirm that nobody was answered out.
 func (s *linState) undo(u linUse) {
 	s.uses--
-	s.done = slices.DeleteFunc(s.done, func(id string) bool { return id == u.held.id })
+	same := func(id string) bool { return id == u.held.id }
+	s.done, s.facts = slices.DeleteFunc(s.done, same), slices.DeleteFunc(s.facts, same)
 	switch u.was {
 	case 'h':
 		s.held = append(s.held, u.held)
 	case 'l':
-		s.lost = append(s.lost, u.held.id)
+		s.lost = append(s.lost, linLost{u.held.id, u.held.of})
 		if u.standIn {
 			s.standIns++
 		}
@@ -409,7 +447,7 @@ func (s linState) cut() []linState {
 			}
 			gone := charged.clone()
 			gone.held = slices.Delete(gone.held, i, i+1)
-			gone.lost = append(gone.lost, h.id)
+			gone.lost = append(gone.lost, linLost{h.id, h.of})
 			out = append(out, gone)
 		}
 	}

@@ -62,7 +62,7 @@ const (
 	linTotal      = 12
 	linUsers      = 4 // at a time
 	linClients    = 2 // for each of them
-	linRequests   = 4 // a person's request_ids between two times everything runs out
+	linRequests   = 2 // as linRun; a person remembers four, and so may have taken two in
 	linStepsMax   = 9 // of a client, between two ends of the process
 	linPhases     = 8
 	linRunOut     = 20 * time.Minute // longer than a reservation and its grace
@@ -72,7 +72,8 @@ const (
 )
 
 // lin is one seed: clients that decide and report at the same time, and an engine
-// that ends in every way there is. Every call is an operation in the history of
+// that ends in every way there is, while people are merged and split. Every call is an
+// operation in the history of
 // its counter.
 type lin struct {
 	seed  uint64
@@ -93,9 +94,15 @@ type lin struct {
 	users [linUsers]linUser
 	fault error
 	n     linCounts
+
+	couples [linUsers / 2]linCouple
+	routes  [linUsers]linRoute
 }
 
-type linCounts struct{ ops, grants, atOnce, late, repeats, kept, unknown, kills, cuts, stops int }
+type linCounts struct {
+	ops, grants, atOnce, late, repeats, kept, unknown, kills, cuts, stops int
+	merges, splits, movesInDoubt                                          int
+}
 
 // linUser is what the clients of one person know.
 type linUser struct {
@@ -108,15 +115,18 @@ type linRequest struct{ id, offer string }
 type linToken struct {
 	offer, id string
 	token     []byte
+	owner     int // whose reservation it was when it was granted
 	sent      int
 }
 
 func newLin(seed uint64) *lin {
 	rng := rand.New(rand.NewPCG(seed, 23))
-	return &lin{
+	l := &lin{
 		seed: seed, rng: rng, fs: vfs.NewCrashableMem(), slow: rng.IntN(4) == 0,
 		m: &machine{wall: clockStart, mono: 1}, ops: map[string][]porcupine.Operation{},
 	}
+	l.part()
+	return l
 }
 
 func (l *lin) open() error {
@@ -179,12 +189,13 @@ func (l *lin) user(i int) string { return fmt.Sprintf("u%d-%d", l.turn, i) }
 // use before and after everything has run out.
 func (l *lin) everybodys() string { return fmt.Sprintf("all%d", l.turn/2) }
 
-// counter names the counter that a decision for a person and an offer looks at.
+// counter names the counter that a decision for a person and an offer looks at; that of
+// a person together with the other one of the couple.
 func (l *lin) counter(i int, offer string) string {
 	if offer[0] == 'a' {
 		return offer
 	}
-	return l.user(i) + " " + offer
+	return l.user(i&^1) + "+1 " + offer
 }
 
 // record enters an operation that was called at a tick.
@@ -226,10 +237,12 @@ func (c *linClient) run(steps int) {
 		if !c.l.seen() {
 			return
 		}
-		switch c.rng.IntN(8) {
-		case 0, 1:
+		switch c.rng.IntN(17) {
+		case 0:
+			c.l.move(c.user/2, c.rng)
+		case 1, 2, 3, 4:
 			c.confirm()
-		case 2, 3:
+		case 5, 6, 7, 8:
 			c.again()
 		default:
 			c.decide()
@@ -266,8 +279,13 @@ func (c *linClient) again() {
 
 func (c *linClient) ask(offer, request string) {
 	l := c.l
+	target, done, ok := l.at(c.user)
+	defer done()
+	if !ok {
+		return
+	}
 	req := DecideRequest{
-		UserID: []byte(l.user(c.user)), Timeout: linLong,
+		UserID: []byte(l.user(target)), Timeout: linLong,
 		Placements: []PlacementAsk{{
 			Key: []byte("k"), PlacementID: []byte("spot"), Allow: [][]byte{[]byte(offer)},
 		}},
@@ -281,12 +299,15 @@ func (c *linClient) ask(offer, request string) {
 	} else if l.slow && !sticky && c.rng.IntN(2) == 0 {
 		req.Timeout = linShort
 	}
-	counter, call := l.counter(c.user, offer), l.ticks.Add(1)
+	counter, call := l.counter(target, offer), l.ticks.Add(1)
 	if err := l.e.Decide(&req, &c.out); err != nil {
 		l.fail("decide: %w", err)
 		return
 	}
-	in := linInput{kind: linDecide, request: request, sticky: sticky}
+	in := linInput{kind: linDecide, request: request, sticky: sticky, side: side(target)}
+	if offer[0] == 'a' && request != "" {
+		in.request += l.rememberedBy(target)
+	}
 	switch {
 	case slices.Contains(c.out.Degraded, "deadline"):
 		if !l.seen() {
@@ -294,8 +315,8 @@ func (c *linClient) ask(offer, request string) {
 			return
 		}
 		temp := fmt.Sprintf("temp-%d", l.temps.Add(1))
-		l.record(counter, call, linInput{kind: linHold, id: temp}, linOutput{})
-		l.record(counter, call, linInput{kind: linGive, id: temp}, linOutput{})
+		l.record(counter, call, linInput{kind: linHold, id: temp, side: in.side}, linOutput{})
+		l.record(counter, call, linInput{kind: linGive, id: temp, side: in.side}, linOutput{})
 		l.count(func(n *linCounts) { n.late++ })
 		return
 	case len(c.out.Degraded) > 0:
@@ -311,12 +332,12 @@ func (c *linClient) ask(offer, request string) {
 	}
 	l.record(counter, call, in, out)
 	if l.seen() {
-		c.note(offer, out)
+		c.note(offer, out, target)
 	}
 }
 
 // note keeps what an answer told.
-func (c *linClient) note(offer string, out linOutput) {
+func (c *linClient) note(offer string, out linOutput, owner int) {
 	c.l.count(func(n *linCounts) {
 		if out.replayed {
 			n.repeats++
@@ -335,7 +356,7 @@ func (c *linClient) note(offer string, out linOutput) {
 			}
 		} else {
 			u.tokens = append(u.tokens, linToken{
-				offer: offer, id: out.id, token: bytes.Clone(c.out.Items[0].Token),
+				offer: offer, id: out.id, token: bytes.Clone(c.out.Items[0].Token), owner: owner,
 			})
 		}
 	})
@@ -364,8 +385,20 @@ func (c *linClient) confirm() {
 	doc := &OutcomeDoc{
 		Token: t.token, Outcome: []byte("impression"), EventID: []byte(t.id), BodyHash: 1,
 	}
-	counter, id := l.counter(c.user, t.offer), t.id
+	offer, id, owner := t.offer, t.id, t.owner
 	l.mu.Unlock()
+	target, done, ok := l.at(owner)
+	defer done()
+	if !ok {
+		return
+	}
+	if target != owner {
+		var err error
+		if doc.Token, err = l.sendTo(doc.Token, target); err != nil {
+			l.fail("token: %w", err)
+			return
+		}
+	}
 	call := l.ticks.Add(1)
 	b := l.e.Begin()
 	r := b.Outcome(doc)
@@ -373,8 +406,9 @@ func (c *linClient) confirm() {
 		l.fail("impression: %v, %v", r.Err, err)
 		return
 	}
-	l.record(counter, call, linInput{kind: linConfirm, id: id}, linOutput{
-		late: r.Flags&FlagLate != 0, twice: r.Status == LineDuplicate,
+	in := linInput{kind: linConfirm, id: id, side: side(target)}
+	l.record(l.counter(target, offer), call, in, linOutput{
+		late: r.Flags&FlagLate != 0, twice: r.Status == LineDuplicate || r.Flags&FlagRepeat != 0,
 	})
 }
 
@@ -409,7 +443,7 @@ func (l *lin) phase(crash func() error) error {
 func (l *lin) every(kind linKind) {
 	in := linInput{kind: kind}
 	l.record(l.everybodys(), l.ticks.Add(1), in, linOutput{})
-	for i := range linUsers {
+	for i := 0; i < linUsers; i += 2 {
 		l.record(l.counter(i, "p0"), l.ticks.Add(1), in, linOutput{})
 		l.record(l.counter(i, "p1"), l.ticks.Add(1), in, linOutput{})
 		l.record(l.counter(i, "s0"), l.ticks.Add(1), in, linOutput{})
@@ -449,7 +483,10 @@ func (l *lin) again() error {
 	if err := l.open(); err != nil {
 		return err
 	}
-	return l.e.CheckStore()
+	if err := l.e.CheckStore(); err != nil {
+		return err
+	}
+	return l.settle()
 }
 
 // snapshot is what the end of the process leaves of the disk and of the ring.
@@ -500,6 +537,7 @@ func (l *lin) runOut() error {
 	l.every(linTime)
 	l.turn++
 	l.users = [linUsers]linUser{}
+	l.part()
 	return nil
 }
 
@@ -528,11 +566,11 @@ func (l *lin) run() error {
 // check asks the checker about the history of every counter.
 func (l *lin) check() error {
 	for counter, history := range l.ops {
-		limit := linLimit
+		model := linPairModel(linLimit)
 		if counter[0] == 'a' {
-			limit = linTotal
+			model = linModel(linTotal)
 		}
-		switch porcupine.CheckOperationsTimeout(linModel(limit), history, time.Minute) {
+		switch porcupine.CheckOperationsTimeout(model, history, time.Minute) {
 		case porcupine.Ok:
 		case porcupine.Unknown:
 			return fmt.Errorf("counter %s: not decided within a minute", counter)
@@ -587,7 +625,8 @@ func TestLinearizable(t *testing.T) {
 		return uint64(l.n.ops), err
 	})
 	if got.Whole && got.Units >= 10_000 &&
-		(n.grants == 0 || n.repeats == 0 || n.kept == 0 || n.unknown == 0 || n.late == 0) {
+		(n.grants == 0 || n.repeats == 0 || n.kept == 0 || n.unknown == 0 || n.late == 0 ||
+			n.merges == 0 || n.splits == 0 || n.movesInDoubt == 0) {
 		t.Errorf("too little happened to show anything: %+v", n)
 	}
 }
@@ -595,7 +634,8 @@ func TestLinearizable(t *testing.T) {
 func (n *linCounts) add(o *linCounts) {
 	n.ops, n.grants, n.atOnce = n.ops+o.ops, n.grants+o.grants, n.atOnce+o.atOnce
 	n.late, n.repeats, n.unknown = n.late+o.late, n.repeats+o.repeats, n.unknown+o.unknown
-	n.kept += o.kept
+	n.kept, n.merges, n.splits = n.kept+o.kept, n.merges+o.merges, n.splits+o.splits
+	n.movesInDoubt += o.movesInDoubt
 	n.kills, n.cuts, n.stops = n.kills+o.kills, n.cuts+o.cuts, n.stops+o.stops
 }
 
@@ -604,8 +644,12 @@ func linCall(op porcupine.Operation) string {
 	in, out := op.Input.(linInput), op.Output.(linOutput)
 	name := []string{
 		"decide", "confirm", "held for a moment", "given back", "all runs out", "stop", "kill", "cut",
+		"merge", "split", "forget",
 	}[in.kind]
 	s := strings.TrimSpace(name + " " + in.request + in.id)
+	if in.side != 0 {
+		s += " of the second"
+	}
 	if in.sticky {
 		s += " sticky"
 	}
@@ -615,7 +659,7 @@ func linCall(op porcupine.Operation) string {
 		}
 	}
 	switch {
-	case in.kind > linConfirm:
+	case in.kind > linConfirm && !out.unknown:
 		return s
 	case out.unknown:
 		return s + ": nobody saw the answer"
