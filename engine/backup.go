@@ -135,6 +135,8 @@ func (e *Engine) forgetLoop(ctx context.Context) {
 // forgetInBackups throws the keys of those out of the backups who were erased since it
 // last did. A backup that is taken meanwhile takes no key of anybody in the ledger.
 func (e *Engine) forgetInBackups(ctx context.Context) (done backup.Forgotten, err error) {
+	e.forgetting.Lock()
+	defer e.forgetting.Unlock()
 	var since storage.UnixMsec
 	value, err := e.store.GetDoc(forgottenKey)
 	switch {
@@ -146,8 +148,9 @@ func (e *Engine) forgetInBackups(ctx context.Context) (done backup.Forgotten, er
 	newest := since
 	var people []backup.Person
 	err = e.store.Erasures(func(x storage.Erasure) bool {
-		newest = max(newest, x.At)
-		if x.At > since-forgetMargin { // clocks of groups differ a little
+		at := max(x.At, x.Purged) // names that nobody else had are gone with the purge
+		newest = max(newest, at)
+		if at > since-forgetMargin { // clocks of groups differ a little
 			people = append(people, backup.Person{Slot: x.Slot, Workspace: x.Workspace, ID: x.Person})
 		}
 		return true
@@ -155,7 +158,12 @@ func (e *Engine) forgetInBackups(ctx context.Context) (done backup.Forgotten, er
 	if err != nil || newest == since {
 		return done, err
 	}
-	done, err = backup.Forget(ctx, e.opts.BackupDir, people, backup.Options{FS: e.opts.Storage.FS})
+	names, err := e.store.NamesGone()
+	if err != nil {
+		return done, err
+	}
+	gone := backup.Gone{Store: e.store.StoreID(), People: people, Names: names}
+	done, err = backup.Forget(ctx, e.opts.BackupDir, gone, backup.Options{FS: e.opts.Storage.FS})
 	if err != nil {
 		return done, err
 	}

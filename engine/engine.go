@@ -54,16 +54,17 @@ type Engine struct {
 	words  words
 	names  nameSource
 
-	reader   definition.Reader
-	publish  sync.Mutex // one publish at a time
-	old      sync.Map   // revision number → *Snapshot, for previews and replays
-	stripes  stripes
-	erasing  sync.RWMutex  // held shared by a line with identities, else by an erasure
-	erasures atomic.Uint64 // raised before a person is gone
-	track    tracking
-	traffic  traffic
-	fills    fills
-	visitors atomic.Int64
+	reader     definition.Reader
+	publish    sync.Mutex // one publish at a time
+	old        sync.Map   // revision number → *Snapshot, for previews and replays
+	stripes    stripes
+	forgetting sync.Mutex    // one throws keys out of backups at a time
+	erasing    sync.RWMutex  // held shared by a line with identities, else by an erasure
+	erasures   atomic.Uint64 // raised before a person is gone
+	track      tracking
+	traffic    traffic
+	fills      fills
+	visitors   atomic.Int64
 
 	migrating migration // the loop's
 	counters  counters

@@ -181,6 +181,41 @@ func (e *Engine) Receipt(hash [16]byte) (*Receipt, error) {
 	return out, nil
 }
 
+// ErasedPerson is an entry of the ledger of erasures: the receipt, and by numbers whom it
+// is of. Numbers mean nothing outside of the store and its copies.
+type ErasedPerson struct {
+	Receipt
+	Workspace storage.WorkspaceID
+	Slot      storage.Slot
+	Person    storage.PersonID
+
+	entry storage.Erasure
+}
+
+// Erasures calls f for every person of the ledger of erasures behind last, nil: from
+// its beginning, until f returns false. The order is that of the receipts.
+func (e *Engine) Erasures(last *ErasedPerson, f func(*ErasedPerson) bool) error {
+	var p ErasedPerson
+	each := func(x storage.Erasure) bool {
+		p = ErasedPerson{receiptOf(&x), x.Workspace, x.Slot, x.Person, x}
+		return f(&p)
+	}
+	if last == nil {
+		return storeProblem(e.store.Erasures(each))
+	}
+	return storeProblem(e.store.ErasuresBehind(&last.entry, each))
+}
+
+// NamesGone returns the keys of names that went with the last person who had them, as
+// copies of the store know them: sources and text versions of consents.
+func (e *Engine) NamesGone() ([][]byte, error) {
+	keys, err := e.store.NamesGone()
+	return keys, storeProblem(err)
+}
+
+// StoreID returns the id of the store, which its copies and backups share.
+func (e *Engine) StoreID() [16]byte { return e.store.StoreID() }
+
 // ReceiptID reads a receipt's id as it is written: 32 hexadecimal digits.
 func ReceiptID(text []byte) (id [16]byte, err error) {
 	n, err := hex.Decode(id[:], text[:min(len(text), 2*len(id))])
@@ -190,12 +225,16 @@ func ReceiptID(text []byte) (id [16]byte, err error) {
 	return id, nil
 }
 
-// Purge waits until no file of the store holds what is needed to read what is left of
-// anybody whose erasure is durable, at most so long: a ProblemBusy then.
+// Purge waits until no file of the store, and no backup in Options.BackupDir, holds
+// what is needed to read what is left of anybody whose erasure is durable, at most so
+// long: a ProblemBusy then.
 func (e *Engine) Purge(wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	err := e.store.Purge(ctx)
+	if err == nil && e.opts.BackupDir != "" {
+		_, err = e.forgetInBackups(ctx)
+	}
 	if ctx.Err() != nil {
 		return &Problem{
 			Class: ProblemBusy, Code: "purge_under_way", RetryAfter: 1,

@@ -47,10 +47,8 @@ var errEventsEnd = errors.New("nobody reads on")
 //
 // Cost: 1 µs an event; what lies in other times and of other names is not read.
 func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) {
-	scan := storage.LogQuery{
-		From: storage.UnixMsec(q.From), Until: storage.UnixMsec(q.Until), Personal: true,
-		Kinds: []storage.EffectKind{storage.EffectEvent, storage.EffectOutcome},
-	}
+	scan := eventsScan()
+	scan.From, scan.Until = storage.UnixMsec(q.From), storage.UnixMsec(q.Until)
 	if q.From != 0 && q.Until != 0 && q.From >= q.Until {
 		return nil, invalid("bad_range", "until", "must be later than from")
 	}
@@ -75,9 +73,20 @@ func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) 
 		}
 		scan.Person = &ref
 	}
+	return e.events(&scan), nil
+}
+
+// eventsScan asks for all events and outcomes.
+func eventsScan() storage.LogQuery {
+	return storage.LogQuery{
+		Personal: true, Kinds: []storage.EffectKind{storage.EffectEvent, storage.EffectOutcome},
+	}
+}
+
+func (e *Engine) events(scan *storage.LogQuery) iter.Seq2[*LoggedEvent, error] {
 	return func(yield func(*LoggedEvent, error) bool) {
 		r := eventReader{engine: e}
-		err := e.store.ScanLog(&scan, func(entry *storage.LogEntry) error {
+		err := e.store.ScanLog(scan, func(entry *storage.LogEntry) error {
 			if !yield(r.read(entry), nil) {
 				return errEventsEnd
 			}
@@ -86,7 +95,7 @@ func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) 
 		if err != nil && !errors.Is(err, errEventsEnd) {
 			yield(nil, err)
 		}
-	}, nil
+	}
 }
 
 // eventReader turns entries of the log into events.

@@ -70,10 +70,11 @@ type LoggedDecision struct {
 type LoggedItem struct{ OfferID, TreatmentID, PlacementID, Channel string }
 
 // ExportPerson reads everything that is held of a person. It errors with a
-// ProblemMissing for an unknown id. Cost: as a look at the person; Events and
+// ProblemMissing when nobody is there. Cost: as a look at the person; Events and
 // Decisions read the blocks of the log that hold the person.
-func (e *Engine) ExportPerson(id []byte) (*PersonExport, error) {
-	if err := checkUserID(id, "user_id"); err != nil {
+func (e *Engine) ExportPerson(p PersonRef) (*PersonExport, error) {
+	id, err := e.canonicalOf(p)
+	if err != nil {
 		return nil, err
 	}
 	g := e.store.GroupOf(e.store.SlotOf(workspaceID, id))
@@ -133,8 +134,10 @@ func (x *PersonExport) contact(c storage.Contact) {
 
 // Events reads the person's events and outcomes of the log, as Engine.Events does. Of
 // somebody who is erased meanwhile the rest cannot be read.
-func (x *PersonExport) Events() (iter.Seq2[*LoggedEvent, error], error) {
-	return x.e.Events(&EventsQuery{UserID: []byte(x.User.UserID)})
+func (x *PersonExport) Events() iter.Seq2[*LoggedEvent, error] {
+	scan := eventsScan()
+	scan.Person = &x.ref
+	return x.e.events(&scan)
 }
 
 // Decisions reads the person's decisions of the log, as far back as they are kept. The

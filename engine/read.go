@@ -10,8 +10,35 @@ import (
 )
 
 // User reads a person back. It errors with a ProblemMissing for an unknown id.
-func (e *Engine) User(id []byte) (*UserView, error) {
-	if err := checkUserID(id, "user_id"); err != nil {
+func (e *Engine) User(id []byte) (*UserView, error) { return e.UserOf(PersonRef{UserID: id}) }
+
+// PersonRef names a person: by user id, or else by an identity that leads to them.
+type PersonRef struct {
+	UserID   []byte
+	Identity IdentityRef
+}
+
+// canonicalOf returns the canonical id of whom p names. By a user id nobody need be
+// there; an identity that leads to nobody is a ProblemMissing.
+func (e *Engine) canonicalOf(p PersonRef) ([]byte, error) {
+	if len(p.Identity.Type) == 0 {
+		return p.UserID, checkUserID(p.UserID, "user_id")
+	}
+	id, _, err := e.resolveIdentities(e.snap.Load(), []IdentityRef{p.Identity}, nil)
+	if err == nil && id == nil {
+		err = &Problem{
+			Class: ProblemMissing, Code: "user_not_found", Field: "identity",
+			Detail: fmt.Sprintf("no user has the %s %q", p.Identity.Type, p.Identity.Value),
+		}
+	}
+	return id, err
+}
+
+// UserOf is User of whoever p names. UserID of the view is empty when the person is
+// known by an identity alone.
+func (e *Engine) UserOf(p PersonRef) (*UserView, error) {
+	id, err := e.canonicalOf(p)
+	if err != nil {
 		return nil, err
 	}
 	g := e.store.GroupOf(e.store.SlotOf(workspaceID, id))
@@ -28,11 +55,19 @@ func (e *Engine) User(id []byte) (*UserView, error) {
 	return e.viewUser(g, ord, id), nil
 }
 
+// userIDOf is the user id in a canonical id, "" of a person known by an identity alone.
+func userIDOf(id []byte) string {
+	if len(id) > 0 && id[0] == 0 {
+		return ""
+	}
+	return string(id)
+}
+
 // viewUser reads a person back; the group is locked.
 func (e *Engine) viewUser(g *storage.Group, ord storage.Ord, id []byte) *UserView {
 	row, profile := g.Row(ord), g.Profile(ord)
 	v := &UserView{
-		UserID: string(id), Visitor: row.Flags&storage.RowVisitor != 0,
+		UserID: userIDOf(id), Visitor: row.Flags&storage.RowVisitor != 0,
 		Timezone: e.store.NameOf(storage.DictZone, profile.Zone()),
 		Locale:   e.store.NameOf(storage.DictLocale, profile.Locale()),
 	}

@@ -27,13 +27,38 @@ const (
 // author names who publishes: the holder of the one key.
 const author = "admin"
 
+// whom reads whom /v1/users/{id} names: a user id, or with ?identity=TYPE the value of
+// an identity.
+func (s *Server) whom(r *request) (p engine.PersonRef, ok bool) {
+	args, ok := s.query(r, "identity")
+	if !ok {
+		return p, false
+	}
+	id, ok := s.pathParam(r, "id")
+	if !ok {
+		return p, false
+	}
+	if !args.Has("identity") {
+		return engine.PersonRef{UserID: id}, true
+	}
+	typ := optional(args, "identity")
+	if len(typ) == 0 {
+		s.problem(r.ctx, wire.Problem{
+			Status: 400, Code: wire.CodeInvalidValue, Field: "identity",
+			Detail: "must be a type of identities",
+		})
+		return p, false
+	}
+	return engine.PersonRef{Identity: engine.IdentityRef{Type: typ, Value: id}}, true
+}
+
 // user answers GET /v1/users/{id}.
 func (s *Server) user(r *request) {
-	id, ok := s.pathParam(r, "id")
+	whom, ok := s.whom(r)
 	if !ok {
 		return
 	}
-	view, err := s.engine.User(id)
+	view, err := s.engine.UserOf(whom)
 	if err != nil {
 		s.fail(r.ctx, err)
 		return

@@ -13,15 +13,16 @@ const purgeWait = 20 * time.Second
 
 // eraseUser answers DELETE /v1/users/{id}.
 func (s *Server) eraseUser(r *request) {
-	if _, ok := s.query(r); !ok {
-		return
-	}
-	id, ok := s.pathParam(r, "id")
+	whom, ok := s.whom(r)
 	if !ok {
 		return
 	}
+	doc := engine.EraseDoc{UserID: whom.UserID}
+	if whom.UserID == nil {
+		doc.Identities = []engine.IdentityRef{whom.Identity}
+	}
 	batch := s.engine.Begin()
-	receipt, err := batch.Erase(&engine.EraseDoc{UserID: id})
+	receipt, err := batch.Erase(&doc)
 	if err == nil {
 		err = batch.Commit(s.opts.CommitTimeout)
 	}
@@ -83,6 +84,34 @@ func (s *Server) erasure(r *request) {
 	reply(r.ctx, r.work.reply)
 }
 
+// ledgerPiece is how many entries of the ledger are read together.
+const ledgerPiece = 256
+
+// erasures answers GET /v1/erasures: the ledger, a line an entry.
+func (s *Server) erasures(r *request) {
+	if _, ok := s.query(r); !ok {
+		return
+	}
+	var last *engine.ErasedPerson
+	end := wire.LedgerEnd{Store: s.engine.StoreID()}
+	s.streamReply(r, ndjson, true, func(dst []byte) ([]byte, bool, error) {
+		n := 0
+		err := s.engine.Erasures(last, func(p *engine.ErasedPerson) bool {
+			dst = wire.AppendErasedPerson(dst, p)
+			if n++; n == ledgerPiece {
+				last = new(*p)
+			}
+			return n < ledgerPiece
+		})
+		end.Erasures += int64(n)
+		if err != nil || n == ledgerPiece {
+			return dst, err != nil, err
+		}
+		end.Names, err = s.engine.NamesGone()
+		return wire.AppendLedgerEnd(dst, &end), true, err
+	})
+}
+
 // purge answers POST /v1/erasures:purge.
 func (s *Server) purge(r *request) {
 	if _, ok := s.query(r); !ok {
@@ -97,26 +126,18 @@ func (s *Server) purge(r *request) {
 
 // exportUser answers GET /v1/users/{id}/export.
 func (s *Server) exportUser(r *request) {
-	if _, ok := s.query(r); !ok {
-		return
-	}
-	id, ok := s.pathParam(r, "id")
+	whom, ok := s.whom(r)
 	if !ok {
 		return
 	}
-	x, err := s.engine.ExportPerson(id)
-	if err != nil {
-		s.fail(r.ctx, err)
-		return
-	}
-	events, err := x.Events()
+	x, err := s.engine.ExportPerson(whom)
 	if err != nil {
 		s.fail(r.ctx, err)
 		return
 	}
 	p := &personPieces{export: x}
 	var endEvents, endDecisions func()
-	p.event, endEvents = iter.Pull2(events)
+	p.event, endEvents = iter.Pull2(x.Events())
 	p.decision, endDecisions = iter.Pull2(x.Decisions())
 	s.streamReply(r, "application/json", true, p.piece).end = func() {
 		endEvents()

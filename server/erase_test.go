@@ -61,6 +61,11 @@ func TestErase(t *testing.T) {
 	send("POST", "/v1/erasures:purge", "", "", "", 200, "purged")
 	send("GET", "/v1/erasures/"+receipt.Receipt, of, "", "", 200, `"purged_at"`)
 	send("GET", "/v1/erasures/"+strings.Repeat("0", 32), of, "", "", 404, "unknown_receipt")
+	ledger := send("GET", "/v1/erasures", "", "", "", 200, `{"done":true,"erasures":3,"store":"`)
+	if strings.Count(ledger, `"purged_at"`) != 3 || !strings.Contains(ledger, receipt.Receipt) {
+		t.Fatal(ledger)
+	}
+	send("GET", "/v1/erasures?from=1", "/v1/erasures", "", "", 400, "unknown_parameter")
 	send("GET", "/v1/erasures/xyz", of, "", "", 422, "bad_id")
 	for _, bad := range []string{
 		`{}`, `{"users":[{}]}`, `{"users":[{"user_id":"a","identities":[{"type":"a","value":"b"}]}]}`,
@@ -83,6 +88,47 @@ func TestErase(t *testing.T) {
 	if err := r.engine.CheckStore(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Somebody known by an identity alone, or by one beside a user id, is told of, exported
+// and erased by it; one that leads to nobody is said to.
+func TestPeopleByIdentity(t *testing.T) {
+	r := start(t, Options{})
+	r.publish()
+	const one, all = "/v1/users/{id}", "/v1/users/{id}/export"
+	f := func(method, path, template string, status int, parts ...string) {
+		t.Helper()
+		got, reply, _ := r.do(ask{method: method, path: path, template: template})
+		for _, part := range parts {
+			if got != status || !strings.Contains(reply, part) {
+				t.Errorf("%s %s: %d %s, want %d and %s", method, path, got, reply, status, part)
+			}
+		}
+		if strings.Contains(reply, `\u0000`) {
+			t.Errorf("%s %s: %s", method, path, reply)
+		}
+	}
+	r.post("/v1/users", `{"identities":[{"type":"device","value":"d 1"}],"attributes":{"age":33}}`)
+	r.post("/v1/events", `{"event_id":"e","identities":[{"type":"device","value":"d 1"}],"event":"seen"}`)
+	r.post("/v1/users", `{"user_id":"ann","identities":[{"type":"email","value":"ann@example.com"}]}`)
+	f("GET", "/v1/users/d%201?identity=device", one, 200, `{"visitor":false,"identities":[{"type":"device"`)
+	f("GET", "/v1/users/ANN@example.com?identity=email", one, 200, `"user_id":"ann"`)
+	f("GET", "/v1/users/d%201/export?identity=device", all, 200, `"age":33`, `"events":[{"event_id":"e"`,
+		`"events":1,`)
+	f("GET", "/v1/users/d%201", one, 404, "user_not_found")
+	f("GET", "/v1/users/d%201?identity=", one, 400, `"field":"identity"`)
+	f("GET", "/v1/users/d%201?identities=device", one, 400, "unknown_parameter")
+	for _, bad := range []string{"d2?identity=device", "d%201?identity=email", "x?identity=never"} {
+		value, query, _ := strings.Cut(bad, "?")
+		f("GET", "/v1/users/"+bad, one, 404, "user_not_found", `"field":"identity"`)
+		f("GET", "/v1/users/"+value+"/export?"+query, all, 404, "user_not_found")
+		f("DELETE", "/v1/users/"+bad, one, 404, "user_not_found")
+	}
+	f("DELETE", "/v1/users/d%201?identity=device", one, 200, `"attributes":1`)
+	f("GET", "/v1/users/d%201/export?identity=device", all, 404, "user_not_found")
+	f("DELETE", "/v1/users/d%201?identity=device", one, 200, `"before":true`)
+	f("DELETE", "/v1/users/ann@example.com?identity=email", one, 200, `"identities":1`)
+	f("GET", "/v1/users/ann", one, 404, "user_not_found")
 }
 
 // What an export tells is what the receipt of the erasure counts, kind by kind, and

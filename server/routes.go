@@ -55,6 +55,7 @@ func Routes() []Route {
 		{Method: "DELETE", Path: "/v1/users/{id}", class: classQuick, handle: (*Server).eraseUser},
 		{Method: "GET", Path: "/v1/users/{id}/export", class: classBulk, handle: (*Server).exportUser},
 		{Method: "POST", Path: "/v1/users:erase", class: classBulk, handle: (*Server).eraseUsers},
+		{Method: "GET", Path: "/v1/erasures", class: classBulk, handle: (*Server).erasures},
 		{Method: "GET", Path: "/v1/erasures/{receipt}", class: classQuick, handle: (*Server).erasure},
 		{Method: "POST", Path: "/v1/erasures:purge", class: classBulk, handle: (*Server).purge},
 		{

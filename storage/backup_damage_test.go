@@ -255,7 +255,8 @@ func TestRestoredStoreKeepsErasures(t *testing.T) {
 	all := d.People(d.s)
 	forgotten, erased := all[0], all[1]
 	who := backup.Person{Slot: forgotten.Slot, Workspace: forgotten.Workspace, ID: forgotten.ID}
-	done, err := backup.Forget(t.Context(), "backups", []backup.Person{who}, d.options())
+	done, err := backup.Forget(t.Context(), "backups",
+		backup.Gone{Store: d.s.StoreID(), People: []backup.Person{who}}, d.options())
 	if err != nil || done.Keys == 0 {
 		t.Fatal(done, err)
 	}

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -214,6 +213,45 @@ func (c *Copy) ScanKeys(f func(key, value []byte) error) error {
 	return errors.Join(err, now.Close())
 }
 
+// ScanOwnNames calls f for the names of CopyOwnName that are in the copy, with what
+// stands there now: one that was forgotten meanwhile is gone.
+func (c *Copy) ScanOwnNames(f func(key, value []byte) error) error {
+	for _, kind := range [...]DictKind{DictSource, DictConsentText} {
+		from := []byte{prefixName, byte(kind)}
+		err := c.Scan(from, after(from), func(key, _ []byte) error {
+			value, err := c.s.db.get(key)
+			if err != nil {
+				return err
+			}
+			return f(key, value)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NamesGone returns the keys of the names of CopyOwnName that were forgotten.
+func (s *Store) NamesGone() (keys [][]byte, err error) {
+	if s.closed.Load() {
+		return nil, ErrClosed
+	}
+	for _, kind := range [...]DictKind{DictSource, DictConsentText} {
+		from := []byte{prefixName, byte(kind)}
+		err := s.db.scan(from, after(from), func(key, value []byte) error {
+			if string(value) == nameGone {
+				keys = append(keys, bytes.Clone(key))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
 // purges returns the keys of the keys of people who are erased and not purged yet.
 func (c *Copy) purges() (map[string]bool, error) {
 	due := make(map[string]bool)
@@ -326,241 +364,6 @@ func (s *Store) scanChunks(of pebble.Reader, from, to []byte,
 			return err
 		}
 	}
-}
-
-// FrameInfo is what a frame says of itself.
-type FrameInfo struct {
-	Group       GroupID
-	Epoch       uint32
-	Number      uint64
-	Previous    uint64 // hash of the frame before
-	Hash        uint64
-	Round       uint64   // of the commit, in the epoch; 0: not known
-	From, Until UnixMsec // times of its first and its last effect
-}
-
-// InspectFrame checks a frame and its records. created is called with the store's
-// key of the key of every person who is created in it; nil: nobody asks.
-func InspectFrame(value []byte, created func(key []byte)) (info FrameInfo, err error) {
-	h, records, err := parseFrame(value)
-	if err != nil {
-		return info, err
-	}
-	info = FrameInfo{
-		Group: h.group, Epoch: h.epoch, Number: h.number, Previous: h.prev, Round: h.round,
-		Hash: frameHash(value), From: h.time, Until: h.time,
-	}
-	for range h.count {
-		r, rest, err := h.next(records)
-		if err != nil {
-			return info, err
-		}
-		records, info.Until = rest, r.time
-		if r.kind == EffectCreate && created != nil {
-			in := effectReader{b: r.clear}
-			ws, slot, who := WorkspaceID(in.u32()), Slot(in.u16()), PersonID(in.u64())
-			if in.bad {
-				return info, fmt.Errorf("%w: malformed create", ErrCorrupt)
-			}
-			created(appendPersonKeyKey(nil, slot, ws, who))
-		}
-	}
-	return info, nil
-}
-
-// CopyKind says what a key of the store stands for, as far as a copy of the store
-// must know.
-type CopyKind uint8
-
-// Kinds of keys, for copies.
-const (
-	CopyOther     CopyKind = iota // documents, names, lists, records of the node
-	CopyRow                       // part of a person, of a group, of the members of segments
-	CopyIdentity                  // identity → person, by a keyed hash
-	CopyPersonKey                 // what opens the sealed parts of a person
-	CopyFrame
-	CopyDerived // of the frames: not to be copied
-	CopyName
-	CopyDoc
-	CopyListed // on a suppression list
-	CopyErased // entry of the ledger of erasures
-)
-
-// CopyKindOf tells what a key stands for.
-func CopyKindOf(key []byte) CopyKind {
-	switch {
-	case len(key) == 0:
-		return CopyOther
-	case key[0] < identitySlots>>8:
-		return CopyRow
-	case key[0] < prefixFrame:
-		return CopyIdentity
-	}
-	switch key[0] {
-	case prefixFrame:
-		return CopyFrame
-	case prefixGroup, prefixMember, prefixDedup, prefixMoved:
-		return CopyRow
-	case prefixPersonKey:
-		return CopyPersonKey
-	case prefixName:
-		return CopyName
-	case prefixDoc:
-		return CopyDoc
-	case prefixList:
-		return CopyListed
-	case prefixErased:
-		return CopyErased
-	case prefixPurge:
-		return CopyDerived // there is nothing to purge in a copy without keys
-	case prefixNode:
-		return copyNodeKind(key)
-	}
-	return CopyOther
-}
-
-func copyNodeKind(key []byte) CopyKind {
-	if len(key) == 2 {
-		switch key[1] {
-		case nodeEpoch, nodeJournal, nodeCommit, nodeHold:
-			return CopyDerived // of the life of this store alone
-		}
-	}
-	return CopyOther
-}
-
-// AppendPersonKey appends the key under which the key of a person is stored:
-// 0x30 | slot u16 | workspace u32 | person u64.
-func AppendPersonKey(dst []byte, slot Slot, ws WorkspaceID, person PersonID) []byte {
-	return appendPersonKeyKey(dst, slot, ws, person)
-}
-
-// CopyDocKey returns the name of a document, and its content, as ScanDocs does.
-func CopyDocKey(key, value []byte) (name string, content []byte, err error) {
-	content, err = parseDoc(string(key[1:]), value)
-	return string(key[1:]), content, err
-}
-
-// CopyDocRow is the other way round.
-func CopyDocRow(name string, content []byte) (key, value []byte) {
-	return docKey(name), sealRecord(append([]byte{docFormat}, content...))
-}
-
-// frameHold says which frames are not trimmed although rows and log hold them: they
-// are what the next incremental backup is made of. The logger's turn guards it.
-type frameHold struct {
-	kept   []uint64 // by group: frames above are held; nil: nobody waits for them
-	taking []uint64 // by group, for the copy that is being made
-}
-
-// holdFormat: the record under 0x70 0x06 is
-// format u8 | groups u16 | groups × frame u64 | CRC32C u32.
-const holdFormat = 1
-
-func appendHold(b []byte, kept []uint64) []byte {
-	b = binary.LittleEndian.AppendUint16(append(b, holdFormat), uint16(len(kept)))
-	for _, n := range kept {
-		b = binary.LittleEndian.AppendUint64(b, n)
-	}
-	return sealRecord(b)
-}
-
-func parseHold(b []byte, groups int) (kept []uint64, err error) {
-	body, err := checkedValue(b, holdFormat)
-	if err == nil && (len(body) != 3+8*groups || int(le16(body[1:])) != groups) {
-		err = ErrCorrupt
-	}
-	if err != nil {
-		return nil, fmt.Errorf("held frames: %w", err)
-	}
-	for i := range groups {
-		kept = append(kept, le64(body[3+8*i:]))
-	}
-	return kept, nil
-}
-
-// loadHold reads which frames are held. The event log is open.
-func (s *Store) loadHold() error {
-	value, err := s.db.get([]byte{prefixNode, nodeHold})
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	h := &s.logs.hold
-	if h.kept, err = parseHold(value, len(s.groups)); err != nil {
-		return err
-	}
-	for i, g := range s.groups {
-		lower := appendFrameKey(nil, g.id, h.kept[i]+1)
-		size, err := s.db.db.EstimateDiskUsage(lower, after(lower[:3]))
-		if err != nil {
-			return readFault(err)
-		}
-		s.logs.held.Add(int64(size))
-	}
-	return nil
-}
-
-// Keep holds the frames behind the copy until the next copy is kept, or until they
-// are more than Options.HoldBytes.
-func (c *Copy) Keep() error {
-	s := c.s
-	s.logs.turn.Lock()
-	defer s.logs.turn.Unlock()
-	kept := frameNumbers(c.Ends)
-	b := s.db.db.NewBatch()
-	if err := b.Set([]byte{prefixNode, nodeHold}, appendHold(nil, kept), nil); err != nil {
-		return fmt.Errorf("hold frames: %w", err)
-	}
-	if err := s.putSynced(b); err != nil {
-		return fmt.Errorf("hold frames: %w", err)
-	}
-	s.logs.hold.kept = kept
-	s.logs.held.Store(0)
-	return nil
-}
-
-// holdBound lowers the first frame of a group that is to stay. The logger's turn is
-// taken.
-func (l *logger) holdBound(group int, bound uint64) uint64 {
-	for _, held := range [...][]uint64{l.hold.kept, l.hold.taking} {
-		if held != nil {
-			bound = min(bound, held[group]+1)
-		}
-	}
-	return bound
-}
-
-// letGo gives up frames that are held when there are too many: the next backup will
-// be a full one.
-func (s *Store) letGo() error {
-	l := &s.logs
-	if l.hold.kept == nil || l.held.Load() <= s.o.HoldBytes {
-		return nil
-	}
-	b := s.db.db.NewBatch()
-	defer b.Close()
-	if err := b.Delete([]byte{prefixNode, nodeHold}, nil); err != nil {
-		return fmt.Errorf("held frames: %w", err)
-	}
-	if err := s.db.write(b); err != nil {
-		return fmt.Errorf("held frames: %w", err)
-	}
-	s.o.Logger.Warn("frames for the next incremental backup take too much: it will be a full one",
-		"bytes", l.held.Load(), "limit", s.o.HoldBytes)
-	l.hold.kept = nil
-	l.held.Store(0)
-	return nil
-}
-
-// HeldBytes returns about how many bytes of frames wait for the next incremental
-// backup; held is false when none is expected.
-func (s *Store) HeldBytes() (bytes int64, held bool) {
-	s.logs.turn.Lock()
-	defer s.logs.turn.Unlock()
-	return s.logs.held.Load(), s.logs.hold.kept != nil
 }
 
 var _ io.ReaderAt = (*LogFile)(nil)

@@ -278,23 +278,30 @@ func parseErasure(key, value []byte) (e Erasure, err error) {
 // f returns false. It is what a copy of the store that is older must forget too.
 // Entries whose frame is not durable yet are not there.
 func (s *Store) Erasures(f func(Erasure) bool) error {
-	return s.scanErasures([]byte{prefixErased}, f)
+	return s.scanErasures([]byte{prefixErased}, []byte{prefixErased}, f)
+}
+
+// ErasuresBehind is Erasures from behind an entry on: what was read piece by piece is
+// read whole, but for what came meanwhile.
+func (s *Store) ErasuresBehind(last *Erasure, f func(Erasure) bool) error {
+	return s.scanErasures(append(last.appendKey(nil), 0), []byte{prefixErased}, f)
 }
 
 // ErasuresOf calls f for every erasure of one id, in the order of the people that it
 // named, which is that of time.
 func (s *Store) ErasuresOf(hash [16]byte, f func(Erasure) bool) error {
-	return s.scanErasures(append([]byte{prefixErased}, hash[:]...), f)
+	prefix := append([]byte{prefixErased}, hash[:]...)
+	return s.scanErasures(prefix, prefix, f)
 }
 
 // errStopScan ends a scan.
 var errStopScan = errors.New("enough")
 
-func (s *Store) scanErasures(prefix []byte, f func(Erasure) bool) error {
+func (s *Store) scanErasures(from, prefix []byte, f func(Erasure) bool) error {
 	if s.closed.Load() {
 		return ErrClosed
 	}
-	err := s.db.scan(prefix, after(prefix), func(key, value []byte) error {
+	err := s.db.scan(from, after(prefix), func(key, value []byte) error {
 		e, err := parseErasure(key, value)
 		if err == nil && !f(e) {
 			err = errStopScan

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // markedShop reads what the marks are planted in.
@@ -105,6 +107,9 @@ func (m *marks) below(t *testing.T, folders ...string) (found []string) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
+			if strings.HasSuffix(path, ".tbk") {
+				b = append(b, unpacked(t, b)...)
+			}
 			if n, at := m.in(b); n > 0 {
 				from := bytes.ToValidUTF8(b[max(0, at-60):min(len(b), at+30)], []byte("?"))
 				found = append(found, fmt.Sprintf("%s: %d, first at %d: %q", path, n, at, from))
@@ -121,13 +126,65 @@ func (m *marks) below(t *testing.T, folders ...string) (found []string) {
 	return found
 }
 
+// unpacked is what lies in the blocks of a file of a backup: see storage/FORMAT.md.
+func unpacked(t *testing.T, b []byte) (out []byte) {
+	t.Helper()
+	in, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	for b = b[36:]; len(b) > 20 && string(b[:4]) == "bblk"; {
+		raw, stored := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+		block := b[20 : 20+stored]
+		if raw == stored {
+			out = append(out, block...)
+		} else if out, err = in.DecodeAll(block, out); err != nil {
+			t.Fatal(err)
+		}
+		b = b[20+stored:]
+	}
+	return out
+}
+
+// copyElsewhere forgets, by the ledger of one folder of backups, in a copy of it from
+// before the erasures: a restore from there finds nobody's key.
+func (m *marks) copyElsewhere(t *testing.T, backups, elsewhere string) {
+	t.Helper()
+	f := func(want int, part string, args ...string) {
+		t.Helper()
+		out, logs, code := tact(t, args...)
+		if code != want || !strings.Contains(out+logs, part) {
+			t.Fatalf("%v: exit code %d: %s%s", args, code, out, logs)
+		}
+	}
+	restored := t.TempDir()
+	restore := func(name string) []string {
+		return []string{
+			"restore", elsewhere, "--to", filepath.Join(restored, name), "--caps", "protect",
+			"--erased", backups,
+		}
+	}
+	f(exitUsage, "--offline", "erase", "ann", "--backups", elsewhere, "--offline")
+	f(exitUsage, "--backups", "erase", "--offline")
+	f(exitFailure, "no folder", "erase", "--backups", elsewhere+"-not", "--offline")
+	f(exitOK, "0 keys, 0 claims and 0 names", "erase", "--backups", elsewhere, "--offline")
+	forget := []string{"erase", "--backups", elsewhere, "--offline", "--erased", backups}
+	f(exitOK, "ok: of 1,000 erased people, 1000 keys, ", forget...)
+	f(exitOK, "ok: of 1,000 erased people, 0 keys, 0 claims and 0 names thrown out of 0 backups", forget...)
+	f(exitOK, "0 erased since, 1000 without a key are left out", restore("after")...)
+	for _, found := range m.below(t, elsewhere, restored) {
+		t.Error(found)
+	}
+}
+
 // plant writes people with their mark in everything that may be said of them.
-func (m *marks) plant(t *testing.T, url, key string) {
+func (m *marks) plant(t *testing.T, url, key string, all []string) {
 	t.Helper()
 	lines := func(path, format string) {
 		t.Helper()
 		var body strings.Builder
-		for _, mark := range m.all {
+		for _, mark := range all {
 			body.WriteString(strings.ReplaceAll(format, "%", mark) + "\n")
 		}
 		req, err := http.NewRequest("POST", url+path, strings.NewReader(body.String()))
@@ -149,7 +206,7 @@ func (m *marks) plant(t *testing.T, url, key string) {
 	lines("/v1/events", `{"identities":[{"type":"email","value":"%@EXAMPLE.com"}],"event_id":"f-%",`+
 		`"event":"ordered","properties":{"note":"o %"}}`)
 	lines("/v1/segments/chosen/members", `{"user_id":"u-%"}`)
-	for i, mark := range m.all {
+	for i, mark := range all {
 		if i%7 != 0 {
 			continue
 		}
@@ -177,11 +234,12 @@ func (m *marks) plant(t *testing.T, url, key string) {
 	}
 }
 
-// After an erasure no byte of the data folder, of the ring, of the server's log or of
-// the receipts holds a mark of those who were erased.
+// After an erasure no byte of the data folder, of the ring, of the server's log, of the
+// receipts, of the server's backups from before and after, full and incremental, packed
+// or not, holds a mark of those who were erased, and no key that opens what is sealed.
 func TestEraseLeavesNoMark(t *testing.T) {
 	config := folder(t, map[string]string{"shop.yaml": markedShop})
-	data, ring, work := t.TempDir(), t.TempDir(), t.TempDir()
+	data, ring, work, backups := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	if _, err := os.Stat(defaultRingDir); err == nil {
 		if ring, err = os.MkdirTemp(defaultRingDir, "tact-test-"); err != nil {
 			t.Fatal(err)
@@ -192,7 +250,7 @@ func TestEraseLeavesNoMark(t *testing.T) {
 	const key = "a-key-that-is-long-enough"
 	serve := func() *running {
 		r := start(t, []string{keyVariable + "=" + key}, "serve", "--data", data, "--listen", address,
-			"--config", config, "--ring-dir", ring)
+			"--config", config, "--ring-dir", ring, "--backup-dir", backups)
 		r.wait(r.stdout, "serving at")
 		return r
 	}
@@ -200,8 +258,6 @@ func TestEraseLeavesNoMark(t *testing.T) {
 	m := newMarks(1000, 5)
 	kept := newMarks(20, 6)
 	url := "http://" + address
-	m.plant(t, url, key)
-	kept.plant(t, url, key)
 	flags := []string{"--address", address, "--key", key}
 	run := func(args ...string) string {
 		t.Helper()
@@ -210,6 +266,18 @@ func TestEraseLeavesNoMark(t *testing.T) {
 			t.Fatalf("%v: %d %s%s", args, code, out, logs)
 		}
 		return out
+	}
+	m.plant(t, url, key, m.all[:600])
+	run("backup")
+	m.plant(t, url, key, m.all[600:])
+	kept.plant(t, url, key, kept.all)
+	if said := run("backup"); !strings.Contains(said, "-incremental") {
+		t.Fatal(said)
+	}
+	// What a copy of the backups that lies elsewhere tells before it is cleaned.
+	elsewhere := filepath.Join(t.TempDir(), "backups")
+	if err := os.CopyFS(elsewhere, os.DirFS(backups)); err != nil {
+		t.Fatal(err)
 	}
 	one := run("export", "--user", "u-"+m.all[0], "-")
 	if n, _ := m.in([]byte(one)); n < 12 || !strings.Contains(one, `"decisions":[{`) {
@@ -233,7 +301,7 @@ func TestEraseLeavesNoMark(t *testing.T) {
 	}
 	look := func(when string) {
 		t.Helper()
-		for _, found := range m.below(t, data, ring, work) {
+		for _, found := range m.below(t, data, ring, work, backups) {
 			t.Errorf("%s: %s", when, found)
 		}
 		for _, log := range []*lines{r.stdout, r.stderr} {
@@ -243,6 +311,7 @@ func TestEraseLeavesNoMark(t *testing.T) {
 		}
 	}
 	look("after the purge")
+	run("backup")
 	if status, reply := request(t, "GET", url+"/v1/users/u-"+kept.all[3], key, ""); status != 200 ||
 		!strings.Contains(reply, "t "+kept.all[3]) {
 		t.Errorf("somebody else: %d %s", status, reply)
@@ -254,9 +323,15 @@ func TestEraseLeavesNoMark(t *testing.T) {
 	if out, logs, code := tact(t, "doctor", data, "--ring-dir", ring); code != exitOK {
 		t.Fatalf("doctor: %d %s%s", code, out, logs)
 	}
+	m.copyElsewhere(t, backups, elsewhere)
 	r = serve()
-	look("after a start")
-	one = run("erase", "u-"+kept.all[3], "--wait")
+	run("backup")
+	run("backup", "--full")
+	look("after a start and more backups")
+	one = run("erase", "u-"+kept.all[3], "--wait", "--backups", elsewhere)
+	if !strings.Contains(one, "ok: of 1,001 erased people, 1 key, ") {
+		t.Errorf("in backups elsewhere: %s", one)
+	}
 	if !strings.Contains(one, `"purged_at"`) || strings.Contains(one, kept.all[3]) {
 		t.Errorf("%s", one)
 	}

@@ -17,7 +17,7 @@ func newExport() *cobra.Command {
 		people  who
 		options client.ExportOptions
 		events  eventExport
-		user    string
+		user    client.Person
 		asJSON  bool
 	)
 	cmd := &cobra.Command{
@@ -38,7 +38,7 @@ func newExport() *cobra.Command {
 			if events.on {
 				return exportEvents(cmd, server, &events, args, asJSON)
 			}
-			if user != "" {
+			if user.ID != "" {
 				return exportUser(cmd, server, user, args)
 			}
 			if len(args) != 1 {
@@ -65,7 +65,9 @@ func newExport() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&people.query.Format, "format", "",
 		"ndjson, csv, parquet or roaring (default: what FILE ends in)")
-	f.StringVar(&user, "user", "", "everything that is held of this person, as JSON; - for stdout")
+	f.StringVar(&user.ID, "user", "", "everything that is held of this person, as JSON; - for stdout")
+	f.StringVar(&user.Identity, "identity", "",
+		"with --user: it is the value of an identity of this type, not a user id")
 	f.BoolVar(&options.Restart, "restart", false, "forget an interrupted export to FILE")
 	f.BoolVar(&asJSON, "json", false, "one line of JSON")
 	return cmd

@@ -67,12 +67,67 @@ type erasedHead struct {
 	List string `json:"list_sha256"`
 }
 
+// Person names one person: by user id or, when Identity is a type of identities, by
+// the value of one of that type.
+type Person struct{ ID, Identity string }
+
+// path is that of the person with something behind it.
+func (p Person) path(behind string) string {
+	path := "/v1/users/" + url.PathEscape(p.ID) + behind
+	if p.Identity != "" {
+		path += "?identity=" + url.QueryEscape(p.Identity)
+	}
+	return path
+}
+
 // EraseUser erases one person and gives the receipt.
-func (c *Client) EraseUser(ctx context.Context, id string) (json.RawMessage, error) {
-	body, _, err := c.do(ctx, call{
-		method: http.MethodDelete, path: "/v1/users/" + url.PathEscape(id), again: true,
-	})
+func (c *Client) EraseUser(ctx context.Context, who Person) (json.RawMessage, error) {
+	body, _, err := c.do(ctx, call{method: http.MethodDelete, path: who.path(""), again: true})
 	return body, err
+}
+
+// ErasedPerson is an entry of a server's ledger of erasures, as it names people.
+type ErasedPerson struct {
+	Workspace uint32 `json:"workspace"`
+	Slot      uint16 `json:"slot"`
+	Person    uint64 `json:"person"`
+}
+
+// Ledger is what a server says of its ledger of erasures as a whole, in hexadecimal.
+type Ledger struct {
+	Store string   `json:"store"` // its id
+	Names []string `json:"names"` // that went with the last person who had them: their keys
+}
+
+// Erasures reads a server's ledger of erasures. A reply that breaks off is an error
+// that [BrokenOff] knows.
+func (c *Client) Erasures(ctx context.Context, f func(ErasedPerson)) (
+	end Ledger, err error,
+) {
+	res, err := c.opened(ctx, func() (*http.Request, error) {
+		return http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/v1/erasures", nil)
+	})
+	if err != nil {
+		return end, err
+	}
+	defer res.Body.Close()
+	err = eachLine(res.Body, func(line []byte) (done bool, err error) {
+		var entry struct {
+			Done bool `json:"done"`
+			Ledger
+			ErasedPerson
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			return true, fmt.Errorf("%w: %w", errBrokenOff, err)
+		}
+		if entry.Done {
+			end = entry.Ledger
+			return true, nil
+		}
+		f(entry.ErasedPerson)
+		return false, nil
+	})
+	return end, err
 }
 
 // Receipt gives the receipt of an erasure as it stands.
@@ -83,17 +138,17 @@ func (c *Client) Receipt(ctx context.Context, receipt string) (json.RawMessage, 
 	return body, err
 }
 
-// Purge waits until no file of the server holds the keys of those who were erased.
+// Purge waits until no file of the server, nor of its backups, holds the keys of those
+// who were erased.
 func (c *Client) Purge(ctx context.Context) error {
 	_, _, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/erasures:purge", again: true})
 	return err
 }
 
 // ExportUser writes everything that is held of a person, as JSON, to out.
-func (c *Client) ExportUser(ctx context.Context, id string, out io.Writer) error {
+func (c *Client) ExportUser(ctx context.Context, who Person, out io.Writer) error {
 	res, err := c.opened(ctx, func() (*http.Request, error) {
-		return http.NewRequestWithContext(ctx, http.MethodGet,
-			c.base+"/v1/users/"+url.PathEscape(id)+"/export", nil)
+		return http.NewRequestWithContext(ctx, http.MethodGet, c.base+who.path("/export"), nil)
 	})
 	if err != nil {
 		return err

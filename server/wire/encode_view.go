@@ -13,7 +13,9 @@ import (
 // visitor, segments, the expiry of tags, and the recent events.
 func AppendUser(dst []byte, u *engine.UserView) []byte {
 	w := append(writer(dst), '{')
-	w.text("user_id", u.UserID)
+	if u.UserID != "" {
+		w.text("user_id", u.UserID)
+	}
 	w.bool("visitor", u.Visitor)
 	w.name("identities")
 	w.open('[')

@@ -93,6 +93,37 @@ func AppendReceipt(dst []byte, r *engine.Receipt) []byte {
 	return w
 }
 
+// AppendErasedPerson appends an entry of the ledger of erasures as one line.
+func AppendErasedPerson(dst []byte, p *engine.ErasedPerson) []byte {
+	w := append(writer(dst), '{')
+	w.receipt(&p.Receipt)
+	w.int("workspace", int64(p.Workspace))
+	w.int("slot", int64(p.Slot))
+	w.int("person", int64(p.Person))
+	return append(w, '}', '\n')
+}
+
+// LedgerEnd is the last line of the ledger of erasures.
+type LedgerEnd struct {
+	Store    [16]byte
+	Erasures int64
+	Names    [][]byte // keys of names that went with the last person who had them
+}
+
+// AppendLedgerEnd appends the last line.
+func AppendLedgerEnd(dst []byte, e *LedgerEnd) []byte {
+	w := append(writer(dst), '{')
+	w.bool("done", true)
+	w.int("erasures", e.Erasures)
+	w.text("store", hex.EncodeToString(e.Store[:]))
+	names := make([]string, len(e.Names))
+	for i, key := range e.Names {
+		names[i] = hex.EncodeToString(key)
+	}
+	w.texts("names", names)
+	return append(w, '}', '\n')
+}
+
 func (w *writer) receipt(r *engine.Receipt) {
 	w.text("receipt", hex.EncodeToString(r.ID[:]))
 	w.time("erased_at", int64(r.ErasedAt))

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,20 @@ type Person struct {
 	ID        storage.PersonID
 }
 
+// Gone names people of one store.
+type Gone struct {
+	Store  [16]byte // id of the store: numbers of people mean nothing in another
+	People []Person
+	// Names are keys, of storage.CopyOwnName, of names that nobody has any more.
+	Names [][]byte
+}
+
 // Forgotten says what Forget has done.
 type Forgotten struct {
 	Backups int // that held the key of somebody, or a claim
 	Keys    int // thrown away
 	Claims  int // of identities, thrown away
+	Names   int // thrown away
 }
 
 const (
@@ -35,10 +45,11 @@ const (
 	lockWait  = time.Minute
 )
 
-// Forget throws the keys of people, and the claims of their identities, out of
-// every backup in dir and in the folders below it. What is left of them is sealed
-// with keys that are nowhere. People that a backup does not have are no fault; a
-// folder that does not exist holds nothing.
+// Forget throws the keys of people, the claims of their identities, and names, out of
+// every backup of their store in dir and in the folders below it. What is left of
+// them is sealed with keys that are nowhere. People that a backup does not have are
+// no fault; a folder that does not exist holds nothing; backups of other stores are
+// not touched.
 //
 // It is to be called after the keys are durably gone from the store: a backup that
 // is being taken is waited for where it writes keys, up to a minute, and reads
@@ -49,14 +60,21 @@ const (
 //
 // Cost: one part in parts of the people files of each backup is read and written
 // again for each person; about 8,192 people make a part.
-func Forget(ctx context.Context, dir string, people []Person, o Options) (
+func Forget(ctx context.Context, dir string, gone Gone, o Options) (
 	done Forgotten, err error,
 ) {
 	o.fill()
-	f := forgetter{o: &o, people: people, done: &done}
+	f := forgetter{o: &o, people: gone.People, store: hexStore(gone.Store), done: &done}
+	f.names = make(map[string]bool, len(gone.Names))
+	for _, key := range gone.Names {
+		f.names[string(key)] = true
+	}
 	limit, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	if err := f.walk(limit, dir, walkDepth); err != nil {
+	err = walk(o.FS, dir, walkDepth, func(dir string, backups []string) error {
+		return f.folder(limit, dir, backups)
+	})
+	if err != nil {
 		return done, fmt.Errorf("forget in backups %s: %w", dir, err)
 	}
 	return done, nil
@@ -65,13 +83,14 @@ func Forget(ctx context.Context, dir string, people []Person, o Options) (
 type forgetter struct {
 	o      *Options
 	people []Person
+	names  map[string]bool
+	store  string
 	done   *Forgotten
 }
 
-// walk visits the folders in dir. One that cannot be cleaned does not keep the
-// others from it.
-func (f *forgetter) walk(ctx context.Context, dir string, depth int) error {
-	fs := f.o.FS
+// walk calls f for every folder below dir, and dir, that holds backups, with their
+// paths. One that cannot be worked on does not keep the others from it.
+func walk(fs vfs.FS, dir string, depth int, f func(dir string, backups []string) error) error {
 	names, err := fs.List(dir)
 	if errors.Is(err, os.ErrNotExist) || depth == 0 {
 		return nil
@@ -101,11 +120,11 @@ func (f *forgetter) walk(ctx context.Context, dir string, depth int) error {
 		}):
 			backups = append(backups, path)
 		default:
-			errs = append(errs, f.walk(ctx, path, depth-1))
+			errs = append(errs, walk(fs, path, depth-1, f))
 		}
 	}
 	if len(backups) > 0 {
-		errs = append(errs, f.folder(ctx, dir, backups))
+		errs = append(errs, f(dir, backups))
 	}
 	return errors.Join(errs...)
 }
@@ -134,6 +153,16 @@ func (f *forgetter) backup(dir string) error {
 	if err != nil {
 		return err
 	}
+	if x.Store == "" { // written by an older version
+		m, err := readManifest(fs, dir)
+		if err != nil {
+			return fmt.Errorf("whose backup it is: %w", err)
+		}
+		x.of = m.Store
+	}
+	if x.of != f.store {
+		return nil
+	}
 	// What an interrupted call has left must go, or keys stay that nobody looks for.
 	if err := sweepPeople(fs, dir, x); err != nil {
 		return err
@@ -144,15 +173,19 @@ func (f *forgetter) backup(dir string) error {
 	}
 	defer u.unpack.Close()
 	gone := *f.done
+	parts := make(map[uint32]map[person]Person)
+	for _, who := range f.people {
+		p := person{groupOf(who.Slot, x.Groups), who.ID}
+		at := p.part(x.Parts)
+		if parts[at] == nil {
+			parts[at] = make(map[person]Person)
+		}
+		parts[at][p] = who
+	}
 	for i := range x.Files {
 		p := &x.Files[i]
-		var here []Person
-		for _, who := range f.people {
-			if (person{groupOf(who.Slot, x.Groups), who.ID}).part(x.Parts) == p.Part {
-				here = append(here, who)
-			}
-		}
-		if len(here) == 0 {
+		here := parts[p.Part]
+		if len(here) == 0 && (p.Part != 0 || len(f.names) == 0) {
 			continue
 		}
 		if err := f.part(dir, x, u, id, partOf{p, here}); err != nil {
@@ -169,24 +202,29 @@ func (f *forgetter) backup(dir string) error {
 
 type partOf struct {
 	*peoplePart
-	people []Person
+	people map[person]Person
 }
 
 // part writes a people file anew when it holds anything of somebody.
 func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partOf) error {
-	keys, claims := 0, 0
+	keys, claims, names := 0, 0, 0
 	gone := func(key, value []byte) bool {
 		owner, err := ownerOf(key, value, x.Groups)
-		for _, who := range p.people {
-			switch {
-			case err != nil || owner.id != who.ID || owner.group != groupOf(who.Slot, x.Groups):
-			case storage.CopyKindOf(key) == storage.CopyIdentity:
-				claims++
-				return true
-			case sameKey(key, who):
-				keys++
-				return true
+		who, ok := p.people[owner]
+		switch {
+		case err == nil && storage.CopyKindOf(key) == storage.CopyOwnName:
+			if !f.names[string(key)] || bytes.Equal(value, storage.CopyNameGone()) {
+				return false
 			}
+			names++
+			return true
+		case err != nil || !ok:
+		case storage.CopyKindOf(key) == storage.CopyIdentity:
+			claims++
+			return true
+		case sameKey(key, who):
+			keys++
+			return true
 		}
 		return false
 	}
@@ -195,6 +233,7 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 	if changed { // it was asked twice about each
 		f.done.Keys += keys / 2
 		f.done.Claims += claims / 2
+		f.done.Names += names / 2
 	}
 	return err
 }
@@ -230,10 +269,13 @@ func (r *rewriter) part(p *peoplePart, gone func(key, value []byte) bool) (bool,
 	w, err := newWriter(fresh.to, id, pack)
 	if err == nil {
 		err = r.x.readPart(r.at, r.u, r.id, p, func(key, value []byte) error {
-			if gone(key, value) {
-				return nil
+			switch {
+			case !gone(key, value):
+				return w.add(key, value)
+			case storage.CopyKindOf(key) == storage.CopyOwnName: // names have no holes
+				return w.add(key, storage.CopyNameGone())
 			}
-			return w.add(key, value)
+			return nil
 		})
 	}
 	if err == nil {

@@ -20,6 +20,10 @@ import (
 
 const testGroups = 4
 
+func testStore() [16]byte { return [16]byte{9} }
+
+func goneOf(people ...Person) Gone { return Gone{Store: testStore(), People: people} }
+
 // row is a record of a people file.
 type row struct{ key, value []byte }
 
@@ -50,7 +54,9 @@ func writePeople(t *testing.T, fs vfs.FS, dir string, n, parts int) {
 	if err := fs.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w, err := newPeopleWriter(fs, dir, peopleIndex{Groups: testGroups, Parts: parts}, ID{1}, nil)
+	w, err := newPeopleWriter(fs, dir, peopleIndex{
+		Store: hexStore(testStore()), Groups: testGroups, Parts: parts,
+	}, ID{1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +163,7 @@ func TestForgetThrowsKeysAway(t *testing.T) {
 		for _, i := range gone {
 			people = append(people, somebody(i))
 		}
-		done, err := Forget(t.Context(), "backups", people, Options{FS: fs})
+		done, err := Forget(t.Context(), "backups", goneOf(people...), Options{FS: fs})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +186,7 @@ func TestForgetThrowsKeysAway(t *testing.T) {
 				t.Errorf("the key of %d is still in %v", i, hits)
 			}
 		}
-		if done, err = Forget(t.Context(), "backups", people, Options{FS: fs}); err != nil ||
+		if done, err = Forget(t.Context(), "backups", goneOf(people...), Options{FS: fs}); err != nil ||
 			done != (Forgotten{}) {
 			t.Errorf("again: %+v, %v", done, err)
 		}
@@ -192,9 +198,47 @@ func TestForgetThrowsKeysAway(t *testing.T) {
 	f(3000, 2, 7, 8, 9, 1000, 2999)
 }
 
+// Numbers of people mean nothing in another store: its backups in the same folder
+// stay as they are. One of an older version says in its manifest whose it is.
+func TestForgetKeepsToItsStore(t *testing.T) {
+	fs := vfs.NewMem()
+	writePeople(t, fs, "b/000001-20261122T000000Z-full", 20, 2)
+	other := Gone{Store: [16]byte{8}, People: []Person{somebody(3)}}
+	if done, err := Forget(t.Context(), "b", other, Options{FS: fs}); err != nil ||
+		done != (Forgotten{}) {
+		t.Fatalf("of another store: %+v, %v", done, err)
+	}
+	const older = "b/000002-20261122T000000Z-full"
+	writePeople(t, fs, older, 20, 2)
+	x, _, err := readPeople(fs, older)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Format, x.Store = 1, ""
+	if err := writeSealed(fs, older, peopleFile, x); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Forget(t.Context(), "b", other, Options{FS: fs}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("a backup of nobody knows which store: %v", err)
+	}
+	m := Manifest{
+		Format: 1, ID: ID{1}.String(), Name: fs.PathBase(older), Kind: Full, Groups: 1,
+		Store: hexStore(testStore()), Position: []position{{}},
+	}
+	if err := writeSealed(fs, older, manifestFile, &m); err != nil {
+		t.Fatal(err)
+	}
+	for gone, want := range map[*Gone]int{&other: 0, new(goneOf(somebody(3))): 2} {
+		done, err := Forget(t.Context(), "b", *gone, Options{FS: fs})
+		if err != nil || done.Keys != want {
+			t.Errorf("%x: %+v, %v", gone.Store, done, err)
+		}
+	}
+}
+
 func TestForgetInNothing(t *testing.T) {
 	fs := vfs.NewMem()
-	done, err := Forget(t.Context(), "none", []Person{somebody(1)}, Options{FS: fs})
+	done, err := Forget(t.Context(), "none", goneOf(somebody(1)), Options{FS: fs})
 	if err != nil || done != (Forgotten{}) {
 		t.Fatal(done, err)
 	}
@@ -207,7 +251,7 @@ func TestForgetWipesUnfinished(t *testing.T) {
 	if err := fs.Remove("b/0001/" + peopleFile); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Forget(t.Context(), "b", []Person{somebody(3)}, Options{FS: fs}); err != nil {
+	if _, err := Forget(t.Context(), "b", goneOf(somebody(3)), Options{FS: fs}); err != nil {
 		t.Fatal(err)
 	}
 	if hits := grep(t, fs, "", []byte("key of")); len(hits) > 0 {
@@ -234,7 +278,7 @@ func TestForgetIsCrashSafe(t *testing.T) {
 			crashed = mem.CrashClone(vfs.CrashCloneCfg{})
 			return errorfs.ErrInjected
 		}))
-		done, err := Forget(t.Context(), "b", people, Options{FS: fs})
+		done, err := Forget(t.Context(), "b", goneOf(people...), Options{FS: fs})
 		ended = crashed == nil
 		if ended && (err != nil || done.Keys != len(people)) {
 			t.Fatal(done, err)
@@ -247,7 +291,7 @@ func TestForgetIsCrashSafe(t *testing.T) {
 			if err != nil || !sameRows(rows, before) && !sameRows(rows, after) {
 				t.Fatalf("operation %d: %d records, %v", index, len(rows), err)
 			}
-			if _, err := Forget(t.Context(), "b", people, Options{FS: left}); err != nil {
+			if _, err := Forget(t.Context(), "b", goneOf(people...), Options{FS: left}); err != nil {
 				t.Fatalf("operation %d: again: %v", index, err)
 			}
 			rows, err = readRows(left, "b/0001")
@@ -330,13 +374,13 @@ func TestForgetWaitsForALock(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Forget(ctx, "b", []Person{somebody(1)}, Options{FS: fs}); !errors.Is(err, ErrBusy) {
+	if _, err := Forget(ctx, "b", goneOf(somebody(1)), Options{FS: fs}); !errors.Is(err, ErrBusy) {
 		t.Fatal(err)
 	}
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Forget(t.Context(), "b", []Person{somebody(1)}, Options{FS: fs}); err != nil {
+	if _, err := Forget(t.Context(), "b", goneOf(somebody(1)), Options{FS: fs}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -345,7 +389,7 @@ func TestForgetWaitsForALock(t *testing.T) {
 func TestForgetOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	writePeople(t, vfs.Default, dir+"/0001", 100, 2)
-	done, err := Forget(t.Context(), dir, []Person{somebody(5)}, Options{})
+	done, err := Forget(t.Context(), dir, goneOf(somebody(5)), Options{})
 	if err != nil || done.Keys != 1 {
 		t.Fatal(done, err)
 	}

@@ -81,6 +81,9 @@ type fileEntry struct {
 	Offset  int64  `json:"offset,omitempty"`
 }
 
+// hexStore writes the id of a store as manifests do.
+func hexStore(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
 func parseID(s string) (id ID, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(id) {

@@ -16,13 +16,14 @@ import (
 )
 
 // The people files of a backup hold what must vanish with a person: the key that
-// opens what is sealed, and the hashes of identities that point at the person.
+// opens what is sealed, and the hashes of identities that point at the person; and,
+// in the first part, the names that are forgotten with the last person who had them.
 // They are the only files of a finished backup that are ever replaced. people.json
 // names those that count, with their checksums; it is replaced after them.
 const (
 	peopleFile   = "people.json"
 	peoplePrefix = "people-"
-	peopleFormat = 1
+	peopleFormat = 2
 	// A part of so many people is rewritten in some milliseconds.
 	peoplePerPart = 8192
 	peoplePartMax = 1024
@@ -31,12 +32,15 @@ const (
 // peopleIndex is people.json.
 type peopleIndex struct {
 	Format     int          `json:"format"`
-	Backup     string       `json:"backup"` // its id
+	Backup     string       `json:"backup"`          // its id
+	Store      string       `json:"store,omitempty"` // "" in format 1: as the manifest says
 	Groups     int          `json:"groups"`
 	Parts      int          `json:"parts"`      // people are spread over, a power of two
 	Generation int          `json:"generation"` // rises with every replacement
 	Files      []peoplePart `json:"files"`
 	Sum        string       `json:"sha256"`
+
+	of string // the store's id, when it is known
 }
 
 func (x *peopleIndex) checksum() *string { return &x.Sum }
@@ -70,7 +74,7 @@ func (p person) part(parts int) uint32 {
 }
 
 // ownerOf reads whom a record belongs to: a person's key by its key, a claim of an
-// identity by its value.
+// identity by its value. A name is nobody's, and nobody lies in the first part.
 func ownerOf(key, value []byte, groups int) (p person, err error) {
 	switch storage.CopyKindOf(key) {
 	case storage.CopyPersonKey:
@@ -87,6 +91,8 @@ func ownerOf(key, value []byte, groups int) (p person, err error) {
 		}
 		p.group = storage.GroupID(binary.LittleEndian.Uint16(value[2:]))
 		p.id = storage.PersonID(binary.LittleEndian.Uint64(value[8:]))
+		return p, nil
+	case storage.CopyOwnName:
 		return p, nil
 	}
 	return p, errBytes("a record of no person: %x", key)
@@ -205,6 +211,7 @@ func readPeople(fs vfs.FS, dir string) (*peopleIndex, ID, error) {
 		x.Groups < 1 || x.Groups > 1024 {
 		return nil, id, errBytes("%s", peopleFile)
 	}
+	x.of = x.Store
 	for i := range x.Files {
 		p := &x.Files[i]
 		if int(p.Part) >= x.Parts || !strings.HasPrefix(p.File, peoplePrefix) ||

@@ -232,8 +232,8 @@ func (x *restorer) findLimit() error {
 	})
 }
 
-// people puts the keys and claims of all backups, those of the part of the last one
-// that is left out included: frames takes them out again.
+// people puts the names of the last backup, and the keys and claims of all, those of
+// the part of the last one that is left out included: frames takes them out again.
 func (x *restorer) people() error {
 	for _, m := range x.chain {
 		at := x.at(m)
@@ -241,7 +241,8 @@ func (x *restorer) people() error {
 		if errors.Is(err, os.ErrNotExist) {
 			err = errBytes("%s is missing", peopleFile)
 		}
-		if err == nil && (id.String() != m.ID || index.Groups != m.Groups) {
+		if err == nil && (id.String() != m.ID || index.Groups != m.Groups ||
+			index.Store != "" && index.Store != m.Store) {
 			err = errBytes("%s is that of another backup", peopleFile)
 		}
 		if err == nil {
@@ -312,7 +313,7 @@ func (x *restorer) state() error {
 		case kind == storage.CopyErased:
 			return nil
 		case x.later == nil:
-		case kind == storage.CopyName || kind == storage.CopyListed:
+		case kind == storage.CopyName || kind == storage.CopyOwnName || kind == storage.CopyListed:
 			return nil
 		case kind == storage.CopyDoc:
 			name, content, err := storage.CopyDocKey(key, value)
@@ -330,7 +331,7 @@ func (x *restorer) state() error {
 	}
 	err = x.each(x.later, kindState, func(key, value []byte) error {
 		switch storage.CopyKindOf(key) {
-		case storage.CopyName, storage.CopyListed:
+		case storage.CopyName, storage.CopyListed, storage.CopyOwnName:
 			return x.build.Put(key, value)
 		case storage.CopyDoc:
 			name, content, err := storage.CopyDocKey(key, value)
@@ -367,13 +368,7 @@ func (x *restorer) erased() error {
 			return fmt.Errorf("%w: no backup of this store in %s", storage.ErrNotFound, dir)
 		}
 		from := restorer{dir: dir, o: x.o, r: x.r, pace: x.pace, unpack: x.unpack}
-		err = from.each(newest, kindState, func(key, value []byte) error {
-			if storage.CopyKindOf(key) != storage.CopyErased {
-				return nil
-			}
-			return x.build.Put(key, value)
-		})
-		if err != nil {
+		if err := from.eachErased(newest, x.build.Put); err != nil {
 			return err
 		}
 	}

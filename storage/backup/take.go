@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -114,7 +113,7 @@ func (t *taker) begin(ctx context.Context, all []Listed) error {
 	c, now := t.copy, t.o.Now()
 	t.m = Manifest{
 		Format: manifestFormat, ID: t.id.String(), Kind: Incremental,
-		Store: hex.EncodeToString(c.StoreID[:]), Groups: c.Groups, Epoch: c.Epoch,
+		Store: hexStore(c.StoreID), Groups: c.Groups, Epoch: c.Epoch,
 		From: int64(c.Until), Until: int64(c.Until), Started: now.UnixMilli(), People: c.People,
 	}
 	for _, end := range c.Ends {
@@ -369,12 +368,17 @@ func (t *taker) finish(ctx context.Context) (err error) {
 // keys writes the people files: of a full backup the keys that are there still and
 // the claims of identities, of an incremental one the keys of who was created.
 func (t *taker) keys() error {
-	head := peopleIndex{Groups: t.copy.Groups, Parts: peopleParts(t.people)}
+	head := peopleIndex{
+		Store: t.m.Store, Groups: t.copy.Groups, Parts: peopleParts(t.people),
+	}
 	w, err := newPeopleWriter(t.o.FS, t.out.at.dir, head, t.id, t.pace)
 	if err != nil {
 		return err
 	}
 	defer w.abandon()
+	if err := t.copy.ScanOwnNames(w.add); err != nil {
+		return err
+	}
 	if len(t.chain) > 0 {
 		if err := t.newKeys(w); err != nil {
 			return err
