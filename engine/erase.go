@@ -26,6 +26,8 @@ type Receipt struct {
 	PurgedAt storage.UnixMsec
 	// Removed counts what was held, by ErasedKinds.
 	Removed storage.Holdings
+	// Logged counts what the log held, when PurgedAt is set.
+	Logged storage.LogHoldings
 	// Before: there was nobody of that id; the receipt is of an erasure before.
 	Before bool
 }
@@ -143,7 +145,9 @@ func (b *Batch) dropClaim(c *claim, ref storage.PersonRef) error {
 }
 
 func receiptOf(e *storage.Erasure) Receipt {
-	return Receipt{ID: e.Hash, ErasedAt: e.At, PurgedAt: e.Purged, Removed: e.Held}
+	return Receipt{
+		ID: e.Hash, ErasedAt: e.At, PurgedAt: e.Purged, Removed: e.Held, Logged: e.Logged,
+	}
 }
 
 func userNotFound(id []byte) *Problem {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Erasure over HTTP: the receipt, that it is given again, that nobody is served any
@@ -59,7 +60,8 @@ func TestErase(t *testing.T) {
 	send("GET", "/v1/users/u%203", one, "", "", 200, "e3@example.com")
 	const of = "/v1/erasures/{receipt}"
 	send("POST", "/v1/erasures:purge", "", "", "", 200, "purged")
-	send("GET", "/v1/erasures/"+receipt.Receipt, of, "", "", 200, `"purged_at"`)
+	send("GET", "/v1/erasures/"+receipt.Receipt, of, "", "", 200, `"request_ids":0,"log_events":1,`+
+		`"log_decisions":0,"log_changes":`)
 	send("GET", "/v1/erasures/"+strings.Repeat("0", 32), of, "", "", 404, "unknown_receipt")
 	ledger := send("GET", "/v1/erasures", "", "", "", 200, `{"done":true,"erasures":3,"store":"`)
 	if strings.Count(ledger, `"purged_at"`) != 3 || !strings.Contains(ledger, receipt.Receipt) {
@@ -203,6 +205,14 @@ func TestExportIsWhatErasureRemoves(t *testing.T) {
 		t.Errorf("removed %v, held %v", removed["removed"], held)
 	}
 	get("GET", "/v1/users/ann/export", "/v1/users/{id}/export", 404)
+	if err := r.engine.Purge(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := get("GET", "/v1/erasures/"+removed["receipt"].(string), "/v1/erasures/{receipt}", 200)
+	counts := after["removed"].(map[string]any)
+	if counts["log_events"] != 70.0 || counts["log_decisions"] != 2.0 {
+		t.Errorf("%v", counts)
+	}
 	_, reply, _ = r.do(ask{method: "GET", path: "/v1/events"})
 	if strings.Contains(reply, "ann") || !strings.Contains(reply, `"unreadable":70`) {
 		t.Errorf("the log tells of the person: %.500s", reply)

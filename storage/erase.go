@@ -14,13 +14,18 @@ import (
 // the frame of the effect, in the same batch, the ledger gets an entry, which stays:
 //
 //	0x31 | hash 16 | group u16 | person u64 → format u8 | frame u64 | at ms u64 |
-//	     purged ms u64 | workspace u32 | slot u16 | list of counts uvarint | crc
-//	0x32 | group u16 | person u64 → the key of the entry, whose purge is due, and a
-//	     list of (dictionary u8, name uvarint): those that may be nobody's now
+//	     purged ms u64 | workspace u32 | slot u16 | list of counts uvarint |
+//	     from format 2: events, decisions, changes of the log uvarint | crc
+//	0x32 | group u16 | person u64 → the key of the entry, whose purge is due, a list
+//	     of (dictionary u8, name uvarint): those that may be nobody's now, and the
+//	     ordinal u32; older versions wrote none
 //
 // all numbers of keys big-endian, of values little-endian.
 
-const erasedFormat = 1
+const (
+	erasedFormat = 2
+	erasedUntold = 1 // nobody has counted what the log held
+)
 
 // Holdings counts what is held of one person, by kind. The order of the kinds is
 // stored; new ones are added at the end.
@@ -43,6 +48,15 @@ const (
 	HoldingKinds
 )
 
+// LogHoldings counts what the log, event log and frames, held of a person when their
+// key was thrown away, and what nobody can read any more.
+type LogHoldings struct {
+	Counted   bool
+	Events    uint32 // events and outcomes
+	Decisions uint32
+	Changes   uint32 // all else: profile, reservations, uses
+}
+
 // Erasure is an entry of the ledger of erasures: who was erased, by a keyed hash, and
 // what was held of them. Purged is when no file of the store held the person's key any
 // more, 0 = not yet.
@@ -56,6 +70,7 @@ type Erasure struct {
 	At        UnixMsec
 	Purged    UnixMsec
 	Held      Holdings
+	Logged    LogHoldings // counted by the purge
 }
 
 // erasedType keeps hashes of erased ids apart from those of identities: names of
@@ -229,7 +244,8 @@ func (s *Store) fillErasure(b *pebble.Batch, r *record, frame uint64) error {
 	key = key[:len(key):len(key)]
 	s.purge.added.Add(1)
 	return errors.Join(b.Set(key, out.append(nil), nil),
-		b.Set(appendPurgeKey(nil, out.Group, out.Person), appendNameRefs(key, e.Erase.Names), nil))
+		b.Set(appendPurgeKey(nil, out.Group, out.Person),
+			binary.LittleEndian.AppendUint32(appendNameRefs(key, e.Erase.Names), uint32(r.ord)), nil))
 }
 
 const erasedKeyBytes = 1 + 16 + 2 + 8
@@ -246,13 +262,22 @@ func appendPurgeKey(dst []byte, g GroupID, p PersonID) []byte {
 }
 
 func (e *Erasure) append(b []byte) []byte {
-	le := binary.LittleEndian
-	b = le.AppendUint64(append(b, erasedFormat), e.Frame)
+	le, format := binary.LittleEndian, byte(erasedUntold)
+	if e.Logged.Counted {
+		format = erasedFormat
+	}
+	b = le.AppendUint64(append(b, format), e.Frame)
 	b = le.AppendUint64(b, uint64(e.At))
 	b = le.AppendUint64(b, uint64(e.Purged))
 	b = le.AppendUint32(b, uint32(e.Workspace))
 	b = le.AppendUint16(b, uint16(e.Slot))
-	return sealRecord(appendHoldings(b, &e.Held))
+	b = appendHoldings(b, &e.Held)
+	if l := &e.Logged; l.Counted {
+		for _, n := range [...]uint32{l.Events, l.Decisions, l.Changes} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+	}
+	return sealRecord(b)
 }
 
 func parseErasure(key, value []byte) (e Erasure, err error) {
@@ -264,6 +289,9 @@ func parseErasure(key, value []byte) (e Erasure, err error) {
 	e = Erasure{
 		Frame: in.u64(), At: UnixMsec(in.u64()), Purged: UnixMsec(in.u64()),
 		Workspace: WorkspaceID(in.u32()), Slot: Slot(in.u16()), Held: readHoldings(&in),
+	}
+	if body[0] > erasedUntold {
+		e.Logged = LogHoldings{true, in.uvarint32(), in.uvarint32(), in.uvarint32()}
 	}
 	if err := in.end(); err != nil || len(key) != erasedKeyBytes || e.Slot >= Slots {
 		return e, fmt.Errorf("ledger of erasures: %w", orCorrupt(err))

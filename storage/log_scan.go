@@ -18,6 +18,8 @@ type LogQuery struct {
 	Kinds       []EffectKind // none = any
 	Person      *PersonRef   // only of this person; Person.Person is not looked at
 	Personal    bool         // read the personal parts too
+
+	among eventlog.Ords // only of these people; nil: anybody's
 }
 
 // LogEntry is one effect that ScanLog yields. It is valid during the call.
@@ -54,6 +56,7 @@ func (s *Store) ScanLog(q *LogQuery, f func(*LogEntry) error) error {
 	if q.Person != nil {
 		in.Person, in.Group, in.Ord = true, uint16(q.Person.Group), uint32(q.Person.Ord)
 	}
+	in.Among = q.among
 	w := logWalk{s: s, q: q, in: &in, f: f, codec: logCodec{store: s}}
 	s.logs.view.RLock()
 	w.logged = make([]uint64, len(s.groups))
@@ -67,7 +70,8 @@ func (s *Store) ScanLog(q *LogQuery, f func(*LogEntry) error) error {
 		return logFault(err)
 	}
 	for i, g := range s.groups {
-		if q.Person != nil && q.Person.Group != GroupID(i) {
+		if q.Person != nil && q.Person.Group != GroupID(i) ||
+			q.among != nil && len(q.among[uint16(i)]) == 0 {
 			continue
 		}
 		if err := w.frames(view{snapshot}, g); err != nil {
@@ -129,6 +133,11 @@ func (w *logWalk) frameRecord(g *Group, h *frameHead, i int, r *record) error {
 		q.Until != 0 && r.time >= q.Until || q.Person != nil && r.ord != q.Person.Ord ||
 		len(q.Kinds) > 0 && !slices.Contains(q.Kinds, r.kind) {
 		return nil
+	}
+	if q.among != nil {
+		if _, ok := slices.BinarySearch(q.among[uint16(g.id)], uint32(r.ord)); !ok {
+			return nil
+		}
 	}
 	e.Group, e.Frame, e.Epoch, e.Lost = g.id, h.number, h.epoch, false
 	r.begin(&e.Effect)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"tact/storage/eventlog"
 )
 
 // The purger takes the keys of erased people off the disk. In memory a key is gone with
@@ -152,7 +154,10 @@ func (s *Store) purgePass() (left int, err error) {
 		func() error { return s.compactNames(due) },
 		func() error { return s.awaitTables(path) },
 		func() error { return s.dropLogs(path, before) },
-		func() error { return s.settlePurges(due.people) },
+		// The keys are gone: what the log holds in the clear is counted behind that.
+		func() error { return s.settlePurges(due, false) },
+		func() error { return s.countLogged(&due) },
+		func() error { return s.settlePurges(due, true) },
 	} {
 		if err := step(); err != nil {
 			return left, err
@@ -191,6 +196,7 @@ func (s *Store) awaitTables(path string) error {
 // purgeDue is what one pass takes off the disk.
 type purgeDue struct {
 	people []Erasure
+	ords   []Ord // of people; NoOrd: an older version has not noted it
 	names  []NameRef
 }
 
@@ -204,7 +210,10 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 			return fmt.Errorf("purge of %d bytes: %w", len(row), ErrCorrupt)
 		}
 		entry, in := row[:erasedKeyBytes], effectReader{b: row[erasedKeyBytes:]}
-		own := readNameRefs(&in)
+		own, ord := readNameRefs(&in), NoOrd
+		if len(in.b) > 0 {
+			ord = Ord(in.u32())
+		}
 		if err := in.end(); err != nil {
 			return err
 		}
@@ -224,7 +233,7 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 			left++
 			return nil
 		}
-		due.people = append(due.people, e)
+		due.people, due.ords = append(due.people, e), append(due.ords, ord)
 		for _, n := range own {
 			if !names[n] {
 				names[n], due.names = true, append(due.names, n)
@@ -364,22 +373,74 @@ func (s *Store) dropLogs(path string, before []string) error {
 	return syncFolder(fs, path)
 }
 
-// settlePurges notes in the ledger that the keys are gone.
-func (s *Store) settlePurges(due []Erasure) error {
+// settlePurges notes in the ledger that the keys are gone, and behind the count that
+// nothing is due.
+func (s *Store) settlePurges(due purgeDue, done bool) error {
 	b := s.db.db.NewBatch()
 	var errs []error
 	now := max(s.o.Now(), 1)
-	for i := range due {
-		e := &due[i]
-		e.Purged = max(now, e.At)
-		errs = append(errs, b.Set(e.appendKey(nil), e.append(nil), nil),
-			b.Delete(appendPurgeKey(nil, e.Group, e.Person), nil))
+	for i := range due.people {
+		e := &due.people[i]
+		if e.Purged == 0 {
+			e.Purged = max(now, e.At)
+		}
+		errs = append(errs, b.Set(e.appendKey(nil), e.append(nil), nil))
+		if done {
+			errs = append(errs, b.Delete(appendPurgeKey(nil, e.Group, e.Person), nil))
+		}
 	}
 	err := errors.Join(errs...)
 	if err == nil {
 		err = s.db.commitSynced(b)
 	}
 	return errors.Join(err, b.Close())
+}
+
+// countLogged counts what the log holds of those who are due. Damage to the log is no
+// fault of the purge: they stay uncounted then.
+// Cost: reading the blocks of the log that hold them.
+func (s *Store) countLogged(due *purgeDue) error {
+	at := make(map[PersonRef]*LogHoldings, len(due.people))
+	among := make(eventlog.Ords)
+	counts := make([]LogHoldings, len(due.people))
+	for i, ord := range due.ords {
+		if ord == NoOrd {
+			continue
+		}
+		g := due.people[i].Group
+		counts[i].Counted = true
+		at[PersonRef{Group: g, Ord: ord}] = &counts[i]
+		among[uint16(g)] = append(among[uint16(g)], uint32(ord))
+	}
+	for _, ords := range among {
+		slices.Sort(ords)
+	}
+	for _, decisions := range [...]bool{false, true} {
+		err := s.ScanLog(&LogQuery{Decisions: decisions, among: among}, func(e *LogEntry) error {
+			n := at[PersonRef{Group: e.Group, Ord: e.Effect.Ord}]
+			switch e.Effect.Kind {
+			case EffectEvent, EffectOutcome:
+				n.Events++
+			case EffectDecision:
+				n.Decisions++
+			case EffectErase:
+			default:
+				n.Changes++
+			}
+			return nil
+		})
+		if errors.Is(err, ErrCorrupt) {
+			s.db.faults.Errorf("what the log held of erased people is not counted: %v", err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := range due.people {
+		due.people[i].Logged = counts[i]
+	}
+	return nil
 }
 
 // purgeAwait waits until f, for a while.

@@ -138,5 +138,10 @@ func (w *writer) receipt(r *engine.Receipt) {
 	for i, name := range engine.ErasedKinds() {
 		w.int(name, int64(r.Removed[i]))
 	}
+	if l := &r.Logged; l.Counted {
+		w.int("log_events", int64(l.Events))
+		w.int("log_decisions", int64(l.Decisions))
+		w.int("log_changes", int64(l.Changes))
+	}
 	w.close('}')
 }

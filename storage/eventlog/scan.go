@@ -13,18 +13,23 @@ type Query struct {
 	From, Until int64    // ms of Record.Time, half-open; 0: no bound
 	Types       []uint32 // rising; none: any
 	Kinds       uint64   // bit by Kind; 0: any
+	Among       Ords     // only of these people; nil: anybody's
 	Person      bool     // only of Group and Ord
 	Group       uint16
 	Ord         uint32
 	Personal    bool // read the personal parts too
 }
 
+// Ords are people: of each group the ordinals, rising.
+type Ords map[uint16][]uint32
+
 func (q *Query) time(from, until int64) bool {
 	return until >= q.From && (q.Until == 0 || from < q.Until)
 }
 
 func (q *Query) block(h *header) bool {
-	if q.Person && h.group != q.Group || !q.time(h.from, h.until) {
+	if q.Person && h.group != q.Group || !q.time(h.from, h.until) ||
+		q.Among != nil && len(q.Among[h.group]) == 0 {
 		return false
 	}
 	return len(q.Types) == 0 || slices.ContainsFunc(q.Types, h.has)
@@ -34,6 +39,11 @@ func (q *Query) record(r *Record) bool {
 	if q.Person && r.Ord != q.Ord || !q.time(r.Time, r.Time) ||
 		q.Kinds != 0 && (r.Kind > 63 || q.Kinds>>r.Kind&1 == 0) {
 		return false
+	}
+	if q.Among != nil {
+		if _, ok := slices.BinarySearch(q.Among[r.Group], r.Ord); !ok {
+			return false
+		}
 	}
 	if len(q.Types) == 0 {
 		return true
@@ -97,10 +107,12 @@ type handler struct {
 
 // scan yields the records of one block.
 func (u *unpacker) scan(b *blockAt, q *Query, read fetch, to handler) error {
-	if q.Person {
+	if q.Person || q.Among != nil {
 		u.stream.nonce = b.nonce
 		filter, err := u.column(&b.header, columnFilter, read)
-		if err != nil || !filterHas(filter, q.Ord) {
+		has := func(ord uint32) bool { return filterHas(filter, ord) }
+		if err != nil || q.Person && !has(q.Ord) ||
+			q.Among != nil && !slices.ContainsFunc(q.Among[b.group], has) {
 			return err
 		}
 	}
