@@ -32,14 +32,22 @@ func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
 		next.tie, next.tied = r.tie(s, next.index), true
 	}
 	out.Capped = append(out.Capped, Capped{Slot: slot, Cap: v.cap, Offer: offer, Until: v.until})
-	out.work.capped = append(out.work.capped, rankOf{next.score, next.tie})
+	out.work.capped = append(out.work.capped, rankOf{next.score, next.tie, next.index})
 	return false
 }
 
-// dropOutranked removes the caps noted by one scan, from position at on, whose
-// offer would not have ranked above the winner anyway.
+// dropOutranked brings the caps noted while one winner was looked for, from position
+// at on, into the order of the candidates, and removes those whose offer would not
+// have ranked above the winner anyway.
 func (r *run) dropOutranked(s *slab, at int, win *winner) {
 	ranks := r.out.work.capped
+	for i := range ranks {
+		for k := i; k > 0 && ranks[k].index < ranks[k-1].index; k-- {
+			ranks[k], ranks[k-1] = ranks[k-1], ranks[k]
+			noted := r.out.Capped[at:]
+			noted[k], noted[k-1] = noted[k-1], noted[k]
+		}
+	}
 	if win.index < 0 || len(ranks) == 0 {
 		return
 	}

@@ -51,6 +51,7 @@ type inUse struct {
 type rankOf struct {
 	score float64
 	tie   uint64
+	index int // of the candidate
 }
 
 // run is one Pick.
@@ -303,23 +304,40 @@ func (r *run) unfilter(s *slab, firstItem int) {
 	}
 }
 
-// best scans for the best candidate that may be picked now and appends it.
+// best finds the best candidate that may be picked now and appends it.
 func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 	win := winner{index: -1, score: -1}
-	row, cappedAt, listed := r.row, len(r.out.Capped), r.listed(s)
+	cappedAt := len(r.out.Capped)
 	r.out.work.capped = r.out.work.capped[:0]
 	if s.index != nil && r.heldBy(s.index.held) >= 0 {
 		return false
 	}
+	if s.lanes == nil || r.req.Explain || !r.climb(s, slot, before, &win) {
+		r.out.Capped, r.out.work.capped = r.out.Capped[:cappedAt], r.out.work.capped[:0]
+		win = winner{index: -1, score: -1}
+		r.scan(s, slot, before, &win)
+	}
+	r.dropOutranked(s, cappedAt, &win)
+	if win.index < 0 {
+		return false
+	}
+	r.give(s, slot, rank, &win)
+	return true
+}
+
+// scan looks at the candidates one after the other, until no bound is above the
+// winner's score.
+func (r *run) scan(s *slab, slot int32, before mark, win *winner) {
+	row := r.row
 	for i := 0; i < len(s.candidates); i++ {
 		if i >= s.plain && s.index != nil {
 			if i = r.found(s).next(i); i < 0 {
-				break
+				return
 			}
 		}
 		c := &s.candidates[i]
 		if c.bound < win.score {
-			break
+			return
 		}
 		if row[c.word]&c.mask != c.want {
 			continue
@@ -327,43 +345,45 @@ func (r *run) best(s *slab, slot int32, rank int, before mark) bool {
 		if c.flags&flagScored != 0 && r.outbid(c, win.score) {
 			continue
 		}
-		if r.filtered && r.out.work.skip.has(c.offer) || r.out.work.taken.has(c.offer) {
-			continue
-		}
-		if listed && s.details[i].black.count > 0 {
-			continue
-		}
-		var change offerChange
-		if c.flags&flagsAccept != 0 {
-			var ok bool
-			if change, ok = r.accepts(s, i); !ok {
-				continue
-			}
-		}
-		score, propensity := c.score, s.details[i].factors.stated
-		if c.flags&flagDynamic != 0 || change.hasLever {
-			score, propensity = r.score(s, i, &change)
-		}
-		if score < win.score {
-			continue
-		}
-		next := winner{index: i, score: score, propensity: propensity}
-		if score == win.score && !r.tieWins(s, &next, &win) {
-			continue
-		}
-		if r.req.Dedupe == DedupeOfferGroup && r.groupTaken(c.offer, len(r.out.Items)) {
-			continue
-		}
-		if c.flags&flagCaps != 0 && !r.capsAllow(s, slot, &next, before.capped) {
-			continue
-		}
-		win = next
+		r.challenge(s, slot, i, before, win)
 	}
-	r.dropOutranked(s, cappedAt, &win)
-	if win.index < 0 {
+}
+
+// challenge judges a candidate whose first term holds, and puts it in the winner's
+// place when it may be picked and is better. false: a cap refused it.
+func (r *run) challenge(s *slab, slot int32, i int, before mark, win *winner) bool {
+	c := &s.candidates[i]
+	if r.filtered && r.out.work.skip.has(c.offer) || r.out.work.taken.has(c.offer) {
+		return true
+	}
+	if r.who.Listed != 0 && s.details[i].black.count > 0 && r.listed(s) {
+		return true
+	}
+	var change offerChange
+	if c.flags&flagsAccept != 0 {
+		var ok bool
+		if change, ok = r.accepts(s, i); !ok {
+			return true
+		}
+	}
+	score, propensity := c.score, s.details[i].factors.stated
+	if c.flags&flagDynamic != 0 || change.hasLever {
+		score, propensity = r.score(s, i, &change)
+	}
+	if score < win.score {
+		return true
+	}
+	next := winner{index: i, score: score, propensity: propensity}
+	if score == win.score && !r.tieWins(s, &next, win) {
+		return true
+	}
+	if r.req.Dedupe == DedupeOfferGroup && r.groupTaken(c.offer, len(r.out.Items)) {
+		return true
+	}
+	if c.flags&flagCaps != 0 && !r.capsAllow(s, slot, &next, before.capped) {
 		return false
 	}
-	r.give(s, slot, rank, &win)
+	*win = next
 	return true
 }
 

@@ -31,6 +31,7 @@ type slab struct {
 	index             *index // nil: every candidate is looked at
 	plain             int    // candidates looked at before it is asked
 	pages             uint32 // of a person's bits that it reads
+	lanes             []lane // of the candidates; none: they are scanned in their order
 }
 
 // candidate is what the scan reads of every candidate: one cache line.
@@ -122,6 +123,7 @@ func (c *compiler) buildSlab(placement, policy int32) slab {
 	}
 	b.order(pol)
 	b.index()
+	b.lanes()
 	for e := range touched {
 		s.experiments = append(s.experiments, e)
 	}
