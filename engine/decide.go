@@ -55,10 +55,12 @@ type decideWork struct {
 	stock    []storage.HeldKey       // counters of stock looked at
 	held     []storage.ReservationID // by item; Number 0 = none
 
-	used    []usedValue     // values the text needs, all items together
+	used    []content.Value // values the text needs, all items together
 	text    []byte          // their bytes
-	args    []content.Value // of one item
 	scratch content.Scratch
+	places  storage.AttrPlaces
+	askedOf *decide.Plan
+	asked   [16]int32 // placements of it that were asked for last, + 1, by their ids' last byte
 
 	scratchTail rule.Scratch
 	// byDay is a row of the bits whose windows were answered by calendar day, for
@@ -69,12 +71,6 @@ type decideWork struct {
 	buf   []byte // contents and tokens of the reply
 	spans []span // by item
 	token tokenScratch
-}
-
-// usedValue is a value copied under the lock: its bytes are text[lo:hi].
-type usedValue struct {
-	value  content.Value
-	lo, hi int
 }
 
 // span is where an item's content and token lie in buf.
@@ -334,43 +330,48 @@ func (e *Engine) collect(w *decideWork) {
 }
 
 // lookup finds one value a message uses.
-func (e *Engine) lookup(w *decideWork, src content.Source) usedValue {
+func (e *Engine) lookup(w *decideWork, src content.Source) content.Value {
 	switch src.Space {
 	case content.SpaceUserID:
-		return w.keep(storage.Value{Kind: storage.KindString, Bytes: shownID(w.id)}, true)
+		return w.keepText(definition.TypeString, shownID(w.id))
 	case content.SpaceUserLocale:
 		if id := w.person.Profile.Locale(); id != 0 {
 			locale := e.store.NameOf(storage.DictLocale, id)
 			lo := len(w.text)
 			w.text = append(w.text, locale...)
-			v := content.Value{Set: true, Kind: definition.TypeString}
-			return usedValue{value: v, lo: lo, hi: len(w.text)}
+			return content.Value{Set: true, Kind: definition.TypeString, Bytes: w.textFrom(lo)}
 		}
 	case content.SpaceUserAttr:
-		v, ok := w.person.Profile.Attr(storage.Name(src.ID))
-		return w.keep(v, ok)
+		if v, ok := w.person.Profile.AttrNear(storage.Name(src.ID), &w.places); ok {
+			return w.keep(v)
+		}
 	case content.SpaceContext:
 		for _, c := range w.context {
 			if c.Key == storage.Name(src.ID) {
-				return w.keep(c.Value, true)
+				return w.keep(c.Value)
 			}
 		}
 	}
-	return usedValue{}
+	return content.Value{}
 }
 
 // keep copies a value out of the person's state.
-func (w *decideWork) keep(v storage.Value, ok bool) usedValue {
-	if !ok {
-		return usedValue{}
+func (w *decideWork) keep(v storage.Value) content.Value {
+	if len(v.Bytes) == 0 {
+		return content.Value{Set: true, Kind: definition.AttrType(v.Kind), Num: v.Num}
 	}
-	lo := len(w.text)
-	w.text = append(w.text, v.Bytes...)
-	return usedValue{
-		value: content.Value{Set: true, Kind: definition.AttrType(v.Kind), Num: v.Num},
-		lo:    lo, hi: len(w.text),
-	}
+	return w.keepText(definition.AttrType(v.Kind), v.Bytes)
 }
+
+func (w *decideWork) keepText(kind definition.AttrType, text []byte) content.Value {
+	lo := len(w.text)
+	w.text = append(w.text, text...)
+	return content.Value{Set: true, Kind: kind, Bytes: w.textFrom(lo)}
+}
+
+// textFrom is the kept text from a place on. It stays as it is when the memory
+// behind it moves.
+func (w *decideWork) textFrom(lo int) []byte { return w.text[lo:len(w.text):len(w.text)] }
 
 // shownID is a canonical id as replies show it. People known by one identity
 // only have no user_id: they are reached by that identity.

@@ -306,18 +306,19 @@ func (w *decideWork) requestLife() storage.UnixSec {
 func (w *decideWork) appendKept(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(w.id)))
 	dst = append(dst, w.id...)
-	for _, u := range w.used {
-		if !u.value.Set {
+	for i := range w.used {
+		v := &w.used[i]
+		if !v.Set {
 			dst = append(dst, 0)
 			continue
 		}
-		dst = append(dst, byte(u.value.Kind))
-		switch u.value.Kind {
+		dst = append(dst, byte(v.Kind))
+		switch v.Kind {
 		case definition.TypeString, definition.TypeList, definition.TypeSemver:
-			dst = binary.AppendUvarint(dst, uint64(u.hi-u.lo))
-			dst = append(dst, w.text[u.lo:u.hi]...)
+			dst = binary.AppendUvarint(dst, uint64(len(v.Bytes)))
+			dst = append(dst, v.Bytes...)
 		default:
-			dst = binary.AppendUvarint(dst, u.value.Num)
+			dst = binary.AppendUvarint(dst, v.Num)
 		}
 	}
 	return dst
@@ -439,15 +440,10 @@ func (e *Engine) render(w *decideWork) {
 	for i := range w.result.Items {
 		it := &w.result.Items[i]
 		msg := &w.snap.messages[it.Treatment]
-		w.args = w.args[:0]
-		for range msg.sources {
-			u := w.used[next]
-			u.value.Bytes = w.text[u.lo:u.hi]
-			w.args = append(w.args, u.value)
-			next++
-		}
+		values := w.used[next : next+len(msg.sources)]
+		next += len(msg.sources)
 		lo := len(w.buf)
-		buf, err := msg.template.Append(w.buf, w.args, &w.scratch)
+		buf, err := msg.template.Append(w.buf, values, &w.scratch)
 		if err != nil {
 			bad := decide.Exclusion{Slot: it.Slot, Offer: it.Offer}
 			w.over.Excluded = append(w.over.Excluded, bad)

@@ -90,16 +90,14 @@ func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
 		w.person.Listed = e.listed(w)
 		return nil
 	}
-	g := w.group
-	row := g.Row(w.ord)
+	row, profile, contact := w.group.Person(w.ord)
 	w.refPerson = row.Person
-	w.person.Contact = g.Contact(w.ord)
+	w.person.Contact = contact
 	if zone := e.zone(row.Zone); zone != nil {
 		w.person.Zone, w.who.Zone = zone, zone
 	}
 	w.readClock()
-	w.person.Profile = g.Profile(w.ord)
-	w.who.Profile = w.person.Profile
+	w.person.Profile, w.who.Profile = profile, profile
 	w.person.Listed = e.listed(w)
 	if req.Mode == ModePreview || req.Now != 0 {
 		w.judgeAnew()
@@ -137,7 +135,10 @@ func (w *decideWork) refresh(row *storage.Row) error {
 	}
 	for open := w.pages; open != 0; open &= open - 1 {
 		k := bits.TrailingZeros32(open)
-		page, mark := w.group.Page(w.ord, k), uint32(1)<<k
+		page, mark := &row.Page, uint32(1)<<k
+		if k != 0 {
+			page = w.group.Page(w.ord, k)
+		}
 		if page == nil { // no memory to keep it
 			page, w.spare.Rev = &w.spare, 0
 		}

@@ -49,7 +49,7 @@ func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error
 
 func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
 	plan := w.snap.Plan
-	placement, ok := plan.PlacementByID(ask.PlacementID)
+	placement, ok := w.placement(ask.PlacementID)
 	if !ok {
 		return w.unknown("placement", fmt.Sprintf("placements[%d].placement_id", i), ask.PlacementID)
 	}
@@ -76,6 +76,26 @@ func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
 	}
 	w.slots = append(w.slots, slot)
 	return nil
+}
+
+// placement finds a placement by its id, first among those that were asked for last.
+func (w *decideWork) placement(id []byte) (int32, bool) {
+	plan := w.snap.Plan
+	if len(id) == 0 {
+		return plan.PlacementByID(id)
+	}
+	if w.askedOf != plan {
+		w.askedOf, w.asked = plan, [16]int32{}
+	}
+	last := &w.asked[id[len(id)-1]%uint8(len(w.asked))]
+	if *last != 0 && plan.Placements[*last-1].ID == string(id) {
+		return *last - 1, true
+	}
+	at, ok := plan.PlacementByID(id)
+	if ok {
+		*last = at + 1
+	}
+	return at, ok
 }
 
 func (w *decideWork) offerList(ids [][]byte, slot int, member string) ([]int32, error) {

@@ -92,8 +92,9 @@ func Open(dir string, o Options) (*Engine, error) {
 	if o.Storage.Logger == nil {
 		o.Storage.Logger = o.Logger
 	}
+	var mono func() int64
 	if o.Read == nil {
-		o.Read = machineReading()
+		o.Read, mono = machineReading()
 	}
 	if o.Storage.Now == nil {
 		o.Storage.Now = func() storage.UnixMsec {
@@ -124,15 +125,17 @@ func Open(dir string, o Options) (*Engine, error) {
 	e.track.groups = make([]groupTracking, store.Groups())
 	store.Follow(e.follow)
 	e.tallies = make([]groupTally, store.Groups())
-	if err := e.start(); err != nil {
+	if err := e.start(mono); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return e, nil
 }
 
-// start brings everything above the store to life.
-func (e *Engine) start() (err error) {
+// start brings everything above the store to life. mono is the monotonic clock of
+// Options.Read where it can be read alone.
+func (e *Engine) start(mono func() int64) (err error) {
 	e.clock = newClock(e.opts.Read, e.store.HighWater(), e.opts.AcceptClock)
+	e.clock.mono = mono
 	e.names = nameSource{
 		lookup: e.store.LookupBytes, intern: e.store.Intern, now: e.clock.Now,
 		zone: func(name string) (storage.Name, error) { return e.zones.intern(e.store, name) },

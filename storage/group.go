@@ -116,6 +116,11 @@ func (g *Group) Profile(o Ord) Profile { return g.mu.state.profile(o) }
 // Contact returns the caps' state of a person: a view.
 func (g *Group) Contact(o Ord) Contact { return g.mu.state.contact(o) }
 
+// Person returns what a decision reads of a person: the row, which belongs to the
+// group, and views of the profile and the caps' state. The row is nil where Row is.
+// Cost: one look at the row; the first look at a loaded person opens its profile.
+func (g *Group) Person(o Ord) (*Row, Profile, Contact) { return g.mu.state.view(o) }
+
 // Tail returns the latest events of a person: a view.
 func (g *Group) Tail(o Ord) Tail { return g.mu.state.tail(o) }
 

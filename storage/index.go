@@ -1,6 +1,9 @@
 package storage
 
-import "unsafe"
+import (
+	"math/bits"
+	"unsafe"
+)
 
 // An index maps the hash of a person's canonical id to ordinals. It is open
 // addressing over buckets of one cache line: eight pairs of a 32-bit tag (the
@@ -26,30 +29,63 @@ const (
 	indexMinBuckets = 8
 )
 
-// find returns the first ordinal under hash that confirm takes.
-// Cost: one cold cache line plus confirm's.
-func (x *index) find(hash uint64, confirm func(Ord) bool) (Ord, bool) {
+// probe is how far a look-up has come: a bucket, and which of its places are left.
+type probe struct {
+	bucket uint64
+	left   uint32 // a bit each
+}
+
+const everyPlace = 1<<8 - 1
+
+// first returns where the look-up of a hash begins.
+func (x *index) first(hash uint64) probe {
+	return probe{hash, everyPlace}
+}
+
+// next returns the first ordinal from p on whose tag is that of the hash, which the
+// caller confirms, and where to go on when it is another's.
+// Cost: one cold cache line; the places of a bucket are compared without branches.
+func (x *index) next(hash uint64, p probe) (o Ord, more probe, ok bool) {
 	if len(x.buckets) == 0 {
-		return 0, false
+		return 0, probe{}, false
 	}
-	mask := uint64(len(x.buckets) - 1)
-	tag := uint32(hash >> 32)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		b := &x.buckets[i]
-		empty := false
-		for j := range b.ords {
-			switch {
-			case b.ords[j] == 0:
-				empty = true
-			case b.ords[j] != indexMark && b.tags[j] == tag:
-				if o := Ord(b.ords[j] - 1); confirm(o) {
-					return o, true
-				}
+	tag, last := uint32(hash>>32), uint64(len(x.buckets)-1)
+	for {
+		b := &x.buckets[p.bucket&last]
+		t := &b.tags
+		hits := same(t[0], tag) | same(t[1], tag)<<1 | same(t[2], tag)<<2 | same(t[3], tag)<<3 |
+			same(t[4], tag)<<4 | same(t[5], tag)<<5 | same(t[6], tag)<<6 | same(t[7], tag)<<7
+		for hits &= p.left; hits != 0; hits &= hits - 1 {
+			j := bits.TrailingZeros32(hits)
+			if v := b.ords[j&7]; v != 0 && v != indexMark {
+				return Ord(v - 1), probe{p.bucket, p.left &^ (2<<j - 1)}, true
 			}
 		}
-		if empty {
-			return 0, false
+		for _, v := range b.ords {
+			if v == 0 {
+				return 0, probe{}, false
+			}
 		}
+		p = probe{p.bucket + 1, everyPlace}
+	}
+}
+
+// same is 1 when a tag is the one that is looked for.
+func same(a, b uint32) uint32 {
+	if a == b {
+		return 1
+	}
+	return 0
+}
+
+// find returns the first ordinal under hash that confirm takes.
+func (x *index) find(hash uint64, confirm func(Ord) bool) (Ord, bool) {
+	for p := x.first(hash); ; {
+		o, next, ok := x.next(hash, p)
+		if !ok || confirm(o) {
+			return o, ok
+		}
+		p = next
 	}
 }
 

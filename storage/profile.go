@@ -154,17 +154,8 @@ func (p Profile) Consent(purpose Name, channel uint8) (granted, known bool, at U
 // Cost: a binary search, no allocation.
 func (p Profile) Attr(id Name) (Value, bool) {
 	b := p.body()
-	lo, hi := 0, bodyAttrs(b)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		switch at := Name(le32(b[personalHeader+mid*attrSize:]) >> 8); {
-		case at == id:
-			return attrAt(b, mid).Value, true
-		case at < id:
-			lo = mid + 1
-		default:
-			hi = mid
-		}
+	if at, ok := bodySearch(b, id); ok {
+		return attrAt(b, at).Value, true
 	}
 	return Value{}, false
 }
@@ -321,6 +312,23 @@ func (p Profile) consent(i int) Consent {
 		Granted: b[17] != 0,
 		Text:    Name(le16(b[18:])),
 	}
+}
+
+// bodySearch finds the place of an attribute.
+func bodySearch(b []byte, id Name) (at int, ok bool) {
+	lo, hi := 0, bodyAttrs(b)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		switch at := Name(le32(b[personalHeader+mid*attrSize:]) >> 8); {
+		case at == id:
+			return mid, true
+		case at < id:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return 0, false
 }
 
 func bodyAttrs(b []byte) int {

@@ -34,6 +34,26 @@ func (c *AttrCursor) Next() bool {
 // view.
 func (c *AttrCursor) Value() Value { return attrAt(c.body, c.next-1).Value }
 
+// AttrPlaces remembers at which place of a profile attributes were found last, one
+// for each id modulo 64: the profiles of a population are much alike. It changes no
+// answer; the zero value is ready. It belongs to one goroutine at a time.
+type AttrPlaces [64]uint16
+
+// AttrNear is Attr, but looks first where the attribute was in the profile that was
+// asked before. Cost: one comparison when it is there again, no allocation.
+func (p Profile) AttrNear(id Name, places *AttrPlaces) (Value, bool) {
+	b, place := p.body(), &places[id%64]
+	at := int(*place)
+	if at >= bodyAttrs(b) || Name(le32(b[personalHeader+at*attrSize:])>>8) != id {
+		var ok bool
+		if at, ok = bodySearch(b, id); !ok {
+			return Value{}, false
+		}
+		*place = uint16(at)
+	}
+	return attrAt(b, at).Value, true
+}
+
 // TagCount returns the number of tags, those whose end has passed included.
 func (p Profile) TagCount() int { return p.tags() }
 

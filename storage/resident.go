@@ -101,18 +101,24 @@ func newState(g GroupID, o stateOptions) *state {
 // Cost: two cold cache lines, no allocation; the first look at a loaded person
 // opens its profile.
 func (s *state) find(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
-	return s.index.find(hash, func(o Ord) bool {
+	for at := s.index.first(hash); ; {
+		o, next, ok := s.index.next(hash, at)
+		if !ok {
+			return 0, false
+		}
 		r := s.rows.at(o)
-		if r.IDHash != hash || r.Workspace != ws {
-			return false
+		if r.IDHash == hash && r.Workspace == ws {
+			if r.Flags&RowSealed != 0 && s.openProfile(o, r) != nil {
+				// The 64 bits of the secret hash agree; the damage is reported by
+				// damaged, and a second person must not be made for this id.
+				return o, true
+			}
+			if string(s.idOf(r)) == string(id) {
+				return o, true
+			}
 		}
-		if r.Flags&RowSealed != 0 && s.openProfile(o, r) != nil {
-			// The 64 bits of the secret hash agree; the damage is reported by
-			// damaged, and a second person must not be made for this id.
-			return true
-		}
-		return string(s.idOf(r)) == string(id)
-	})
+		at = next
+	}
 }
 
 // findIdentity returns the person an identity points at.
@@ -151,6 +157,18 @@ func (s *state) profile(o Ord) Profile {
 		return Profile{}
 	}
 	return Profile{s.slab.get(r.profile)}
+}
+
+// view returns the row of a person and views of its profile and its caps' part.
+func (s *state) view(o Ord) (*Row, Profile, Contact) {
+	r := s.opened(o)
+	switch {
+	case r == nil:
+		return nil, Profile{}, Contact{}
+	case r.Flags&RowSealed != 0:
+		return r, Profile{}, Contact{s.slab.get(r.contact)}
+	}
+	return r, Profile{s.slab.get(r.profile)}, Contact{s.slab.get(r.contact)}
 }
 
 // contact returns the caps' part of a person: a view.

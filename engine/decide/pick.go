@@ -23,6 +23,7 @@ type work struct {
 	// By operand.scored: the attributes of the person that scores have asked for.
 	scored    []float64
 	scoredSet bitset
+	places    storage.AttrPlaces
 	variants  []int16 // per experiment: its variant, variantNone or variantOpen
 	reported  bitset  // experiments already in Assignments
 	uses      []inUse // uses of the picks of this request

@@ -133,7 +133,7 @@ func (r *run) number(id storage.Name) float64 {
 	if !r.who.Known {
 		return 0
 	}
-	v, ok := r.who.Profile.Attr(id)
+	v, ok := r.who.Profile.AttrNear(id, &r.out.work.places)
 	switch {
 	case !ok:
 	case v.Kind == storage.KindFloat:
