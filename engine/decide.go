@@ -22,6 +22,7 @@ type decideWork struct {
 	context []rule.ContextValue
 	who     rule.Who
 	person  decide.Person
+	at      decide.Moment
 	over    decide.Overlay
 	result  decide.Result
 	bits    []uint64 // of the person, page after page
@@ -123,11 +124,7 @@ func (d *Decision) reset(snap *Snapshot) {
 	w.snap, w.group, w.known = snap, nil, false
 	w.slots, w.offers = w.slots[:0], w.offers[:0]
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
-	w.over = decide.Overlay{
-		FullTotals: w.over.FullTotals[:0], FullUntil: w.over.FullUntil[:0],
-		FullCost: w.over.FullCost[:0], Scarce: w.over.Scarce[:0],
-		Excluded: w.over.Excluded[:0], Assign: w.over.Assign[:0], Paced: w.over.Paced[:0],
-	}
+	w.over.Reset()
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
 	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
 	w.byDay = w.byDay[:0]
@@ -299,9 +296,10 @@ func (e *Engine) answered(req *DecideRequest, w *decideWork) (storage.DecisionID
 // pick runs Pick until every total it wants could be taken; a refused total is
 // marked full for the next try.
 func (e *Engine) pick(live bool, w *decideWork) {
-	at := decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
+	w.at.Ms = w.now
+	w.group.SetInstant(&w.at.Instant, toSec(w.now))
 	for range maxTotalPicks {
-		w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+		w.snap.Plan.Pick(&w.request, &w.person, &w.at, &w.over, &w.result)
 		w.takes = w.takes[:0]
 		if e.takeTotals(live, w) {
 			return
@@ -309,7 +307,7 @@ func (e *Engine) pick(live bool, w *decideWork) {
 	}
 	// Totals that fill up faster than they can be asked: decide without caps.
 	w.over.NoReserve = true
-	w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+	w.snap.Plan.Pick(&w.request, &w.person, &w.at, &w.over, &w.result)
 }
 
 // instant is the moment at which a group's reservations are judged.
@@ -322,51 +320,49 @@ func (e *Engine) collect(w *decideWork) {
 	w.used, w.text = w.used[:0], w.text[:0]
 	w.scratch.Zone = w.who.Zone
 	for i := range w.result.Items {
-		msg := &w.snap.messages[w.result.Items[i].Treatment]
-		for _, src := range msg.sources {
-			w.used = append(w.used, e.lookup(w, src))
+		sources := w.snap.messages[w.result.Items[i].Treatment].sources
+		for k := range sources {
+			w.used = append(w.used, content.Value{})
+			e.lookup(w, &sources[k], &w.used[len(w.used)-1])
 		}
 	}
 }
 
-// lookup finds one value a message uses.
-func (e *Engine) lookup(w *decideWork, src content.Source) content.Value {
+// lookup finds one value a message uses; v is unset and stays so when there is none.
+func (e *Engine) lookup(w *decideWork, src *content.Source, v *content.Value) {
 	switch src.Space {
 	case content.SpaceUserID:
-		return w.keepText(definition.TypeString, shownID(w.id))
+		v.Set, v.Kind, v.Bytes = true, definition.TypeString, w.keep(shownID(w.id))
 	case content.SpaceUserLocale:
 		if id := w.person.Profile.Locale(); id != 0 {
-			locale := e.store.NameOf(storage.DictLocale, id)
 			lo := len(w.text)
-			w.text = append(w.text, locale...)
-			return content.Value{Set: true, Kind: definition.TypeString, Bytes: w.textFrom(lo)}
+			w.text = append(w.text, e.store.NameOf(storage.DictLocale, id)...)
+			v.Set, v.Kind, v.Bytes = true, definition.TypeString, w.textFrom(lo)
 		}
 	case content.SpaceUserAttr:
-		if v, ok := w.person.Profile.AttrNear(storage.Name(src.ID), &w.places); ok {
-			return w.keep(v)
+		kind, num, text := w.person.Profile.AttrNear(storage.Name(src.ID), &w.places)
+		if kind != storage.KindNone {
+			v.Set, v.Kind, v.Num, v.Bytes = true, definition.AttrType(kind), num, w.keep(text)
 		}
 	case content.SpaceContext:
-		for _, c := range w.context {
-			if c.Key == storage.Name(src.ID) {
-				return w.keep(c.Value)
+		for i := range w.context {
+			if c := &w.context[i]; c.Key == storage.Name(src.ID) {
+				v.Set, v.Kind, v.Num = true, definition.AttrType(c.Value.Kind), c.Value.Num
+				v.Bytes = w.keep(c.Value.Bytes)
+				return
 			}
 		}
 	}
-	return content.Value{}
 }
 
-// keep copies a value out of the person's state.
-func (w *decideWork) keep(v storage.Value) content.Value {
-	if len(v.Bytes) == 0 {
-		return content.Value{Set: true, Kind: definition.AttrType(v.Kind), Num: v.Num}
+// keep copies a text out of the person's state.
+func (w *decideWork) keep(text []byte) []byte {
+	if len(text) == 0 {
+		return nil
 	}
-	return w.keepText(definition.AttrType(v.Kind), v.Bytes)
-}
-
-func (w *decideWork) keepText(kind definition.AttrType, text []byte) content.Value {
 	lo := len(w.text)
 	w.text = append(w.text, text...)
-	return content.Value{Set: true, Kind: kind, Bytes: w.textFrom(lo)}
+	return w.textFrom(lo)
 }
 
 // textFrom is the kept text from a place on. It stays as it is when the memory

@@ -98,8 +98,8 @@ func (e *Engine) pickUncounted(w *decideWork, out *Decision) {
 	w.over.NoReserve = true
 	w.ticket, w.frame, out.HasID = storage.Ticket{}, 0, false
 	w.held = w.held[:0]
-	at := decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
-	w.snap.Plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+	w.at = decide.Moment{Ms: w.now, Instant: e.instant(w.group, w.now)}
+	w.snap.Plan.Pick(&w.request, &w.person, &w.at, &w.over, &w.result)
 	for range w.result.Items {
 		w.held = append(w.held, storage.ReservationID{})
 	}

@@ -75,12 +75,15 @@ func (e *Engine) stillLed(req *DecideRequest, w *decideWork) error {
 // readPerson fills w.person and brings the pages of predicate bits in w.pages up
 // to date.
 func (e *Engine) readPerson(req *DecideRequest, w *decideWork) error {
-	w.person = decide.Person{HasID: len(w.id) > 0, Known: w.known, ID: w.id}
+	w.person = decide.Person{}
+	w.person.HasID, w.person.Known, w.person.ID = len(w.id) > 0, w.known, w.id
 	if w.snap.scoped {
 		w.person.IdentityKey, w.person.DeviceKey = e.scopes(req.UserID, req.Identities)
 	}
 	home := w.snap.Plan.Workspace.Zone
-	w.who = rule.Who{ID: w.id, Zone: home, Home: home, Now: w.now, Scratch: &w.scratchTail}
+	w.who = rule.Who{}
+	w.who.ID, w.who.Zone, w.who.Home, w.who.Now = w.id, home, home, w.now
+	w.who.Scratch = &w.scratchTail
 	if !w.known {
 		if e.visitors.Load() >= int64(e.opts.MaxVisitors) {
 			w.person.Full = true

@@ -36,10 +36,9 @@ func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error
 	if err := w.prepareForce(req); err != nil {
 		return err
 	}
-	w.request = decide.Request{
-		Slots: w.slots, Dedupe: decide.Dedupe(req.Dedupe), Words: w.words, Context: w.context,
-		Explain: req.Explain != ExplainNone,
-	}
+	ask := &w.request
+	ask.Slots, ask.Dedupe, ask.Words = w.slots, decide.Dedupe(req.Dedupe), w.words
+	ask.Context, ask.Explain = w.context, req.Explain != ExplainNone
 	out.DecidedAt = w.now
 	if w.timeout = min(req.Timeout, maxTimeout); w.timeout <= 0 {
 		w.timeout = defaultTimeout
@@ -53,7 +52,9 @@ func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
 	if !ok {
 		return w.unknown("placement", fmt.Sprintf("placements[%d].placement_id", i), ask.PlacementID)
 	}
-	slot := decide.SlotRequest{Placement: placement, Policy: -1, Count: ask.Count}
+	w.slots = append(w.slots, decide.SlotRequest{})
+	slot := &w.slots[len(w.slots)-1]
+	slot.Placement, slot.Policy, slot.Count = placement, -1, ask.Count
 	if ask.Count < 0 || ask.Count > decide.MaxCount {
 		return invalid("out_of_range", fmt.Sprintf("placements[%d].count", i), "want 1 to 20")
 	}
@@ -71,11 +72,8 @@ func (w *decideWork) prepareSlot(ask *PlacementAsk, i int) error {
 			slot.Allow = []int32{}
 		}
 	}
-	if slot.Block, err = w.offerList(ask.Block, i, "block"); err != nil {
-		return err
-	}
-	w.slots = append(w.slots, slot)
-	return nil
+	slot.Block, err = w.offerList(ask.Block, i, "block")
+	return err
 }
 
 // placement finds a placement by its id, first among those that were asked for last.

@@ -37,13 +37,14 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 	}
 	for i := range w.result.Slots {
 		s := &w.result.Slots[i]
-		out.Slots = append(out.Slots, SlotReply{
-			Key: req.Placements[i].Key, First: int(s.First), Count: int(s.Count),
-			Fallback: s.Kind == decide.SlotFallback, Reason: s.Reason.String(), Until: s.Until,
-		})
+		out.Slots = append(out.Slots, SlotReply{})
+		r := &out.Slots[i]
+		r.Key, r.First, r.Count = req.Placements[i].Key, int(s.First), int(s.Count)
+		r.Fallback, r.Reason, r.Until = s.Kind == decide.SlotFallback, s.Reason.String(), s.Until
 	}
 	for i := range w.result.Items {
-		out.Items = append(out.Items, e.itemReply(w, i, out.HasID))
+		out.Items = append(out.Items, ItemReply{})
+		e.itemReply(w, i, out.HasID, &out.Items[i])
 	}
 	// buf no longer moves: the slices may point into it.
 	for i := range out.Items {
@@ -64,21 +65,18 @@ func ends(until storage.UnixSec) storage.UnixSec {
 }
 
 // itemReply describes item i, but for what lies in the reply's buffer.
-func (e *Engine) itemReply(w *decideWork, i int, live bool) ItemReply {
+func (e *Engine) itemReply(w *decideWork, i int, live bool, r *ItemReply) {
 	it := &w.result.Items[i]
 	plan := w.snap.Plan
-	treatment := &plan.Treatments[it.Treatment]
-	r := ItemReply{
-		OfferID: plan.Offers[it.Offer].ID, TreatmentID: treatment.ID, Rank: it.Rank,
-		Score: it.Score, Propensity: it.Propensity, Probability: it.Probability,
-		Channel:     definition.Channel(it.Channel).String(),
-		ContentType: w.snap.messages[it.Treatment].contentType,
-	}
+	r.OfferID, r.TreatmentID = plan.Offers[it.Offer].ID, plan.Treatments[it.Treatment].ID
+	r.Rank, r.Score = it.Rank, it.Score
+	r.Propensity, r.Probability = it.Propensity, it.Probability
+	r.Channel = definition.Channel(it.Channel).String()
+	r.ContentType = w.snap.messages[it.Treatment].contentType
 	if live && w.held[i].Number != 0 {
 		r.Reserved, r.Reservation = true, w.held[i]
 		r.ExpiresAt = storage.UnixMsec(toSecUp(w.now)+storage.UnixSec(it.Hold)) * 1000
 	}
-	return r
 }
 
 // tokens appends the tracking token of every item to w.buf.

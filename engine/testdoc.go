@@ -96,7 +96,7 @@ func (t *testRun) decide() error {
 	w.over.NoExperiments = true
 	w.request = decide.Request{Slots: w.slots, Words: w.words, Context: w.context, Explain: true}
 	at := decide.Moment{Ms: w.now, Instant: storage.Instant{Now: toSec(w.now)}}
-	plan.Pick(&w.request, &w.person, at, &w.over, &w.result)
+	plan.Pick(&w.request, &w.person, &at, &w.over, &w.result)
 	return nil
 }
 

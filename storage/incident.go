@@ -129,6 +129,14 @@ func (s *Store) knowIncidents() {
 // Instant is the moment now as the group judges reservations by. The group must
 // be locked; the result is valid until it is unlocked.
 func (g *Group) Instant(now UnixSec) Instant {
+	var at Instant
+	g.SetInstant(&at, now)
+	return at
+}
+
+// SetInstant makes at what Instant returns, without a copy.
+func (g *Group) SetInstant(at *Instant, now UnixSec) {
 	st := g.mu.state
-	return Instant{Now: now, Floor: st.floor(), incidents: st.incidents, blind: st.blind}
+	at.Now, at.Floor, at.incidents = now, st.floor(), st.incidents
+	at.blind, at.certain = st.blind, false
 }

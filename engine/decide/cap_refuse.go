@@ -6,8 +6,9 @@ import (
 )
 
 // capsAllow judges the caps of a candidate that would win, and notes the one
-// that refuses it. from is the length of out.Capped before the slot.
-func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
+// that refuses it. next is where it stands, but for its tie. from is the length of
+// out.Capped before the slot.
+func (r *run) capsAllow(s *slab, slot int32, next rankOf, from int) bool {
 	uses := spanOf(s.uses, s.details[next.index].uses)
 	v := r.suppressing(uses, r.out.work.uses)
 	if v.cap < 0 && r.needsPerson(uses) {
@@ -28,11 +29,9 @@ func (r *run) capsAllow(s *slab, slot int32, next *winner, from int) bool {
 			return false
 		}
 	}
-	if !next.tied {
-		next.tie, next.tied = r.tie(s, next.index), true
-	}
+	next.tie = r.tie(s, next.index)
 	out.Capped = append(out.Capped, Capped{Slot: slot, Cap: v.cap, Offer: offer, Until: v.until})
-	out.work.capped = append(out.work.capped, rankOf{next.score, next.tie, next.index})
+	out.work.capped = append(out.work.capped, next)
 	return false
 }
 
@@ -51,14 +50,12 @@ func (r *run) dropOutranked(s *slab, at int, win *winner) {
 	if win.index < 0 || len(ranks) == 0 {
 		return
 	}
-	if !win.tied {
-		win.tie, win.tied = r.tie(s, win.index), true
-	}
+	tie := r.tie(s, win.index)
 	offer := s.candidates[win.index].offer
 	kept := r.out.Capped[:at]
 	for i, c := range r.out.Capped[at:] {
 		above := ranks[i].score > win.score || ranks[i].score == win.score &&
-			(ranks[i].tie > win.tie || ranks[i].tie == win.tie && c.Offer < offer)
+			(ranks[i].tie > tie || ranks[i].tie == tie && c.Offer < offer)
 		if above {
 			kept = append(kept, c)
 		}

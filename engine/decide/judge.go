@@ -102,7 +102,7 @@ func (p *Plan) Judge(
 		w.judged.NoExperiments = w.judged.NoExperiments || over.NoExperiments
 	}
 	w.asked = Request{Words: q.Words, Context: q.Context}
-	r := run{p: p, req: &w.asked, who: who, at: at, over: &w.judged, out: out}
+	r := run{p: p, req: &w.asked, who: who, at: &at, over: &w.judged, out: out}
 	ready := r.prepare(uint32(1<<p.Program.Pages() - 1))
 	for _, o := range q.Offers {
 		switch {

@@ -122,7 +122,8 @@ func (s *session) onlyOffer(req *Request, over *Overlay, placement, offer int32)
 	if over != nil {
 		at.Stopped = over.Stopped
 	}
-	r := run{p: s.plan, over: &at, at: moment(storage.UnixMsec(s.now))}
+	now := moment(storage.UnixMsec(s.now))
+	r := run{p: s.plan, over: &at, at: &now}
 	if early := r.catalogue(offer); early != ReasonNone {
 		return newVerdict(offer, early)
 	}

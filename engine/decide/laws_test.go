@@ -278,7 +278,7 @@ func TestNoAllocation(t *testing.T) {
 		defer w.group.Unlock()
 		who := w.person("u", storage.UnixMsec(startMs))
 		at := moment(storage.UnixMsec(startMs + 5000))
-		n := testing.AllocsPerRun(100, func() { w.plan.Pick(req, &who, at, nil, &w.out) })
+		n := testing.AllocsPerRun(100, func() { w.plan.Pick(req, &who, &at, nil, &w.out) })
 		if n != 0 {
 			t.Errorf("%v allocations", n)
 		}
@@ -393,6 +393,6 @@ func BenchmarkPick(b *testing.B) {
 	at := moment(storage.UnixMsec(startMs))
 	b.ReportAllocs()
 	for b.Loop() {
-		w.plan.Pick(req, &who, at, nil, &w.out)
+		w.plan.Pick(req, &who, &at, nil, &w.out)
 	}
 }

@@ -60,7 +60,7 @@ type run struct {
 	p        *Plan
 	req      *Request
 	who      *Person
-	at       Moment
+	at       *Moment
 	over     *Overlay
 	out      *Result
 	row      []uint64
@@ -85,8 +85,6 @@ type winner struct {
 	index      int
 	score      float64
 	propensity float64
-	tie        uint64
-	tied       bool // tie is computed
 }
 
 // Pick fills every slot of the request, in the caller's order; later slots see
@@ -104,7 +102,7 @@ type winner struct {
 // the next upper bound, beyond the first 16 only for those that the slab's index
 // finds; cap look-ups only for candidates that would win. Count items cost count
 // scans. No allocation once out has grown.
-func (p *Plan) Pick(req *Request, who *Person, at Moment, over *Overlay, out *Result) {
+func (p *Plan) Pick(req *Request, who *Person, at *Moment, over *Overlay, out *Result) {
 	out.Reset()
 	if over == nil {
 		over = &out.work.none
@@ -206,27 +204,38 @@ func (r *run) slot(i int32) {
 	if kept > 0 {
 		r.order(s, before.items)
 	}
-	res := SlotResult{First: int32(before.items), Policy: s.policy}
+	out.Slots = append(out.Slots, SlotResult{})
+	res := &out.Slots[len(out.Slots)-1]
+	res.First, res.Policy = int32(before.items), s.policy
 	res.Count = int32(len(out.Items) - before.items)
+	if res.Count > 0 && !r.req.Explain {
+		res.Kind = SlotItems
+	} else {
+		r.conclude(s, i, before, count, res)
+	}
+	r.unfilter(s, before.items)
+}
+
+// conclude ends a slot that has no item yet, or whose candidates are explained: with
+// the fallback, or a reason. wanted is how many items it was to have.
+func (r *run) conclude(s *slab, slot int32, before mark, wanted int, res *SlotResult) {
 	fallen := refused(ReasonNone) // the verdict on the fallback
 	switch {
 	case res.Count > 0:
 		res.Kind = SlotItems
 	case s.fallback.offer >= 0:
-		if fallen = r.judgeFallback(s, i); fallen.reason == ReasonNone {
-			r.giveFallback(s, i)
+		if fallen = r.judgeFallback(s, slot); fallen.reason == ReasonNone {
+			r.giveFallback(s, slot)
 			res.Kind, res.Count = SlotFallback, 1
 		}
 	}
 	if r.req.Explain || res.Kind == SlotNone {
-		full := int(res.Count) == count && res.Kind == SlotItems
-		reason, until := r.reasons(s, i, before, full, fallen)
+		full := int(res.Count) == wanted && res.Kind == SlotItems
+		reason, until := r.reasons(s, slot, before, full, fallen)
 		if res.Kind == SlotNone {
 			res.Reason, res.Until = reason, until
 		}
 	}
-	r.unfilter(s, before.items)
-	out.Slots = append(out.Slots, res)
 }
 
 // mark is the length of the result's slices before a slot.
@@ -361,55 +370,45 @@ func (r *run) challenge(s *slab, slot int32, i int, before mark, win *winner) bo
 		return true
 	}
 	var change offerChange
-	if c.flags&flagsAccept != 0 {
-		var ok bool
-		if change, ok = r.accepts(s, i); !ok {
-			return true
-		}
+	if c.flags&flagsAccept != 0 && !r.accepts(s, i, &change) {
+		return true
 	}
 	score, propensity := c.score, s.details[i].factors.stated
 	if c.flags&flagDynamic != 0 || change.hasLever {
 		score, propensity = r.score(s, i, &change)
 	}
-	if score < win.score {
-		return true
-	}
-	next := winner{index: i, score: score, propensity: propensity}
-	if score == win.score && !r.tieWins(s, &next, win) {
+	if score < win.score || score == win.score && !r.tieWins(s, i, win) {
 		return true
 	}
 	if r.req.Dedupe == DedupeOfferGroup && r.groupTaken(c.offer, len(r.out.Items)) {
 		return true
 	}
-	if c.flags&flagCaps != 0 && !r.capsAllow(s, slot, &next, before.capped) {
+	if c.flags&flagCaps != 0 && !r.capsAllow(s, slot, rankOf{score: score, index: i}, before.capped) {
 		return false
 	}
-	*win = next
+	win.index, win.score, win.propensity = i, score, propensity
 	return true
 }
 
-// accepts makes the checks that flags ask for, and returns what experiments
-// change of the offer.
-func (r *run) accepts(s *slab, i int) (change offerChange, ok bool) {
+// accepts makes the checks that flags ask for, and says what experiments change of
+// the offer.
+func (r *run) accepts(s *slab, i int, change *offerChange) bool {
 	c := &s.candidates[i]
 	if c.flags&flagTerms != 0 && !r.holds(s, c) {
-		return change, false
+		return false
 	}
 	if c.flags&flagDates != 0 && r.dates(c.offer) != ReasonNone {
-		return change, false
+		return false
 	}
 	if c.flags&flagHolds != 0 && r.heldBy(s.details[i].holds) >= 0 {
-		return change, false
+		return false
 	}
 	if c.flags&flagTouched != 0 {
-		if change, _ = r.change(c.offer, s.placement); change.exclude {
-			return change, false
+		if *change, _ = r.change(c.offer, s.placement); change.exclude {
+			return false
 		}
 	}
-	if c.flags&flagQuiet != 0 && r.quiet(s.details[i].quiet) != ReasonNone {
-		return change, false
-	}
-	return change, true
+	return c.flags&flagQuiet == 0 || r.quiet(s.details[i].quiet) == ReasonNone
 }
 
 // holds judges the terms and choices behind the first term.
@@ -477,19 +476,12 @@ func (r *run) stated(offer int32, f *factors) float64 {
 // tieWins breaks a tie of scores: the greater hash of (person; placement,
 // offer, policy) wins, then the smaller offer id. The same person sees the same
 // order until the candidates change.
-func (r *run) tieWins(s *slab, next, win *winner) bool {
+func (r *run) tieWins(s *slab, next int, win *winner) bool {
 	if win.index < 0 {
 		return true
 	}
-	for _, w := range [2]*winner{next, win} {
-		if !w.tied {
-			w.tie, w.tied = r.tie(s, w.index), true
-		}
-	}
-	if next.tie != win.tie {
-		return next.tie > win.tie
-	}
-	return s.candidates[next.index].offer < s.candidates[win.index].offer
+	a, b := r.tie(s, next), r.tie(s, win.index)
+	return a > b || a == b && s.candidates[next].offer < s.candidates[win.index].offer
 }
 
 func (r *run) tie(s *slab, index int) uint64 {
@@ -519,10 +511,11 @@ func (r *run) groupTaken(offer int32, n int) bool {
 // give appends the winner with its keys; where a reservation is kept, with that.
 func (r *run) give(s *slab, slot int32, rank int, win *winner) {
 	c := &s.candidates[win.index]
-	it := Item{
-		Slot: slot, Offer: c.offer, Treatment: c.treatment, Rank: rank, Score: win.score,
-		Propensity: win.propensity, Probability: 1, Channel: uint8(s.channel),
-	}
+	r.out.Items = append(r.out.Items, Item{})
+	it := &r.out.Items[len(r.out.Items)-1]
+	it.Slot, it.Offer, it.Treatment, it.Rank = slot, c.offer, c.treatment, rank
+	it.Score, it.Propensity, it.Probability = win.score, win.propensity, 1
+	it.Channel = uint8(s.channel)
 	if r.keeping {
 		it.Kept = r.own.ID()
 	}
@@ -534,9 +527,8 @@ func (r *run) give(s *slab, slot int32, rank int, win *winner) {
 			it.Treatment = ch.treatment
 		}
 	}
-	r.keys(s, win.index, &it)
+	r.keys(s, win.index, it)
 	r.take(c.offer)
-	r.out.Items = append(r.out.Items, it)
 }
 
 // variantUnit returns the bytes an experiment draws by; ok is false when the

@@ -64,7 +64,7 @@ type Person struct {
 	Listed  uint16         // channels that suppression lists block, bit per channel
 }
 
-// Moment is the time of the decision. Instant.Now is Ms rounded down to
+// Moment is the time of the decision, borrowed until Pick returns. Instant.Now is Ms rounded down to
 // seconds. Uses are dated by the conductor in seconds rounded up, so a rolling
 // window errs by less than a second towards less contact.
 type Moment struct {
@@ -116,6 +116,14 @@ func (o *Overlay) AddFull(key storage.CounterKey, cost uint64, until storage.Uni
 	}
 	o.FullTotals = append(o.FullTotals, key)
 	o.FullUntil, o.FullCost = append(o.FullUntil, until), append(o.FullCost, cost)
+}
+
+// Reset empties the overlay and keeps its memory; offers that were stopped are
+// forgotten with theirs, as they belong to the caller.
+func (o *Overlay) Reset() {
+	o.ResetTotals()
+	o.Excluded, o.Assign, o.Stopped = o.Excluded[:0], o.Assign[:0], nil
+	o.NoReserve, o.NoExperiments = false, false
 }
 
 // ResetTotals forgets what is known of totals and keeps the memory.

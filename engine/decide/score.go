@@ -133,13 +133,11 @@ func (r *run) number(id storage.Name) float64 {
 	if !r.who.Known {
 		return 0
 	}
-	v, ok := r.who.Profile.AttrNear(id, &r.out.work.places)
-	switch {
-	case !ok:
-	case v.Kind == storage.KindFloat:
-		return math.Float64frombits(v.Num)
-	case v.Kind == storage.KindInt:
-		return float64(int64(v.Num))
+	switch kind, num, _ := r.who.Profile.AttrNear(id, &r.out.work.places); kind {
+	case storage.KindFloat:
+		return math.Float64frombits(num)
+	case storage.KindInt:
+		return float64(int64(num))
 	}
 	return 0
 }

@@ -26,6 +26,7 @@ func TestSlotOfItsOwn(t *testing.T) {
 	}
 	var bits [8]uint64
 	who := Person{HasID: true, ID: []byte("u"), Bits: bits[:]}
+	at := moment(1000)
 	words := make([]uint64, w.plan.Program.RequestWords)
 	f := func(want string, slots ...int32) {
 		t.Helper()
@@ -33,7 +34,7 @@ func TestSlotOfItsOwn(t *testing.T) {
 		for _, p := range slots {
 			req.Slots = append(req.Slots, SlotRequest{Placement: p, Policy: -1})
 		}
-		w.plan.Pick(req, &who, moment(1000), nil, &w.out)
+		w.plan.Pick(req, &who, &at, nil, &w.out)
 		got := ""
 		for _, it := range w.out.Items {
 			got += w.plan.Offers[it.Offer].ID
@@ -42,7 +43,7 @@ func TestSlotOfItsOwn(t *testing.T) {
 			t.Errorf("slots %v: %s, want %s", slots, got, want)
 		}
 		n := testing.AllocsPerRun(100, func() {
-			w.plan.Pick(req, &who, moment(1000), nil, &w.out)
+			w.plan.Pick(req, &who, &at, nil, &w.out)
 		})
 		if n != 0 {
 			t.Errorf("slots %v: %v allocations", slots, n)

@@ -36,7 +36,7 @@ func (p *Plan) CounterState(
 	if over == nil {
 		over = &w.none
 	}
-	r := run{p: p, who: who, at: at, over: over, out: out}
+	r := run{p: p, who: who, at: &at, over: over, out: out}
 	uses := []capUse{{
 		key: storage.CounterKey{Cap: c.Counter, Dim: dim}, cap: cap, kind: c.kind,
 		total: c.Scope == definition.ScopeTotal, closes: c.suppress.name != 0,
@@ -66,7 +66,7 @@ func (p *Plan) Since(cap int32, who *Person, at Moment, out *Result) storage.Uni
 	if len(out.work.since) < len(p.Caps) {
 		out.work.since = make([]storage.UnixSec, len(p.Caps))
 	}
-	r := run{p: p, who: who, at: at, out: out}
+	r := run{p: p, who: who, at: &at, out: out}
 	return r.since(cap)
 }
 
@@ -82,7 +82,7 @@ func (c *Cap) Instant(t storage.Instant) storage.Instant {
 // KnownSince is the moment up to which a cap `counts_from: history` does not know
 // the person's uses; 0 = it knows all.
 func (p *Plan) KnownSince(c *Cap, who *Person, at Moment) storage.UnixSec {
-	r := run{p: p, who: who, at: at}
+	r := run{p: p, who: who, at: &at}
 	return r.complete(c)
 }
 

@@ -187,7 +187,8 @@ func (w *world) pick(
 	who := w.person(id, now)
 	w.spoil(&who, w.plan.Pages(req.Slots))
 	who.Listed = w.listed
-	w.plan.Pick(req, &who, moment(now), over, &w.out)
+	at := moment(now)
+	w.plan.Pick(req, &who, &at, over, &w.out)
 	if live {
 		for i := range w.out.Items {
 			w.grant(&w.out.Items[i], req, id, now)
