@@ -38,7 +38,10 @@ func TestServerTimeNeverRunsBackwards(t *testing.T) {
 	m := &machine{wall: clockStart, mono: 55}
 	c := newClock(m.read, 0, false)
 	last := c.Now()
-	for range 10_000 {
+	for i := range 20_000 {
+		if i == 10_000 { // from here on the monotonic clock is read alone
+			c.mono = func() int64 { _, mono := m.read(); return mono }
+		}
 		m.pass(time.Duration(rng.IntN(2000)) * time.Millisecond)
 		m.wall += rng.Int64N(3000) - 2000
 		if step := c.pending(); step > 0 && rng.IntN(2) == 0 {
@@ -90,6 +93,31 @@ func TestStepsOfTheWallClock(t *testing.T) {
 	if c.pending(); c.Skewed() {
 		t.Fatal("still skewed after the wall came back")
 	}
+}
+
+// Where the monotonic clock is read alone, the wall clock is followed from the next
+// millisecond on, and a step that is adopted at once.
+func TestWallClockIsFollowedEachMillisecond(t *testing.T) {
+	m := &machine{wall: clockStart}
+	c := newClock(m.read, 0, false)
+	c.mono = func() int64 { _, mono := m.read(); return mono }
+	want := func(ms int64) {
+		t.Helper()
+		if got := c.Now(); int64(got) != clockStart+ms {
+			t.Fatalf("now = start%+d ms, want start%+d ms", int64(got)-clockStart, ms)
+		}
+	}
+	want(0)
+	m.wall += 900
+	want(0)
+	m.pass(time.Millisecond)
+	want(901)
+	m.wall += 60_000
+	if step := c.pending(); step != time.Minute {
+		t.Fatalf("pending %v", step)
+	}
+	c.adopt(time.Minute)
+	want(60_901)
 }
 
 // At start the store's high-water time is a floor, and a wall clock more than

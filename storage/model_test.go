@@ -405,6 +405,13 @@ func (p *modelPerson) compareProfile(f Profile) error {
 		if w, want := p.attrs[n]; ok != want || !same(v, w) {
 			return fmt.Errorf("attribute %d: %v, want %v", n, v, w)
 		}
+		places := AttrPlaces{n % 64: uint16(len(attrs)) / 2} // where another one may be
+		for range 2 {
+			kind, num, text := f.AttrNear(n, &places)
+			if w := p.attrs[n]; !same(Value{Kind: kind, Num: num, Bytes: text}, w) {
+				return fmt.Errorf("attribute %d near %d: %v %v, want %v", n, places[n%64], kind, num, w)
+			}
+		}
 		value, ok, expires := f.Tag(n)
 		if t, want := p.tags[n]; ok != want || t.Value != value || t.Expires != expires {
 			return fmt.Errorf("tag %d: %v %v, want %v", n, value, expires, t)

@@ -64,9 +64,9 @@ type Person struct {
 	Listed  uint16         // channels that suppression lists block, bit per channel
 }
 
-// Moment is the time of the decision, borrowed until Pick returns. Instant.Now is Ms rounded down to
-// seconds. Uses are dated by the conductor in seconds rounded up, so a rolling
-// window errs by less than a second towards less contact.
+// Moment is the time of the decision, borrowed until Pick returns. Instant.Now is Ms
+// rounded down to seconds. Uses are dated by the conductor in seconds rounded up, so a
+// rolling window errs by less than a second towards less contact.
 type Moment struct {
 	Ms      storage.UnixMsec
 	Instant storage.Instant
