@@ -405,7 +405,8 @@ func (p *modelPerson) compareProfile(f Profile) error {
 		if w, want := p.attrs[n]; ok != want || !same(v, w) {
 			return fmt.Errorf("attribute %d: %v, want %v", n, v, w)
 		}
-		places := AttrPlaces{n % 64: uint16(len(attrs)) / 2} // where another one may be
+		var places AttrPlaces
+		places[n%64] = uint16(len(attrs)) / 2 // where another one may be
 		for range 2 {
 			kind, num, text := f.AttrNear(n, &places)
 			if w := p.attrs[n]; !same(Value{Kind: kind, Num: num, Bytes: text}, w) {
