@@ -35,13 +35,18 @@ func benchDefinitions(n int) string {
 }
 
 func benchBed(b testing.TB, users, offers int) *Engine {
+	return benchBedWith(b, users, benchDefinitions(offers), storage.Options{})
+}
+
+func benchBedWith(b testing.TB, users int, definitions string, o storage.Options) *Engine {
 	b.Helper()
-	e, err := Open(b.TempDir(), Options{Storage: storage.Options{MinFree: 1, Ballast: 1 << 20}})
+	o.MinFree, o.Ballast = 1, 1<<20
+	e, err := Open(b.TempDir(), Options{Storage: o})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = e.Close() })
-	_, faults, _, err := e.Publish(testFiles(benchDefinitions(offers)), "bench", "", 0)
+	_, faults, _, err := e.Publish(testFiles(definitions), "bench", "", 0)
 	if err != nil || len(faults) > 0 {
 		b.Fatal(err, faults)
 	}
@@ -129,4 +134,5 @@ func BenchmarkGate(b *testing.B) {
 			})
 		}
 	}
+	gateUse(b)
 }

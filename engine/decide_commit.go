@@ -148,13 +148,16 @@ func (w *decideWork) needsRow() bool {
 	return false
 }
 
-// stamp readies w.effect for an effect on the person.
+// stamp readies w.effect for an effect on the person, but for the fields of its kind.
+// Those of other kinds, which nobody reads, stay as they are: together they are long.
 func (w *decideWork) stamp(kind storage.EffectKind) *storage.Effect {
-	w.effect = storage.Effect{Kind: kind, Ord: w.ord, Time: w.now, Config: w.snap.Revision}
+	e := &w.effect
+	e.Kind, e.Ord, e.Time, e.Config = kind, w.ord, w.now, w.snap.Revision
+	e.DedupKey, e.DedupBody = 0, 0
 	if !w.known {
-		w.effect.Ord = storage.NoOrd
+		e.Ord = storage.NoOrd
 	}
-	return &w.effect
+	return e
 }
 
 // append appends w.effect and notes its frame.

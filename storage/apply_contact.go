@@ -10,13 +10,22 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	if err := checkContactEffect(e); err != nil {
 		return err
 	}
+	t := Instant{
+		Now: secondOf(e.Time), Floor: s.floors.in(frame), incidents: s.incidents.in(frame),
+	}
+	if e.Kind == EffectReserve {
+		if done, err := s.addReservation(r, &e.Reserve, t); done {
+			if err == nil {
+				s.queueHeld(e.Ord, &e.Reserve)
+				s.touch(frame, r, e.Ord, rowDirtyContact)
+			}
+			return err
+		}
+	}
 	d := &s.edit
 	old := s.slab.get(r.contact)
 	d.load(Contact{old})
 	d.self = PersonRef{Group: s.group, Person: r.Person}.Origin()
-	t := Instant{
-		Now: secondOf(e.Time), Floor: s.floors.in(frame), incidents: s.incidents.in(frame),
-	}
 	switch e.Kind {
 	case EffectConfirm:
 		d.confirm(&e.Resolve)

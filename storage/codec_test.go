@@ -122,7 +122,7 @@ func every() []*Effect {
 func TestDamagedFrame(t *testing.T) {
 	f := newFrame(9)
 	for _, e := range every() {
-		if err := f.append(e, &[16]byte{1}); err != nil {
+		if err := f.append(e, &[16]byte{1}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,7 +146,7 @@ func TestFrameRoundTrip(t *testing.T) {
 	f := newFrame(9)
 	want := every()
 	for _, e := range want {
-		if err := f.append(e, &key); err != nil {
+		if err := f.append(e, &key, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -246,7 +246,7 @@ func FuzzParseFrame(f *testing.F) {
 	key := [16]byte{1}
 	open := newFrame(1)
 	for _, e := range every() {
-		if err := open.append(e, &key); err != nil {
+		if err := open.append(e, &key, nil); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -117,44 +117,9 @@ func (d *contactDraft) reserve(e *ReserveEffect) error {
 	if d.opens >= MaxOpenReservations {
 		return fmt.Errorf("%d open reservations: %w", d.opens, ErrTooLarge)
 	}
-	le := binary.LittleEndian
-	b := d.open
-	b = le.AppendUint32(b, e.ID.Epoch)
-	b = le.AppendUint64(b, e.ID.Number)
-	b = le.AppendUint32(b, uint32(e.Offer))
-	b = le.AppendUint32(b, uint32(e.Treatment))
-	b = le.AppendUint32(b, uint32(e.Placement))
-	b = le.AppendUint32(b, uint32(e.Granted))
-	b = le.AppendUint32(b, uint32(e.Expires))
-	b = le.AppendUint32(b, e.Grace)
-	cost, flags := costOf(e.Keys), byte(0)
-	if cost != 0 {
-		flags = heldHasCost
-	}
-	b = append(b, e.Channel, byte(len(e.Keys)), flags, 0)
-	for _, k := range e.Keys {
-		b = le.AppendUint32(b, uint32(k.Key.Cap))
-		b = le.AppendUint32(b, k.Key.Dim)
-		b = le.AppendUint32(b, k.Window)
-		b = le.AppendUint16(b, k.CountOn)
-		b = append(b, k.Limit, k.flags())
-	}
-	if cost != 0 {
-		b = le.AppendUint64(b, cost)
-	}
-	d.open = b
+	d.open = appendHeldOf(d.open, e)
 	d.opens++
 	return nil
-}
-
-// costOf is the one cost of the keys that have any.
-func costOf(keys []HeldKey) uint64 {
-	for i := range keys {
-		if keys[i].Cost != 0 {
-			return keys[i].Cost
-		}
-	}
-	return 0
 }
 
 // confirm moves the keys of a reservation whose CountOn meets e's into the

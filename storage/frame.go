@@ -46,6 +46,8 @@ type frame struct {
 	decisions int
 	people    Ord // next ordinal when it was sealed
 	buf       []byte
+	clear     int // where the clear part of the last record begins in buf
+	clearEnd  int
 }
 
 // A group keeps frameKeep written frames of up to frameKeepBytes, so that
@@ -80,8 +82,9 @@ func (f *frame) rewind(m frameMark) {
 //	config u32? | dedup key u64, body u32? |
 //	clear length u32 | clear part | personal length u32, personal part?
 //
-// key seals the personal part. The frame is unchanged after an error.
-func (f *frame) append(e *Effect, key *[16]byte) error {
+// key seals the personal part; clear is the clear part where the caller has it, else
+// nil. The frame is unchanged after an error.
+func (f *frame) append(e *Effect, key *[16]byte, clear []byte) error {
 	if e.Kind < EffectCreate || e.Kind > effectLast || e.Kind == EffectPatch && e.Patch == nil {
 		return fmt.Errorf("%w: kind %d", ErrInvalid, e.Kind)
 	}
@@ -107,8 +110,13 @@ func (f *frame) append(e *Effect, key *[16]byte) error {
 		b = le.AppendUint32(b, e.DedupBody)
 	}
 	at := len(b)
-	b = appendClear(append(b, 0, 0, 0, 0), e)
+	if b = append(b, 0, 0, 0, 0); clear != nil {
+		b = append(b, clear...)
+	} else {
+		b = appendClear(b, e)
+	}
 	le.PutUint32(b[at:], uint32(len(b)-at-4))
+	f.clear, f.clearEnd = at+4, len(b)
 	if hasPersonal(e) {
 		flags |= recordPersonal
 		at = len(b)
@@ -140,6 +148,9 @@ func (f *frame) append(e *Effect, key *[16]byte) error {
 	}
 	return nil
 }
+
+// lastClear returns the clear part of the last record: a view until the next append.
+func (f *frame) lastClear() []byte { return f.buf[f.clear:f.clearEnd] }
 
 // A record is one parsed effect whose body is not decoded yet. Its slices alias
 // the frame.

@@ -80,7 +80,7 @@ func (g *Group) Reserve(e *Effect, why WaitCause) (frame uint64, t Ticket, err e
 		e.Reserve.Lease, a.Carries = journal.Lease{}, false
 		s.payload = appendClear(s.payload[:0], e)
 	}
-	if frame, err = g.Append(e); err != nil {
+	if frame, err = g.appendClear(e, s.payload); err != nil {
 		if e.Reserve.Drawn {
 			g.store.totals.undraw(e.Reserve.Keys)
 		}
@@ -153,7 +153,7 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	if !holds || g.store.carry.j == nil {
 		return frame, held, nil
 	}
-	number, why := g.carryDecision(e, frame)
+	number, why := g.carryDecision(e, frame, g.mu.open.lastClear())
 	switch {
 	case number == 0:
 		return frame, held.Join(Ticket{Frame: frame, Cause: why}), nil
@@ -219,8 +219,7 @@ func (g *Group) Release(e *Effect) (frame uint64, err error) {
 	}
 	s := &g.grant
 	g.describe(e, &s.record)
-	s.payload = appendClear(s.payload[:0], e)
-	s.record.Frame, s.record.Payload = frame, s.payload
+	s.record.Frame, s.record.Payload = frame, g.mu.open.lastClear()
 	s.ask = journal.Ask{}
 	j.Put(&s.record, &s.ask)
 	return frame, nil

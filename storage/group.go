@@ -230,6 +230,11 @@ func (d DecisionID) epoch() uint16 {
 // It does not allocate for EffectReserve, EffectDecision and EffectUse once the
 // buffers have grown.
 func (g *Group) Append(e *Effect) (frame uint64, err error) {
+	return g.appendClear(e, nil)
+}
+
+// appendClear is Append of an effect whose clear part is known; nil = it is not.
+func (g *Group) appendClear(e *Effect, clear []byte) (frame uint64, err error) {
 	if err := g.admit(e); err != nil {
 		return 0, err
 	}
@@ -240,7 +245,7 @@ func (g *Group) Append(e *Effect) (frame uint64, err error) {
 	}
 	f := g.mu.open
 	mark := f.mark()
-	if err := f.append(e, key); err != nil {
+	if err := f.append(e, key, clear); err != nil {
 		return 0, err
 	}
 	if err := g.mu.state.apply(f.number, e); err != nil {

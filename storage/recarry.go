@@ -18,12 +18,13 @@ const (
 )
 
 // carryDecision puts a decision's parts into the journal, behind its
-// reservations. It returns the number of the last one; 0 says that the journal
-// does not take them, and why tells the cause.
-func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64, why WaitCause) {
+// reservations; clear is its clear part. It returns the number of the last one; 0 says
+// that the journal does not take them, and why tells the cause.
+func (g *Group) carryDecision(
+	e *Effect, frame uint64, clear []byte,
+) (number uint64, why WaitCause) {
 	s := &g.grant
-	s.payload = appendClear(s.payload[:0], e)
-	parts := (len(s.payload) + partBytes - 1) / partBytes
+	parts := (len(clear) + partBytes - 1) / partBytes
 	if parts > partsMax {
 		return 0, WaitSize
 	}
@@ -31,7 +32,7 @@ func (g *Group) carryDecision(e *Effect, frame uint64) (number uint64, why WaitC
 	s.record.Kind, s.record.Frame = journal.Part, frame
 	s.ask = journal.Ask{}
 	for i := range parts {
-		body := s.payload[i*partBytes : min((i+1)*partBytes, len(s.payload))]
+		body := clear[i*partBytes : min((i+1)*partBytes, len(clear))]
 		s.part = append(append(s.part[:0], byte(i), byte(parts)), body...)
 		s.record.Payload = s.part
 		if number, _ = g.store.carry.j.Put(&s.record, &s.ask); number == 0 {

@@ -84,23 +84,34 @@ func (s *slab) put(old Ref, content []byte) (Ref, error) {
 // that now holds it, and its content, of which the last n bytes are the caller's to
 // write.
 func (s *slab) grow(old Ref, n int) (Ref, []byte, error) {
+	return s.widen(old, len(s.get(old)), n)
+}
+
+// widen opens a gap of n bytes at an offset of a block's content and returns the block
+// that now holds it, and its content; what lies in the gap is for the caller to write.
+// It works in place when the class stays the same. Nothing has changed after an error.
+func (s *slab) widen(old Ref, at, n int) (Ref, []byte, error) {
 	content := s.get(old)
 	size := len(content) + n
 	if size > slabMax {
 		return old, nil, ErrTooLarge
 	}
-	r, class := old, slabClass(size)
+	ref, class := old, slabClass(size)
 	if old == 0 || slabClass(len(content)) != class {
 		var err error
-		if r, err = s.take(class); err != nil {
+		if ref, err = s.take(class); err != nil {
 			return old, nil, err
 		}
-		copy(s.at(r)[slabHeader:], content)
+	}
+	b := s.at(ref)
+	into := b[slabHeader : slabHeader+size : slabHeader+size]
+	copy(into[at+n:], content[at:])
+	if ref != old {
+		copy(into, content[:at])
 		s.drop(old)
 	}
-	b := s.at(r)
 	binary.LittleEndian.PutUint32(b, uint32(size))
-	return r, b[slabHeader : slabHeader+size : slabHeader+size], nil
+	return ref, into, nil
 }
 
 // room reports, before two puts of these lengths, whether both will succeed.

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -38,7 +39,7 @@ func TestSlabEqualsMap(t *testing.T) {
 		k := r.IntN(len(refs))
 		n := r.IntN(200)
 		if r.IntN(200) == 0 {
-			n = r.IntN(60_000)
+			n = r.IntN(30_000)
 		}
 		if r.IntN(5) == 0 {
 			s.drop(refs[k])
@@ -46,6 +47,16 @@ func TestSlabEqualsMap(t *testing.T) {
 			continue
 		}
 		content := bytes.Repeat([]byte{byte(i)}, n)
+		if r.IntN(3) == 0 && refs[k] != 0 {
+			at := r.IntN(len(want[k]) + 1)
+			ref, b, err := s.widen(refs[k], at, n)
+			if err != nil || len(b) != len(want[k])+n {
+				t.Fatalf("step %d: %d bytes: %v", i, len(b), err)
+			}
+			copy(b[at:at+n], content)
+			refs[k], want[k] = ref, slices.Insert(bytes.Clone(want[k]), at, content...)
+			continue
+		}
 		ref, err := s.put(refs[k], content)
 		if err != nil {
 			t.Fatal(err)
@@ -69,6 +80,14 @@ func TestSlabEqualsMap(t *testing.T) {
 	if _, err := s.put(0, make([]byte, slabMax+1)); err == nil {
 		t.Fatal("too long a block was taken")
 	}
+	short, err := s.put(0, []byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref, _, err := s.widen(short, 1, slabMax); err == nil || ref != short {
+		t.Fatal("a block was made too long")
+	}
+	s.drop(short)
 	ref, err := s.put(0, make([]byte, slabMax))
 	if err != nil || len(s.get(ref)) != slabMax {
 		t.Fatalf("the longest block: %v", err)

@@ -53,7 +53,7 @@ type Options struct {
 	OlderCopy bool
 
 	page     int // bytes; default 4096
-	counters int // entries of the table of counters; default 1<<17
+	counters int // entries of the table of counters; default 1<<15
 	batch    int // pages of one sync; default 256
 	bugs     bugs
 }
@@ -82,7 +82,7 @@ func (o *Options) fill() {
 		o.page = pageSize
 	}
 	if o.counters == 0 {
-		o.counters = 1 << 17
+		o.counters = 1 << 15
 	}
 	if o.batch == 0 {
 		o.batch = 256
@@ -159,6 +159,7 @@ type Journal struct {
 		water      uint64 // durable watermark
 		now        Msec   // newest time
 		nowMono    int64  // when it was met
+		again      bool   // it was met again since
 		mark       Msec   // M
 		ahead      Msec   // newest high-water written
 		aheadSaved Msec   // durable
@@ -286,10 +287,14 @@ func (j *Journal) takes(r *Record) bool {
 		(int(r.Group) < len(j.durable) || r.Kind == Time)
 }
 
-// meet raises the newest time.
+// meet raises the newest time. One that is met again in its millisecond is not timed
+// anew: stayAhead does that for all of them.
 func (j *Journal) meet(now Msec) {
-	if now >= j.mu.now {
-		j.mu.now, j.mu.nowMono = now, j.o.Mono()
+	switch m := &j.mu; {
+	case now > m.now:
+		m.now, m.nowMono, m.again = now, j.o.Mono(), false
+	case now == m.now:
+		m.again = true
 	}
 }
 

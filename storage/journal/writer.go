@@ -175,6 +175,9 @@ func (j *Journal) stayAhead() {
 	defer j.mu.Unlock()
 	m := &j.mu
 	mono := j.o.Mono()
+	if m.again {
+		m.nowMono, m.again = mono, false
+	}
 	now := m.now + Msec(mono-m.nowMono)
 	half := Msec(j.o.Ahead/time.Millisecond) / 2
 	if !j.Fast() || mono > m.sharing || m.ahead-now > half || m.dead != nil {
