@@ -64,7 +64,7 @@ func plantedCaps() []plantedBug {
 		},
 		{
 			law: "a decision that holds a use outlives its frame", file: "storage/grant.go",
-			old: "	number, why := g.carryDecision(e, frame)\n",
+			old: "	number, why := g.carryDecision(e, frame, g.mu.open.lastClear())\n",
 			bad: "	number, why := held.Record+1, WaitNone\n",
 			pkg: inEngine, run: "TestLinearizable|TestEnginePowerLoss",
 		},
