@@ -19,7 +19,13 @@ const (
 func (t *tally) faults() []string {
 	var faults []string
 	late, p99 := t.lateness.ValueAtQuantile(99), t.latency.ValueAtQuantile(99)
-	if t.lateness.TotalCount() > 0 && t.latency.TotalCount() > 0 &&
+	if t.bound > 0 {
+		if float64(late) > maxLatenessShare*float64(t.bound) {
+			faults = append(faults, fmt.Sprintf(
+				"the generator sent late: p99 of its lateness is %s, more than %.0f %% of the bound %s",
+				short(late), 100*maxLatenessShare, short(int64(t.bound))))
+		}
+	} else if t.lateness.TotalCount() > 0 && t.latency.TotalCount() > 0 &&
 		float64(late) > maxLatenessShare*float64(p99) {
 		faults = append(faults, fmt.Sprintf(
 			"the generator sent late: p99 of its lateness is %s, more than %.0f %% of the measured p99 %s",

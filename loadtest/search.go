@@ -236,6 +236,9 @@ func (r *runner) overload(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// Goodput and recovery count what came within the bound: that is what a late
+		// generator could spoil.
+		t.bound = r.o.bound()
 		r.doc.add(fmt.Sprintf("%g× capacity", times), times*capacity, t)
 		ph := r.phase(r.pool, recoveryLoad*capacity, r.o.Step)
 		ph.windows = recoveryWindows
@@ -243,6 +246,7 @@ func (r *runner) overload(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		after.bound = r.o.bound()
 		r.doc.add(fmt.Sprintf("after %g×", times), recoveryLoad*capacity, after)
 		row := OverloadRow{
 			Times: times, Goodput: t.perSecond(t.good), Refused: t.refused.TotalCount(),

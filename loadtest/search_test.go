@@ -128,11 +128,17 @@ func TestHealthVoids(t *testing.T) {
 	f("other machines took", func(t *tally) { t.stolen = 0.101 })
 	f("did not keep up", func(t *tally) { t.issued = 989 })
 	f("did not keep up", func(t *tally) { t.took = 1100 * time.Millisecond })
-	f("sent late", func(t *tally) {
-		for range 20 {
-			record(t.lateness, 150*time.Microsecond)
+	late := func(bound time.Duration) func(t *tally) {
+		return func(t *tally) {
+			t.bound = bound
+			for range 20 {
+				record(t.lateness, 150*time.Microsecond)
+			}
 		}
-	})
+	}
+	f("sent late", late(0))
+	f("", late(2*time.Millisecond))
+	f("sent late", late(time.Millisecond))
 	f("", func(t *tally) { // the closed loop has no rate to keep
 		t.closed, t.intended, t.lateness = true, 5000, newHistogram()
 	})

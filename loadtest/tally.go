@@ -26,6 +26,10 @@ type tally struct {
 	span time.Duration // length of the schedule
 	took time.Duration // until its last arrival was issued, at least span unless cut short
 
+	// bound is what lateness is judged by, where replies are counted and not timed; 0:
+	// the measured p99.
+	bound time.Duration
+
 	closed   bool  // closed loop: arrivals follow replies
 	cut      bool  // ended before its time
 	intended int64 // arrivals that were due

@@ -415,7 +415,7 @@ func (s *Server) ready(r *request) {
 // writeMetrics answers GET /metrics in the Prometheus text format.
 func (s *Server) writeMetrics(r *request) {
 	var b bytes.Buffer
-	s.metrics.write(&b, s.inFlight.Load(), s.bulk.Load())
+	s.metrics.write(&b, s.inFlight.Load(), s.bulk.Load(), s.admission.limit.Load())
 	s.engine.WriteMetrics(&b)
 	process.WriteProcessMetrics(&b)
 	r.ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")

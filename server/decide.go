@@ -18,6 +18,7 @@ func (s *Server) decide(r *request) {
 		s.fault(r.ctx, fault)
 		return
 	}
+	s.slowly.wait()
 	if err := s.engine.Decide(&w.request, &w.decision); err != nil {
 		s.fail(r.ctx, err)
 		return

@@ -75,10 +75,19 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // done gives back what the request held, and counts it. A reply that streams
 // does both at its own end.
 func (s *Server) done(r *request, began time.Time) {
-	s.metrics.observe(r.route, r.ctx.Response.StatusCode(), time.Since(began))
+	s.observe(r.route, r.ctx.Response.StatusCode(), began, time.Now())
 	if !r.streams {
 		s.drain(r)
 		s.leave(r)
+	}
+}
+
+// observe counts an answer.
+func (s *Server) observe(route *Route, status int, began, ended time.Time) {
+	took := ended.Sub(began)
+	s.metrics.observe(route, status, took)
+	if route == &s.routes[0] && status == fasthttp.StatusOK {
+		s.admission.finish(int64(ended.Sub(s.begun)), int64(took))
 	}
 }
 
@@ -113,7 +122,11 @@ func (s *Server) enter(r *request) bool {
 	if r.route.class == classOpen {
 		return true
 	}
-	if s.inFlight.Add(1) > int64(s.opts.InFlight) {
+	limit := int64(s.opts.InFlight)
+	if r.route == &s.routes[0] {
+		limit = s.admission.limit.Load()
+	}
+	if s.inFlight.Add(1) > limit {
 		s.inFlight.Add(-1)
 		s.problem(r.ctx, wire.Problem{
 			Status: 503, Code: "overloaded", Detail: "too many requests in flight",

@@ -59,7 +59,7 @@ func (m *metrics) observe(route *Route, status int, took time.Duration) {
 }
 
 // write writes the counters in the Prometheus text format.
-func (m *metrics) write(w io.Writer, inFlight, bulk int64) {
+func (m *metrics) write(w io.Writer, inFlight, bulk, limit int64) {
 	fmt.Fprintln(w, "# HELP tact_http_requests_total Answered requests by route and status class.")
 	fmt.Fprintln(w, "# TYPE tact_http_requests_total counter")
 	for i := range m.routes {
@@ -80,6 +80,10 @@ func (m *metrics) write(w io.Writer, inFlight, bulk int64) {
 	fmt.Fprintln(w, "# TYPE tact_http_in_flight gauge")
 	fmt.Fprintf(w, "tact_http_in_flight{class=\"all\"} %d\n", inFlight)
 	fmt.Fprintf(w, "tact_http_in_flight{class=\"bulk\"} %d\n", bulk)
+	fmt.Fprintln(w, "# HELP tact_http_decision_limit Requests in flight from which decisions are "+
+		"refused: fewer while they queue up.")
+	fmt.Fprintln(w, "# TYPE tact_http_decision_limit gauge")
+	fmt.Fprintf(w, "tact_http_decision_limit %d\n", limit)
 }
 
 func (m *metrics) writeHistogram(w io.Writer, r *routeMetrics) {

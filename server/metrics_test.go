@@ -38,6 +38,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	f(`tact_lines_total\{kind="user",status="applied"\} 1`)
 	f(`tact_lines_total\{kind="event",status="applied"\} 1`)
 	f(`tact_lines_total\{kind="event",status="duplicate"\} 1`)
+	f(`tact_http_decision_limit 1024`)
 	f(`tact_group_rows\{group="0"\} \d+`)
 	f(`tact_commit_seconds_bucket\{le="\+Inf"\} [1-9]\d*`)
 	f(`tact_resident_bytes\{part="rows"\} [1-9]\d*`)

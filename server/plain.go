@@ -148,7 +148,7 @@ func (c *conn) plainly(b []byte) (answered bool, err error) {
 // for a body with a fault and for a request too many.
 func (s *Server) decidePlain(c *conn, body []byte) (answered bool, err error) {
 	began := time.Now()
-	if s.inFlight.Add(1) > int64(s.opts.InFlight) {
+	if s.inFlight.Add(1) > s.admission.limit.Load() {
 		s.inFlight.Add(-1)
 		return false, nil
 	}
@@ -165,8 +165,10 @@ func (s *Server) decidePlain(c *conn, body []byte) (answered bool, err error) {
 		return false, nil
 	}
 	reply, status := s.plainReply(w)
+	s.inFlight.Add(-1) // a client that reads slowly takes no place
+	r.held = false
 	ended := time.Now()
-	s.metrics.observe(r.route, status, ended.Sub(began))
+	s.observe(r.route, status, began, ended)
 	if err = c.SetWriteDeadline(ended.Add(s.opts.WriteTimeout)); err != nil {
 		return false, err
 	}
@@ -179,6 +181,7 @@ func (s *Server) decidePlain(c *conn, body []byte) (answered bool, err error) {
 // plainReply decides what w asks for and makes the whole reply, head and body, in
 // the memory of w.
 func (s *Server) plainReply(w *work) (reply []byte, status int) {
+	s.slowly.wait()
 	if err := s.engine.Decide(&w.request, &w.decision); err != nil {
 		p, retry := s.problemOf(err, decideRoute)
 		return w.problemReply(p, retry), p.Status

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -86,6 +87,17 @@ func (r *running) counting() *atomic.Int64 {
 	return n
 }
 
+// noneInFlight waits until every place under the limit has been given back.
+func (r *running) noneInFlight() {
+	r.t.Helper()
+	for until := time.Now().Add(20 * time.Second); r.server.inFlight.Load() != 0; {
+		if time.Now().After(until) {
+			r.t.Fatalf("%d requests still in flight", r.server.inFlight.Load())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // The third request with the same head is plain, and so is every one behind it.
 func TestPlainDecisions(t *testing.T) {
 	r := start(t, Options{})
@@ -121,9 +133,7 @@ func TestPlainDecisions(t *testing.T) {
 		`tact_http_requests_total{method="POST",route="/v1/decide",status="2xx"} 24`) {
 		t.Error("plain decisions are not counted")
 	}
-	if n := r.server.inFlight.Load(); n != 0 {
-		t.Errorf("%d requests still in flight", n)
-	}
+	r.noneInFlight()
 }
 
 // variants are requests near a plain one.
@@ -201,9 +211,7 @@ func TestPlainIsAsWhole(t *testing.T) {
 		_ = d.c.Close()
 	}
 	r.alive()
-	if n := r.server.inFlight.Load(); n != 0 {
-		t.Errorf("%d requests still in flight", n)
-	}
+	r.noneInFlight()
 }
 
 // send writes a text, in pieces of random length or at once.
@@ -265,6 +273,7 @@ func TestPlainLimits(t *testing.T) {
 	for range 5 {
 		f("200", true)
 	}
+	r.noneInFlight()
 	r.server.inFlight.Add(1)
 	f("503", true)
 	r.server.inFlight.Add(-1)
@@ -282,9 +291,7 @@ func TestPlainLimits(t *testing.T) {
 		t.Errorf("the connection went on after a panic: %s", got)
 	}
 	r.alive()
-	if n := r.server.inFlight.Load(); n != 0 {
-		t.Errorf("%d requests still in flight", n)
-	}
+	r.noneInFlight()
 }
 
 // A connection that is closed while a plain decision is answered is closed behind
@@ -308,6 +315,42 @@ func TestCloseWaitsForThePlainReply(t *testing.T) {
 	c.trust()
 	if answered, err := c.plainly([]byte(text)); answered || err == nil {
 		t.Errorf("a closed connection answered: %v, %v", answered, err)
+	}
+}
+
+// A plain decision under way when the server shuts down is answered, and its
+// connection does not hold the server up.
+func TestShutdownAnswersThePlain(t *testing.T) {
+	r := start(t, Options{ServiceTime: 300 * time.Millisecond})
+	whole := r.counting()
+	r.publish()
+	d := r.dialog()
+	text := plainText(plainHead, asked("ann"))
+	for range 3 {
+		if got, _ := d.ask(text); !strings.HasPrefix(got, "200") {
+			t.Fatal(got)
+		}
+	}
+	if n := whole.Load(); n != 2 {
+		t.Fatalf("%d decisions were not plain", n)
+	}
+	r.noneInFlight()
+	if _, err := io.WriteString(d.c, text); err != nil {
+		t.Fatal(err)
+	}
+	for r.server.inFlight.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := r.server.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := d.answer(); !strings.HasPrefix(got, "200") {
+		t.Errorf("the decision under way was answered %q", got)
+	}
+	if got, open := d.ask(text); open {
+		t.Errorf("the connection goes on: %s", got)
 	}
 }
 

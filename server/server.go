@@ -56,13 +56,19 @@ type Options struct {
 	DrainDelay    time.Duration // of Shutdown, between not ready and closing; default 0
 
 	Connections int // open at the same time; default 4,096
-	InFlight    int // requests at the same time, beyond them 503; default 1,024
-	Bulk        int // bulk bodies and definitions at the same time, beyond them 429; default 16
+	// InFlight is how many requests may be at work at the same time, beyond them 503;
+	// default 1,024. While decisions queue up, fewer of them, see admission.
+	InFlight int
+	Bulk     int // bulk bodies and definitions at the same time, beyond them 429; default 16
 
 	DecideBytes     int   // body of a decision or one outcome; default 64 KiB
 	LineBytes       int   // one line of a bulk body, one user or event; default 1 MiB
 	DefinitionBytes int   // definitions, members of a segment; default 8 MiB
 	UnpackedBytes   int64 // of one packed bulk body; default 1 GiB
+
+	// ServiceTime is added to every single decision, one behind the other, so that a
+	// test of overload knows the capacity; default 0, at most 1 s.
+	ServiceTime time.Duration
 
 	Logger *slog.Logger // default: discard
 }
@@ -103,6 +109,7 @@ func (o *Options) normalise() error {
 		"read timeout": o.ReadTimeout, "write timeout": o.WriteTimeout,
 		"idle timeout": o.IdleTimeout, "upload timeout": o.UploadTimeout,
 		"bulk idle": o.BulkIdle, "commit timeout": o.CommitTimeout, "drain delay": o.DrainDelay,
+		"service time": o.ServiceTime,
 	} {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("%s %v is negative", name, d))
@@ -117,6 +124,9 @@ func (o *Options) normalise() error {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("%s %d is negative", name, n))
 		}
+	}
+	if o.ServiceTime > time.Second {
+		errs = append(errs, fmt.Errorf("service time %v exceeds 1 s", o.ServiceTime))
 	}
 	return errors.Join(errs...)
 }
@@ -145,6 +155,10 @@ type Server struct {
 	bulk     atomic.Int64
 	draining atomic.Bool
 
+	begun     time.Time
+	admission admission // of decisions
+	slowly    *slowly   // Options.ServiceTime
+
 	profiling atomic.Bool // a profile of a stretch of time is being taken
 }
 
@@ -155,6 +169,9 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	}
 	s := &Server{engine: e, opts: o, log: o.Logger, routes: Routes(), key: []byte(o.AdminKey)}
 	s.metrics = newMetrics(s.routes)
+	s.begun = time.Now()
+	s.admission.init(o.InFlight)
+	s.slowly = newSlowly(o.ServiceTime)
 	s.requests.New = func() any { return new(request) }
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,

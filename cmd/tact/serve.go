@@ -31,6 +31,7 @@ type serveFlags struct {
 	acceptClock           bool
 	caps                  string
 	policy                storage.CapsPolicy
+	serviceTime           time.Duration
 	verbose               bool
 	json                  bool
 }
@@ -85,6 +86,9 @@ func newServe() *cobra.Command {
 		"what a data folder that is an older copy of itself does to caps: refuse to start;\n"+
 			"protect: every window that began before the start is full; trust: the copy is all\n"+
 			"there is. lift ends a protection; else nothing happens to any other folder")
+	f.DurationVar(&o.serviceTime, "service-time", 0,
+		"added to every decision, one behind the other, at most 1s: a known capacity for\n"+
+			"`tact loadtest --mode overload`")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
 	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
 	return cmd
@@ -119,6 +123,7 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	if err := o.first(s, stdout); err != nil {
 		return err
 	}
+	s.serviceTime = o.serviceTime
 	return s.serve(ctx, func() error { return o.ready(s, stdout) })
 }
 

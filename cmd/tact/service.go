@@ -30,6 +30,8 @@ type service struct {
 	made   bool // the key is new
 	listen net.Listener
 	log    *slog.Logger
+
+	serviceTime time.Duration // see server.Options
 }
 
 // newService makes the data folder and finds the admin key. It closes the
@@ -80,7 +82,9 @@ func (s *service) publish(dir string, files []definition.File, note string) (*re
 // serve answers requests until ctx ends, then lets those under way finish.
 // ready is called once requests are answered.
 func (s *service) serve(ctx context.Context, ready func() error) error {
-	srv, err := server.New(s.engine, server.Options{AdminKey: s.key, Logger: s.log})
+	srv, err := server.New(s.engine, server.Options{
+		AdminKey: s.key, Logger: s.log, ServiceTime: s.serviceTime,
+	})
 	if err != nil {
 		return err
 	}
