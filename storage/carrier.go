@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -288,27 +289,34 @@ func (s *Store) runJournal(at UnixMsec) error {
 }
 
 // reloadJournal applies again what the journal holds of a group whose memory was
-// dropped. The group is locked.
-func (s *Store) reloadJournal(g *Group) {
+// dropped. What cannot be applied is in no frame: its record keeps its slot, so that
+// nothing takes it for durable and the next start finds it, and the error says that the
+// group knows less than was answered. The group is locked.
+func (s *Store) reloadJournal(g *Group) error {
 	if s.carry.j == nil {
-		return
+		return nil
 	}
 	c := recarrier{g: g}
 	fenced := g.mu.fenced
 	g.mu.fenced, g.mu.admitted = nil, true
+	var errs []error
 	s.carry.j.Unsettled(uint16(g.id), func(r *journal.Record) uint64 {
 		if r.Frame <= g.mu.last {
 			return r.Frame // it is durable, and only the watermark has not passed it
 		}
 		frame, err := c.append(r)
 		if err != nil {
-			s.o.Logger.Error("journal: a reservation of dropped frames is not held again",
-				"group", g.id, "error", err)
+			errs = append(errs, fmt.Errorf("journal record %d is not held again: %w", r.Number, err))
+			return neverDurable
 		}
 		return frame
 	})
 	g.mu.fenced = fenced
+	return errors.Join(errs...)
 }
+
+// neverDurable is a frame that no group comes to.
+const neverDurable = math.MaxUint64
 
 // vfsDisk is a journal's disk on the file system that the store was given.
 type vfsDisk struct {

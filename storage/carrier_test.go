@@ -237,6 +237,85 @@ func TestReloadKeepsReservations(t *testing.T) {
 	}
 }
 
+// A reservation that is not held again after its frame was refused is not taken for
+// durable: its group takes no more, its record stays in the journal whatever other
+// groups commit, and the next start holds it.
+func TestReloadThatFailsForgetsNothing(t *testing.T) {
+	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	var refuse, failing atomic.Bool
+	o := simOptions()
+	o.Groups, o.FS, o.JournalSlots, o.BoundedMax = 2, fs, 64, time.Hour
+	o.hooks.shm = ring
+	o.hooks.commit = func(frames int) error {
+		if frames > 0 && refuse.CompareAndSwap(true, false) {
+			return errors.New("refused")
+		}
+		return nil
+	}
+	o.hooks.recarry = func(*journal.Record) error {
+		if failing.Load() {
+			return ErrStateFull
+		}
+		return nil
+	}
+	s, err := Open("store", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, ord := ann(t, s)
+	refuse.Store(true)
+	failing.Store(true)
+	frame, ticket := holdIn(t, s, g, ord, personKey(1))
+	if err := s.WaitTicket(g.id, ticket, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(g.id, frame, time.Minute); !errors.Is(err, ErrUnknown) {
+		t.Fatalf("the refused frame: %v", err)
+	}
+	for s.com.reloads.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	other := s.groups[1-g.id]
+	for i := range 5 { // batches of the other group take the watermark along
+		other.Lock()
+		_, err := other.Append(&Effect{Kind: EffectTime, Ord: NoOrd, Time: s.HighWater() + UnixMsec(i)})
+		last := other.LastFrame()
+		other.Unlock()
+		if err == nil {
+			err = s.Wait(other.id, last, time.Minute)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.Stats().Journal.Backlog == 0 {
+		t.Error("the watermark has passed a record that no frame holds")
+	}
+	g.Lock()
+	_, err = g.Append(&Effect{Kind: EffectTime, Ord: NoOrd, Time: s.HighWater()})
+	g.Unlock()
+	if !errors.Is(err, ErrFenced) {
+		t.Errorf("the group takes more: %v", err)
+	}
+	cut := fs.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close() // the group is fenced, and says so
+	failing.Store(false)
+	o.FS, o.hooks.shm = cut, &ringMemory{}
+	if s, err = Open("store", o); err != nil {
+		t.Fatal(err)
+	}
+	g = s.groups[g.id]
+	g.Lock()
+	u := g.Contact(ord).Count(personKey(1).Key, 0, g.Instant(secondOf(s.HighWater())))
+	g.Unlock()
+	if u.N == 0 {
+		t.Errorf("after the next start: %+v", u)
+	}
+	if err := errors.Join(s.Check(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Faults of the journal's disk: a grant waits for its frame then, and is safe.
 func TestJournalFaults(t *testing.T) {
 	disk := &faultyDisk{}

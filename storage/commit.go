@@ -440,8 +440,11 @@ func (s *Store) reload(g *Group) error {
 	g.bytes.Store(l.state.residentBytes())
 	g.generation.Add(1)
 	g.durable.Store(l.last)
-	s.reloadJournal(g)
+	err = s.reloadJournal(g)
 	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	g.lift(l.last+1, dropped)
 	return nil
 }

@@ -89,6 +89,11 @@ type recarrier struct {
 // answered: the person's own row was not durable. The group is locked.
 func (c *recarrier) append(r *journal.Record) (frame uint64, err error) {
 	g := c.g
+	if hook := g.store.o.hooks.recarry; hook != nil {
+		if err := hook(r); err != nil {
+			return 0, err
+		}
+	}
 	e := Effect{Kind: EffectReserve, Ord: Ord(r.Ord), Time: UnixMsec(r.Time)}
 	if row := g.mu.state.row(e.Ord); row == nil || row.Person != PersonID(r.Person) {
 		return g.mu.open.number, nil

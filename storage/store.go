@@ -95,6 +95,7 @@ type hooks struct {
 	opened    func(stage string) error    // called between the steps of Open
 	shm       journal.Shm                 // the ring's memory
 	disk      func(journal.Disk) journal.Disk
+	recarry   func(r *journal.Record) error // called before a record's effect is appended again
 }
 
 func (o *Options) fill() {

@@ -419,7 +419,8 @@ func (j *Journal) Settle(st State) {
 
 // Unsettled calls f for every record of a group whose frame is not known to be
 // durable, oldest first: what has to be applied again when the group's memory is
-// dropped. f returns the frame that holds the effect from now on.
+// dropped. f returns the frame that holds the effect from now on; one that no group
+// comes to keeps the record where it is.
 func (j *Journal) Unsettled(group uint16, f func(r *Record) (frame uint64)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
