@@ -140,7 +140,7 @@ func plantedCaps() []plantedBug {
 		},
 		{
 			law: "a reload takes no second use", file: "engine/decide/cap_keys.go",
-			old: "u.holds && !r.keeping {\n", bad: "u.holds {\n",
+			old: "u.holds && !r.keeping && ", bad: "u.holds && ",
 			pkg: inEngine, run: "TestLinearizable",
 		},
 		{

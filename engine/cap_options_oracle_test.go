@@ -372,6 +372,9 @@ func (o *optOracle) grant(it *optItem, now int64) {
 	if shortest > 0 {
 		life = shortest
 	}
+	it.held = slices.DeleteFunc(it.held, func(k optKey) bool { // over before the total begins
+		return k.cap.scope == "total" && k.cap.until > 0 && now+life+1 < k.cap.from
+	})
 	it.granted, it.expires, it.reserved = now, now+life, len(it.held) > 0
 	o.items = append(o.items, it)
 }

@@ -287,6 +287,66 @@ func TestBetweenOfATotal(t *testing.T) {
 	accept("4", "none: capped_total")
 }
 
+// A contact of a total with a window of two times counts when its time lies in it. One
+// that is held before the begin and may happen until then holds a unit; when it turns out
+// to have happened before, the unit is given back, over a start and in money too; one that
+// cannot happen in the window holds none.
+func TestBetweenOfATotalHeldOverTheBegin(t *testing.T) {
+	const start = 1_790_000_000_000
+	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+	window := "window: {between: [\"" + at(start+3600_000) + "\", \"" + at(start+7200_000) + "\"]}\n"
+	f := func(what, shape string, before bool) {
+		t.Helper()
+		b := newBed(t, strings.Replace(capWorld, "group: g\n", "group: g\ncost: {amount: \"2.50\", currency: CNY}\n", 1)+
+			"scope: total\nper: offer\ncount_on: impression\n"+window+shape)
+		held := func(want int64) {
+			t.Helper()
+			if got := b.e.Totals(); len(got) > 0 && got[0].Spent+got[0].Held != want ||
+				len(got) == 0 && want > 0 {
+				t.Fatalf("%s: %+v, want %d", what, got, want)
+			}
+		}
+		unit := int64(1)
+		if strings.Contains(shape, "amount") {
+			unit = 250
+		}
+		b.want(b.decideReq("joe", "spot"), "a") // it ends long before the begin
+		held(0)
+		b.m.pass(55 * time.Minute)
+		b.want(b.decideReq("ann", "spot"), "a")
+		token := bytes.Clone(b.out.Items[0].Token)
+		held(unit)
+		b.want(b.decideReq("bob", "spot"), "none: capped_total")
+		if !before {
+			b.m.pass(6 * time.Minute)
+		}
+		b.reopen()
+		if r := b.outcome(token, "impression", "1"); r.Err != nil || r.Flags != 0 {
+			t.Fatalf("%s: %+v", what, r)
+		}
+		if r := b.outcome(token, "impression", "2"); r.Err != nil || r.Flags != FlagRepeat {
+			t.Fatalf("%s: %+v", what, r)
+		}
+		want := "none: capped_total"
+		if before {
+			unit, want = 0, "a"
+		}
+		held(unit)
+		b.reopen()
+		held(unit)
+		b.m.pass(6 * time.Minute)
+		b.want(b.decideReq("bob", "spot"), want)
+		if err := b.e.CheckStore(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f("before", "limit: 1\n", true)
+	f("behind", "limit: 1\n", false)
+	f("before, in money", "limit: {amount: \"4.00\", currency: CNY}\nspends: cost\n", true)
+	f("behind, in money", "limit: {amount: \"4.00\", currency: CNY}\nspends: cost\n", false)
+	f("before, with a gap", "limit: 1\nmin_gap: 2m\n", true)
+}
+
 // A scoped token has room for two variants less, and is as long as any.
 func TestScopedToken(t *testing.T) {
 	s, err := newSealer([16]byte{1})

@@ -29,6 +29,7 @@ type Batch struct {
 	token   tokenScratch
 	keys    []storage.HeldKey
 	windows []storage.TotalKey
+	early   []storage.BlockEffect // units that a confirm gives back
 	text    []byte
 
 	led      bool   // identities led to the person of the line

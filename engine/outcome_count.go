@@ -58,7 +58,7 @@ func (b *Batch) decideFact(f *fact) (decide.Fact, bool) {
 }
 
 // confirm appends the confirm of the fact's reservation. once, when not 0, is
-// remembered with it.
+// remembered with it. What a total held that begins only later is given back with it.
 func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 	b.stamp(storage.EffectConfirm, f.ord)
 	b.effect.DedupKey = once
@@ -67,17 +67,27 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 		At: min(max(toSecUp(f.at), held.Granted()), held.Expires()), Mark: f.mark(),
 	}
 	at := confirmedAt(f, held)
-	b.windows = b.windows[:0]
+	b.windows, b.early = b.windows[:0], b.early[:0]
 	for i := range held.Len() {
 		k := held.Key(i)
 		if !k.Total || k.CountOn&uint16(f.on) == 0 {
 			continue
 		}
+		key := storage.TotalKey{CounterKey: k.Key, Window: k.Window}
 		if w, ok := b.snap.Plan.TotalWindow(k.Key.Cap, at); ok && w < k.Window {
-			b.windows = append(b.windows, storage.TotalKey{CounterKey: k.Key, Window: w})
+			key.Window = w
+			b.windows = append(b.windows, key)
+		}
+		if b.snap.Plan.TotalEarly(k.Key.Cap, at) {
+			b.early = append(b.early, storage.BlockEffect{Key: key, Units: k.Units()})
 		}
 	}
 	b.effect.Resolve.Windows = b.windows
+	if err := b.append(f.group); err != nil || len(b.early) == 0 {
+		return err
+	}
+	b.stamp(storage.EffectRefund, storage.NoOrd)
+	b.effect.Refund = b.early
 	return b.append(f.group)
 }
 

@@ -69,7 +69,8 @@ func (f *fact) isPurchase() bool {
 func (b *Batch) heldUnits(f *fact, held storage.Held, holds bool) (taken []storage.HeldKey) {
 	for i := 0; holds && f.isPurchase() && i < held.Len(); i++ {
 		k := held.Key(i)
-		if !k.Total || k.CountOn&uint16(f.on) == 0 {
+		if !k.Total || k.CountOn&uint16(f.on) == 0 ||
+			b.snap.Plan.TotalEarly(k.Key.Cap, confirmedAt(f, held)) {
 			continue
 		}
 		if w, ok := b.snap.Plan.TotalWindow(k.Key.Cap, confirmedAt(f, held)); ok && w < k.Window {

@@ -32,10 +32,11 @@ func lastUnitsWait(l *loss) (err error) {
 	if err != nil || len(faults) > 0 {
 		return fmt.Errorf("%v, %w", faults, err)
 	}
+	who := "u%d"
 	ask := func(n int) (given int, err error) {
 		for i := range n {
 			req := DecideRequest{
-				UserID: fmt.Appendf(nil, "u%d", i%10), Timeout: 5 * time.Second,
+				UserID: fmt.Appendf(nil, who, i%10), Timeout: 5 * time.Second,
 				Placements: []PlacementAsk{{Key: []byte("k"), PlacementID: []byte("spot")}},
 			}
 			err = errors.Join(err, l.e.Decide(&req, &l.out))
@@ -45,7 +46,8 @@ func lastUnitsWait(l *loss) (err error) {
 	}
 	atOnce := func() uint64 { return l.e.StoreStats().Journal.AtOnce }
 	early := uint64(0)
-	for used := 0; used < limit-oneByOne; used++ {
+	const unknown = 8
+	for used := 0; used < limit-oneByOne-unknown; used++ {
 		l.e.feedTotals()
 		if n, err := ask(1); err != nil || n != 1 {
 			return fmt.Errorf("use %d: %d given, %w", used, n, err)
@@ -55,11 +57,25 @@ func lastUnitsWait(l *loss) (err error) {
 	if early = atOnce(); early == 0 {
 		return errors.New("nothing was answered at once")
 	}
+	l.e.feedTotals()
+	time.Sleep(2 * time.Millisecond)
+	l.e.feedTotals() // a block of what is left before the last
+	// People who are not known yet draw nothing of the block: it reaches into the last.
+	early, who = atOnce(), "v%d"
+	if n, err := ask(unknown); err != nil || n != unknown || l.e.store.Totals().Blocks() == 0 {
+		return fmt.Errorf("%d given to unknown people, %d in blocks: %w", n,
+			l.e.store.Totals().Blocks(), err)
+	}
+	who = "u%d"
+	if n, err := ask(1); err != nil || n != 1 || atOnce() != early {
+		return fmt.Errorf("%d given of the last, %d answered at once, out of a block: %w", n,
+			atOnce()-early, err)
+	}
 	for range 5 {
 		l.e.feedTotals()
 		time.Sleep(2 * time.Millisecond)
 	}
-	if n, err := ask(oneByOne / 2); err != nil || n != oneByOne/2 || atOnce() != early {
+	if n, err := ask(oneByOne/2 - 1); err != nil || n != oneByOne/2-1 || atOnce() != early {
 		return fmt.Errorf("%d given of the last, %d answered at once: %w", n, atOnce()-early, err)
 	}
 	cut := l.clone(0)

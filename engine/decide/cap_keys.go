@@ -18,9 +18,11 @@ func (r *run) keys(s *slab, index int, it *Item) {
 		r.life(uses, it)
 	}
 	for i := range uses {
-		if u := &uses[i]; u.holds && !r.keeping {
+		u, last := &uses[i], after(r.at.Instant.Now, int64(it.Hold))
+		// It may happen in the second behind the last: the grant is rounded up to one.
+		if u.holds && !r.keeping && !r.p.Caps[u.cap].early(after(last, 1)) {
 			out.Keys = append(out.Keys, r.keyHeld(u, int64(it.Hold)))
-			r.use(u, after(r.at.Instant.Now, int64(it.Hold)))
+			r.use(u, last)
 		}
 	}
 	it.FirstDecisionKey = int32(len(out.Keys))

@@ -159,6 +159,16 @@ func (p *Plan) TotalWindow(name storage.Name, at storage.UnixMsec) (window uint3
 	return p.totalWindow(&p.Caps[i], at), true
 }
 
+// TotalEarly tells whether a use of a total's counter that happened at a time lies before
+// the total's window of two times: it is not counted.
+func (p *Plan) TotalEarly(name storage.Name, at storage.UnixMsec) bool {
+	i, ok := p.counterNames[name]
+	if !ok {
+		i, ok = p.gapNames[name]
+	}
+	return ok && p.Caps[i].early(clampSec(rule.FloorDiv(int64(at), 1000)))
+}
+
 // secondUp rounds a time up to seconds: a use in a rolling window errs to less
 // contact.
 func secondUp(at storage.UnixMsec) int64 { return rule.FloorDiv(int64(at)+999, 1000) }
