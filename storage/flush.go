@@ -58,8 +58,10 @@ type flushGroup struct {
 	day        uint16 // idempotency blocks of older days are gone
 }
 
-// flushLoop runs a pass over all groups every FlushEvery.
+// flushLoop runs a pass over all groups every FlushEvery, the first at once when the
+// start has replayed frames.
 func (s *Store) flushLoop() {
+	s.flushReplayed()
 	s.repeat(s.o.FlushEvery, func() {
 		for i, g := range s.groups {
 			if f := &s.flush.groups[i]; f.skip > 0 {
@@ -71,6 +73,32 @@ func (s *Store) flushLoop() {
 			}
 		}
 	})
+}
+
+// flushReplayed writes all rows that the start has made dirty again, without the
+// pauses: a process that is killed once a second would replay them at every start, and
+// more each time. Each start begins with another group.
+func (s *Store) flushReplayed() {
+	if s.opening.effects.Load() == 0 {
+		return
+	}
+	n := len(s.groups)
+	for i := range n {
+		g := s.groups[(int(s.epoch)+i)%n]
+		for more := true; more; more = s.flush.groups[g.id].left > 0 {
+			select {
+			case <-s.stop:
+				return
+			case <-s.dead.ch:
+				return
+			default:
+			}
+			if err := s.flushPass(g, flushPassRows); err != nil {
+				s.db.faults.Errorf("flush of group %d: %v", g.id, err)
+				break
+			}
+		}
+	}
 }
 
 // repeat runs f until the store stops or dies, with a pause before each call.

@@ -46,7 +46,7 @@ type loaded struct {
 func (s *Store) loadGroup(g GroupID) (loaded, error) {
 	snapshot := s.db.db.NewSnapshot()
 	defer snapshot.Close()
-	from := loader{view{snapshot}, s.man.groups}
+	from := loader{view{snapshot}, s.man.groups, &s.opening}
 	l := loaded{state: newState(g, stateOptions{})}
 	value, err := from.get(appendGroupKey(nil, g))
 	switch {
@@ -82,7 +82,8 @@ func (s *Store) loadGroup(g GroupID) (loaded, error) {
 // loader reads one group from one snapshot.
 type loader struct {
 	view
-	groups int
+	groups  int
+	opening *opening
 }
 
 // slotRange returns the slots of a group: lo and the first one behind.
@@ -107,6 +108,8 @@ func (in loader) loadRows(g GroupID, st *state) error {
 	keys.First()
 	st.beginRows()
 	defer st.endRows()
+	var parts int64
+	defer func() { in.opening.parts.Add(parts) }()
 	return in.scan(lower, upper, func(key, value []byte) error {
 		k, ok := parseRowKey(key)
 		if !ok {
@@ -132,6 +135,7 @@ func (in loader) loadRows(g GroupID, st *state) error {
 		if err := st.loadRow(k, value, person); err != nil {
 			return fmt.Errorf("row %x: %w", key, err)
 		}
+		parts++
 		return nil
 	})
 }
@@ -187,6 +191,9 @@ func (in loader) replay(g GroupID, l *loaded) error {
 		case first && l.watermark != 0 && number != l.watermark:
 			err = fmt.Errorf("%w: frame %d is missing", ErrCorrupt, l.watermark)
 		case number > l.watermark:
+			in.opening.frames.Add(1)
+			in.opening.effects.Add(int64(h.count))
+			in.opening.bytes.Add(int64(len(value)))
 			err = r.frame(&h, records)
 		}
 		if err != nil {

@@ -24,6 +24,7 @@ type BitPage struct {
 // for: a page that no decision reads costs nothing.
 type pageTable struct {
 	chunks []*[pageChunk]BitPage
+	arena  arena[[pageChunk]BitPage]
 	held   int // chunks that exist
 }
 
@@ -43,7 +44,7 @@ func (t *pageTable) place(o Ord) *BitPage {
 		t.chunks = append(t.chunks, nil)
 	}
 	if t.chunks[c] == nil {
-		t.chunks[c] = new([pageChunk]BitPage)
+		t.chunks[c] = t.arena.next(t.held)
 		t.held++
 	}
 	return &t.chunks[c][o%pageChunk]

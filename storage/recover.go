@@ -51,6 +51,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.lock = lock
+	s.opening.begin()
 	if err := s.boot(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.abandon()))
 	}
@@ -105,6 +106,7 @@ func (s *Store) boot() error {
 	if err := s.openDatabase(path, faults); err != nil {
 		return err
 	}
+	s.opening.part(&s.opening.report.Write)
 	if err := s.stage("opened"); err != nil {
 		return err
 	}
@@ -112,10 +114,16 @@ func (s *Store) boot() error {
 	if err := s.beginEpoch(); err != nil {
 		return err
 	}
+	s.opening.part(&s.opening.report.Epoch)
 	if err := s.stage("epoch"); err != nil {
 		return err
 	}
-	return s.start()
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.opening.part(&s.opening.report.First)
+	s.sayOpening()
+	return nil
 }
 
 // load brings everything into memory from a Pebble that is open for reading.
@@ -148,18 +156,31 @@ func (s *Store) closePebble(db *pebble.DB, faults *faultLog) error {
 }
 
 func (s *Store) loadAll(path string, rec *sidecarRecord) error {
+	o := &s.opening
+	o.skip()
 	if err := verifyTables(s.o.FS, path, s.db.db); err != nil {
 		return err
 	}
 	if err := s.compare(s.db.view, rec); err != nil {
 		return err
 	}
-	for _, load := range []func() error{s.loadNames, s.loadLists, s.loadGroups, s.openLog} {
-		if err := load(); err != nil {
-			return err
-		}
+	o.part(&o.report.Verify)
+	if err := errors.Join(s.loadNames(), s.loadLists()); err != nil {
+		return err
 	}
-	return s.openJournal(rec)
+	o.part(&o.report.Names)
+	if err := s.loadGroups(); err != nil {
+		return err
+	}
+	o.part(&o.report.Groups)
+	if err := s.openLog(); err != nil {
+		return err
+	}
+	if err := s.openJournal(rec); err != nil {
+		return err
+	}
+	o.part(&o.report.Logs)
+	return nil
 }
 
 // openDatabase opens Pebble for writing. The witness hears of every sync.

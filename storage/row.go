@@ -1,10 +1,6 @@
 package storage
 
-import (
-	"unsafe"
-
-	"github.com/zeebo/xxh3"
-)
+import "github.com/zeebo/xxh3"
 
 // RowKind is one stored part of a person. The number is stored; it never
 // changes.
@@ -95,6 +91,7 @@ func (r *Row) DedupKey(key uint64) uint64 {
 // A rowTable holds rows by ordinal. A chunk that no row was put in is nil.
 type rowTable struct {
 	chunks []*[rowChunk]Row
+	arena  arena[[rowChunk]Row]
 	held   int // chunks that exist
 }
 
@@ -121,10 +118,7 @@ func (t *rowTable) place(o Ord) (*Row, error) {
 		t.chunks = append(t.chunks, nil)
 	}
 	if t.chunks[c] == nil {
-		t.chunks[c] = new([rowChunk]Row)
-		if t.held >= hugeFrom {
-			preferHuge(unsafe.Pointer(t.chunks[c]), unsafe.Sizeof(*t.chunks[c]))
-		}
+		t.chunks[c] = t.arena.next(t.held)
 		t.held++
 	}
 	return &t.chunks[c][o%rowChunk], nil

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
-	"unsafe"
 )
 
 // Ref locates a block of a slab in units of slabUnit bytes. 0 is no block.
@@ -39,6 +38,7 @@ var ErrStateFull = errors.New("the group is full")
 // of the same block.
 type slab struct {
 	chunks [][]byte
+	arena  arena[[slabChunk]byte]
 	free   [slabClasses]Ref
 	next   uint32 // unit inside the last chunk that was never handed out
 	used   int64  // bytes of live blocks, rounded up to their class
@@ -153,11 +153,7 @@ func (s *slab) take(class int) (Ref, error) {
 			return 0, ErrStateFull
 		}
 		s.shred()
-		chunk := make([]byte, slabChunk)
-		if len(s.chunks) >= hugeFrom {
-			preferHuge(unsafe.Pointer(&chunk[0]), slabChunk)
-		}
-		s.chunks = append(s.chunks, chunk)
+		s.chunks = append(s.chunks, s.arena.next(len(s.chunks))[:])
 		s.next = 0
 		if len(s.chunks) == 1 {
 			s.next = 1 // Ref 0 means none

@@ -197,7 +197,9 @@ type Store struct {
 	gate   sync.RWMutex // held shared while effects of several groups belong together
 	dead   deathNote
 	closed atomic.Bool
-	puts   atomic.Int64 // of documents, under way
+	// opening is of the open alone.
+	opening opening
+	puts    atomic.Int64 // of documents, under way
 	// copying is held while a copy is made, and for good once the store closes.
 	copying sync.Mutex
 	stop    chan struct{}
