@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,31 +67,53 @@ func layFile(t *testing.T, fs vfs.FS, path string, b []byte) {
 	}
 }
 
-// backupMutant changes one file of backups: what it was, and what it is.
-func backupMutant(rng *rand.Rand, files map[string][]byte, path string) (string, []byte) {
+// backupMutant damages backups: what was done, and the files that are others then, nil
+// for one that is gone. stale are the files as they were before somebody was forgotten.
+func backupMutant(rng *rand.Rand, files, stale map[string][]byte, path string) (
+	kind, what string, made map[string][]byte,
+) {
 	b := append([]byte(nil), files[path]...)
 	n := len(b)
-	switch at := rng.IntN(n); rng.IntN(5) {
+	one := func(kind, format string, args ...any) (string, string, map[string][]byte) {
+		return kind, path + ": " + fmt.Sprintf(format, args...), map[string][]byte{path: b}
+	}
+	paths := slices.Sorted(maps.Keys(files))
+	switch at := rng.IntN(n); rng.IntN(9) {
 	case 0:
 		b = b[:at]
-		return fmt.Sprintf("cut at %d of %d", at, n), b
+		return one("cut", "cut at %d of %d", at, n)
 	case 1:
 		end := min(n, at+1+rng.IntN(64))
 		clear(b[at:end])
-		return fmt.Sprintf("zeros from %d to %d", at, end), b
-	case 2:
+		return one("zeros", "zeros from %d to %d", at, end)
+	case 2: // of the same name, in an earlier or a later backup
 		name := path[strings.LastIndexByte(path, '/'):]
-		for other, theirs := range files {
+		for _, other := range paths {
 			if other != path && strings.HasSuffix(other, name) {
-				return "in the place of it " + other, theirs
+				b = files[other]
+				return one("older", "in the place of it %s", other)
 			}
 		}
 	case 3:
-		return "bytes behind it", append(b, byte(rng.Uint32()))
+		b = append(b, byte(rng.Uint32()))
+		return one("longer", "bytes behind it")
+	case 4:
+		b = nil
+		return one("delete", "deleted")
+	case 5:
+		if other := paths[rng.IntN(len(paths))]; other != path {
+			return "swap", path + " and " + other + " swapped",
+				map[string][]byte{path: files[other], other: b}
+		}
+	case 6, 7:
+		if old, ok := stale[path]; ok && string(old) != string(b) {
+			b = old
+			return one("stale", "as it was before somebody was forgotten")
+		}
 	}
 	at := rng.IntN(n)
 	b[at] ^= 1 << rng.IntN(8)
-	return fmt.Sprintf("a flip in byte %d of %d", at, n), b
+	return one("flip", "a flip in byte %d of %d", at, n)
 }
 
 // A backup in which anything is not what was written is refused, or what is wrong is
@@ -98,50 +122,73 @@ func backupMutant(rng *rand.Rand, files map[string][]byte, path string) (string,
 func TestBackupMutants(t *testing.T) {
 	d := newDrill(t, 11)
 	defer d.close()
+	name, err := d.s.Intern(storage.DictSource, "a form")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
 		d.work(20, d.options())
 		d.mark()
 	}
 	d.work(1, d.options())
 	at := d.marks[2].At
+	stale := backupFiles(t, d.fs, "backups")
+	gone := backup.Gone{
+		Store: d.s.StoreID(), Names: [][]byte{storage.AppendNameKey(nil, storage.DictSource, name)},
+	}
+	if done, err := backup.Forget(t.Context(), "backups", gone, d.options()); err != nil ||
+		done.Names < 3 { // of the first backup it may be too late
+		t.Fatalf("%+v, %v", done, err)
+	}
 	want, _, err := d.restore(at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := backupFiles(t, d.fs, "backups")
-	var paths []string
-	for path, b := range files {
-		if len(b) > 0 {
-			paths = append(paths, path)
-		}
-	}
+	paths := slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(path string) bool {
+		return len(files[path]) == 0
+	})
 	rng := rand.New(rand.NewPCG(storage.FirstSeed(t), 5))
-	refused, right := 0, 0
-	for range storage.Effort(t, 10_000) {
-		path := paths[rng.IntN(len(paths))]
-		what, b := backupMutant(rng, files, path)
-		if string(b) == string(files[path]) {
-			continue
-		}
-		layFile(t, d.fs, path, b)
+	refused, right, kinds := 0, 0, map[string]int{}
+	n := storage.Effort(t, 10_000)
+	p := storage.NewProgress(t, "backup mutants", n)
+	for i := range n {
+		kind, what, made := backupMutant(rng, files, stale, paths[rng.IntN(len(paths))])
+		kinds[kind]++
+		d.lay(made)
 		ends, _, err := d.restore(at)
 		switch {
 		case err == nil && fmt.Sprint(ends) == fmt.Sprint(want):
 			right++
 		case err == nil:
-			t.Fatalf("%s: %s: restored up to %v, want %v", path, what, ends, want)
+			t.Fatalf("%s: restored up to %v, want %v", what, ends, want)
 		case errors.Is(err, storage.ErrCorrupt), errors.Is(err, storage.ErrNewerFormat),
 			errors.Is(err, backup.ErrNotCovered):
 			refused++
 		default:
-			t.Fatalf("%s: %s: %v", path, what, err)
+			t.Fatalf("%s: %v", what, err)
 		}
 		if _, statErr := d.fs.Stat(fmt.Sprintf("restored/%d", d.made)); err != nil && statErr == nil {
-			t.Fatalf("%s: %s: a refused restore has left a store", path, what)
+			t.Fatalf("%s: a refused restore has left a store", what)
 		}
-		layFile(t, d.fs, path, files[path])
+		for path := range made {
+			layFile(t, d.fs, path, files[path])
+		}
+		p(i+1, 0)
 	}
-	t.Logf("%d mutants refused, %d restored right, 0 silent", refused, right)
+	t.Logf("%d mutants: %d refused, %d restored right, 0 silent: %v", n, refused, right, kinds)
+}
+
+// lay writes files, and removes those that are nil.
+func (d *drill) lay(made map[string][]byte) {
+	d.t.Helper()
+	for path, b := range made {
+		if b != nil {
+			layFile(d.t, d.fs, path, b)
+		} else if err := d.fs.Remove(path); err != nil {
+			d.t.Fatal(err)
+		}
+	}
 }
 
 // failAt fails one writing operation of a file system.

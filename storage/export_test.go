@@ -200,6 +200,22 @@ func (d *Drill) LastBefore(group int, at UnixMsec) (last uint64) {
 	return last
 }
 
+// AppendNameKey appends the key of a name.
+func AppendNameKey(dst []byte, kind DictKind, id Name) []byte { return appendNameKey(dst, kind, id) }
+
+// NewProgress tells how far a long test is: see newProgress. The last call, with the
+// goal, is always told.
+func NewProgress(t *testing.T, name string, goal int) func(done, faults int) {
+	p := newProgress(t, name, goal)
+	return func(done, faults int) {
+		if done == goal {
+			p.end(done, faults)
+		} else {
+			p.at(done, faults)
+		}
+	}
+}
+
 // FirstSeed is the first seed of a long test: see firstSeed.
 func FirstSeed(t *testing.T) uint64 { return firstSeed(t) }
 

@@ -328,68 +328,119 @@ func tellStore(s *Store) (string, error) {
 	return b.String(), err
 }
 
-// mutate damages one file of d and says how.
-func mutate(rng *rand.Rand, d, stale disk) string {
+// A mutation is damage to one file, or to two that are swapped.
+type mutation struct {
+	kind, class string
+	what        string // "": it cannot be done to what was drawn
+}
+
+// mutationKinds are drawn alike, but for flips, which are drawn twice as often.
+func mutationKinds() []string {
+	return []string{
+		"flip", "flip", "zeros", "noise", "cut", "delete", "swap", "swap far", "stale", "moved", "marker",
+	}
+}
+
+// mutate damages d and says how.
+func mutate(rng *rand.Rand, d, stale disk) mutation {
 	classes := map[string][]string{}
 	for _, path := range slices.Sorted(maps.Keys(d)) {
 		classes[class(path)] = append(classes[class(path)], path)
 	}
 	of := slices.Sorted(maps.Keys(classes))
-	names := classes[of[rng.IntN(len(of))]]
-	path := names[rng.IntN(len(names))]
-	b := d[path]
-	at := func(n int) int { return rng.IntN(max(n, 1)) }
-	span := func() (lo, hi int) {
-		lo = at(len(b))
-		if rng.IntN(2) == 0 {
-			lo = lo / 512 * 512
+	for {
+		names := classes[of[rng.IntN(len(of))]]
+		kinds := mutationKinds()
+		m := mutation{kind: kinds[rng.IntN(len(kinds))]}
+		path := names[rng.IntN(len(names))]
+		m.class = class(path)
+		switch m.kind {
+		case "flip", "zeros", "noise", "cut", "moved":
+			m.what = damageBytes(rng, m.kind, d, path)
+		case "delete":
+			if path != diskRing {
+				delete(d, path)
+				m.what = path + ": deleted"
+			}
+		case "swap", "swap far":
+			if m.kind == "swap far" { // with a file of another class
+				names = classes[of[rng.IntN(len(of))]]
+			}
+			if other := names[rng.IntN(len(names))]; !bytes.Equal(d[path], d[other]) {
+				d[path], d[other] = d[other], d[path]
+				m.what = fmt.Sprintf("%s and %s swapped", path, other)
+			}
+		case "stale":
+			m.what = staleFile(rng, d, stale, path)
+		case "marker":
+			if m.class == "marker" {
+				m.what = staleMarker(d, stale)
+			}
 		}
-		return lo, min(len(b), lo+[]int{1, 16, 512, 4096}[rng.IntN(4)])
+		if m.what != "" {
+			return m
+		}
 	}
-	switch kind := rng.IntN(10); {
-	case kind <= 1 && len(b) > 0:
-		i, bit := at(len(b)), rng.IntN(8)
-		b[i] ^= 1 << bit
-		return fmt.Sprintf("%s: bit %d of byte %d of %d flipped", path, bit, i, len(b))
-	case kind == 2 && len(b) > 0:
-		lo, hi := span()
+}
+
+// damageBytes damages bytes of a file; "" when it has none.
+func damageBytes(rng *rand.Rand, kind string, d disk, path string) string {
+	b := d[path]
+	if len(b) == 0 {
+		return ""
+	}
+	lo := rng.IntN(len(b))
+	if kind == "flip" {
+		bit := rng.IntN(8)
+		b[lo] ^= 1 << bit
+		return fmt.Sprintf("%s: bit %d of byte %d of %d flipped", path, bit, lo, len(b))
+	}
+	if kind == "cut" {
+		d[path] = b[:lo]
+		return fmt.Sprintf("%s: cut from %d to %d bytes", path, len(b), lo)
+	}
+	if rng.IntN(2) == 0 {
+		lo = lo / 512 * 512
+	}
+	hi := min(len(b), lo+[]int{1, 16, 512, 4096}[rng.IntN(4)])
+	switch kind {
+	case "zeros":
 		clear(b[lo:hi])
-		return fmt.Sprintf("%s: bytes %d to %d of %d zeroed", path, lo, hi, len(b))
-	case kind == 3 && len(b) > 0:
-		lo, hi := span()
+	case "noise":
 		for i := lo; i < hi; i++ {
 			b[i] = byte(rng.Uint32())
 		}
-		return fmt.Sprintf("%s: bytes %d to %d of %d overwritten", path, lo, hi, len(b))
-	case kind == 4 && len(b) > 0:
-		n := at(len(b))
-		d[path] = b[:n]
-		return fmt.Sprintf("%s: cut from %d to %d bytes", path, len(b), n)
-	case kind == 5:
-		if path != diskRing {
-			delete(d, path)
-			return path + ": deleted"
-		}
-	case kind == 6:
-		other := names[rng.IntN(len(names))]
-		d[path], d[other] = d[other], d[path]
-		return fmt.Sprintf("%s and %s swapped", path, other)
-	case kind == 7:
-		if old, ok := stale[path]; ok {
-			d[path] = bytes.Clone(old)
-			return fmt.Sprintf("%s: as it was earlier, %d bytes for %d", path, len(old), len(b))
-		}
-	case kind == 8 && len(b) > 0:
-		lo, hi := span()
-		to := at(len(b) - (hi - lo))
+	default:
+		to := rng.IntN(max(1, len(b)-(hi-lo)))
 		copy(b[to:], bytes.Clone(b[lo:hi]))
 		return fmt.Sprintf("%s: bytes %d to %d of %d also written to %d", path, lo, hi, len(b), to)
-	case kind == 9 && class(path) == "marker":
-		if what := staleMarker(d, stale); what != "" {
-			return what
-		}
 	}
-	return mutate(rng, d, stale)
+	return fmt.Sprintf("%s: %s in bytes %d to %d of %d", path, kind, lo, hi, len(b))
+}
+
+// staleFile puts an older file in the place of one: the same as it was earlier, or
+// another of its class.
+func staleFile(rng *rand.Rand, d, stale disk, path string) string {
+	from := path
+	if _, ok := stale[path]; !ok || rng.IntN(3) == 0 {
+		var all []string
+		for other := range stale {
+			if class(other) == class(path) {
+				all = append(all, other)
+			}
+		}
+		if len(all) == 0 {
+			return ""
+		}
+		slices.Sort(all)
+		from = all[rng.IntN(len(all))]
+	}
+	if bytes.Equal(stale[from], d[path]) {
+		return ""
+	}
+	n := len(d[path])
+	d[path] = bytes.Clone(stale[from])
+	return fmt.Sprintf("%s: %s of earlier, %d bytes for %d", path, from, len(d[path]), n)
 }
 
 // staleMarker makes the MANIFEST before the current one the current one, as an
@@ -446,8 +497,45 @@ func mutantTrial(seed uint64, originals map[uint64][]original) string {
 	rng := rand.New(rand.NewPCG(seed, 17))
 	o := list[rng.IntN(len(list))]
 	d := o.files.clone()
-	what := o.kind + ": " + mutate(rng, d, o.stale)
+	what := o.kind + ": " + mutate(rng, d, o.stale).what
 	return judgeMutant(what, d, o.tells)
+}
+
+// Every kind of damage is done to every class of file that it can be done to.
+func TestMutantsCoverEveryFile(t *testing.T) {
+	list, err := makeOriginals(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 18))
+	seen := map[mutation]int{}
+	for i := range 6000 {
+		o := list[i%len(list)]
+		m := mutate(rng, o.files.clone(), o.stale)
+		seen[mutation{kind: m.kind, class: m.class}]++
+	}
+	never := map[mutation]bool{
+		// One file, or all alike: there is nothing to swap it with, no older one that
+		// differs. The ring is memory; a marker is a name without bytes.
+		{kind: "swap", class: "OPTIONS"}: true, {kind: "swap", class: "witness"}: true,
+		{kind: "swap", class: diskRing}: true, {kind: "delete", class: diskRing}: true,
+		{kind: "swap", class: ".log"}: true, {kind: "swap", class: "journal"}: true,
+		{kind: "stale", class: "OPTIONS"}: true,
+	}
+	for _, class := range []string{
+		".log", ".sst", "MANIFEST", "OPTIONS", "sidecar", "witness", "journal", "effects", "decisions",
+		diskRing,
+	} {
+		for _, kind := range mutationKinds() {
+			if m := (mutation{kind: kind, class: class}); seen[m] == 0 && !never[m] && kind != "marker" {
+				t.Errorf("%s of %s: never", kind, class)
+			}
+		}
+	}
+	if seen[mutation{kind: "marker", class: "marker"}] == 0 {
+		t.Error("no MANIFEST of before is made the current one")
+	}
+	t.Logf("%d kinds of damage by class of file", len(seen))
 }
 
 // judgeMutant opens a damaged disk. It is refused with a class, and then nothing

@@ -338,7 +338,10 @@ func (x *restorer) state() error {
 			if err != nil {
 				return err
 			}
-			return revisions.Add(name, content)
+			if err = revisions.Add(name, content); errors.Is(err, docs.ErrCorrupt) {
+				err = errBytes("%v", err)
+			}
+			return err
 		}
 		return nil
 	})

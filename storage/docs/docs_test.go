@@ -198,3 +198,26 @@ func FuzzParseHead(f *testing.F) {
 		}
 	})
 }
+
+// Documents of a later copy, whatever they hold, are an error of a class or give a
+// chain of revisions behind the one that is there, without a gap.
+func FuzzPublished(f *testing.F) {
+	f.Add(keyHead+"8", []byte{headFormat}, keyContent+"8", []byte("x"))
+	f.Add(keyCurrent, []byte{8, 0, 0, 0}, keyHead+"99999999999", []byte{})
+	f.Fuzz(func(t *testing.T, a string, x []byte, b string, y []byte) {
+		p := Published{After: 7, Until: 1 << 60}
+		for key, value := range map[string][]byte{a: x, b: y} {
+			if err := p.Add(key, value); err != nil && !errors.Is(err, ErrCorrupt) &&
+				!errors.Is(err, storage.ErrNewerFormat) {
+				t.Fatal(err)
+			}
+		}
+		docs := p.Docs()
+		if n := len(docs); n > 0 && docs[n-1].Key != keyCurrent {
+			t.Fatalf("%+v", docs)
+		}
+		if n, ok := CurrentOf(a, x); ok && len(x) != 4 {
+			t.Fatalf("%q is revision %d", x, n)
+		}
+	})
+}
