@@ -43,7 +43,10 @@ func (e *Engine) reply(req *DecideRequest, out *Decision) {
 		r.Fallback, r.Reason, r.Until = s.Kind == decide.SlotFallback, s.Reason.String(), s.Until
 	}
 	for i := range w.result.Items {
-		out.Items = append(out.Items, ItemReply{})
+		if i == cap(out.Items) {
+			out.Items = append(out.Items, ItemReply{})
+		}
+		out.Items = out.Items[:i+1]
 		e.itemReply(w, i, out.HasID, &out.Items[i])
 	}
 	// buf no longer moves: the slices may point into it.
@@ -73,6 +76,7 @@ func (e *Engine) itemReply(w *decideWork, i int, live bool, r *ItemReply) {
 	r.Propensity, r.Probability = it.Propensity, it.Probability
 	r.Channel = definition.Channel(it.Channel).String()
 	r.ContentType = w.snap.messages[it.Treatment].contentType
+	r.Reserved, r.Reservation, r.ExpiresAt = false, storage.ReservationID{}, 0
 	if live && w.held[i].Number != 0 {
 		r.Reserved, r.Reservation = true, w.held[i]
 		r.ExpiresAt = storage.UnixMsec(toSecUp(w.now)+storage.UnixSec(it.Hold)) * 1000

@@ -31,6 +31,13 @@ func AppendJSONString(dst, raw []byte) []byte {
 	return append(dst, '"')
 }
 
+// plainLow and plainHigh have a bit for each character below 64 and from 64 to 127
+// that stands for itself in a JSON string.
+const (
+	plainLow  = uint64(0xFFFFFFFF_00000000) &^ (1<<'"' | 1<<'&' | 1<<'<' | 1<<'>')
+	plainHigh = uint64(0xFFFFFFFF_FFFFFFFF) &^ (1<<('\\'-64) | 1<<(0x7f-64))
+)
+
 // appendJSON appends the inside of a JSON string.
 //
 // Source of the set of characters: RFC 8259 section 7, and encoding/json with
@@ -59,7 +66,11 @@ func appendJSON(dst, raw []byte) []byte {
 			i += size
 			continue
 		}
-		if c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' && c != 0x7f {
+		plain := plainLow
+		if c >= 64 {
+			plain = plainHigh
+		}
+		if plain>>(c&63)&1 != 0 {
 			i++
 			continue
 		}

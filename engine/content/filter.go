@@ -55,6 +55,7 @@ const (
 
 func (f filter) isNumeric() bool { return f <= filterAtMost }
 func (f filter) isEdit() bool    { return f > filterAtMost && f <= filterTruncateWords }
+func (f filter) isRewrite() bool { return f > filterTruncateWords && f <= filterNewlineToBr }
 
 // keepsHTML says that the filter leaves escaped HTML escaped: it only takes
 // away white space at the ends, or escapes itself.

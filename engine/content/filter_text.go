@@ -224,18 +224,20 @@ func appendMapped(dst, in []byte, to func(rune) rune) []byte {
 // Source: Ruby's CGI.escape, which Liquid calls.
 func appendURLEncoded(dst, in []byte) []byte {
 	const hex = "0123456789ABCDEF"
-	for _, c := range in {
+	from := 0
+	for i, c := range in {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
 			c == '_', c == '.', c == '-', c == '~':
-			dst = append(dst, c)
+			continue
 		case c == ' ':
-			dst = append(dst, '+')
+			dst = append(append(dst, in[from:i]...), '+')
 		default:
-			dst = append(dst, '%', hex[c>>4], hex[c&0xf])
+			dst = append(append(dst, in[from:i]...), '%', hex[c>>4], hex[c&0xf])
 		}
+		from = i + 1
 	}
-	return dst
+	return append(dst, in[from:]...)
 }
 
 // appendURLDecoded undoes appendURLEncoded. A % without two hexadecimal digits

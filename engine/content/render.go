@@ -91,9 +91,12 @@ func (r *render) parts(dst []byte, t *Template) ([]byte, error) {
 			continue
 		}
 		r.text = r.text[:0]
-		text, err := r.tag(p.tag)
-		if err != nil {
-			return dst, err
+		text := r.usual(p.tag)
+		if text == nil {
+			var err error
+			if text, err = r.tag(p.tag); err != nil {
+				return dst, err
+			}
 		}
 		// Escaping makes a text up to six times longer, so what is beyond the limit already
 		// is refused before it.
@@ -103,6 +106,44 @@ func (r *render) parts(dst []byte, t *Template) ([]byte, error) {
 		dst = appendEscaped(dst, text, t.form, p.tag.escaped)
 	}
 	return dst, nil
+}
+
+// usual is what tag gives for the tags that most messages have: a text that is
+// there, as it is, where a default would stand in for it, or after one filter without
+// arguments. nil: the tag is another one, or is refused.
+func (r *render) usual(t *tag) []byte {
+	if t.head.source < 0 || len(t.calls) > 1 {
+		return nil
+	}
+	v := &r.values[t.head.source]
+	if !v.Set || len(v.Bytes) == 0 || len(v.Bytes) > MaxOutput ||
+		v.Kind != definition.TypeString && v.Kind != definition.TypeSemver {
+		return nil
+	}
+	if len(t.calls) == 0 {
+		return v.Bytes
+	}
+	c, text := &t.calls[0], v.Bytes
+	work := r.work + len(text)
+	for i := range c.n {
+		if c.args[i].source >= 0 {
+			return nil
+		}
+		work += len(c.args[i].constant.text)
+	}
+	switch {
+	case work > maxWork:
+		return nil
+	case c.filter.isRewrite():
+		text = r.rewrite(c.filter, text)
+	case c.filter != filterDefault:
+		return nil
+	}
+	if len(text) == 0 || len(text) > MaxOutput {
+		return nil
+	}
+	r.work = work
+	return text
 }
 
 // tag evaluates an output tag to the text that stands for it.
