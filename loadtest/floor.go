@@ -96,35 +96,98 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 	if _, err := r.run(ctx, r.side(pool, rate, warmUpWindow, bare.pids())); err != nil {
 		return err
 	}
+	pairs, err := r.rounds(ctx, rate, pool, bare)
+	if err != nil {
+		return err
+	}
 	own, floor := newTally(), newTally()
-	pairs := make([][2]*tally, r.o.Rounds)
+	for _, p := range pairs.shown() {
+		own.merge(p[0], false)
+		floor.merge(p[1], false)
+	}
+	f := &FloorResult{
+		ReplyBytes: size, Rows: floorRows(pairs.shown(), own, floor), Void: []string{},
+		Rounds: len(pairs.sound), VoidRounds: len(pairs.void), VoidWhy: pairs.why,
+	}
+	if n := len(pairs.sound); n < r.o.Rounds {
+		f.Void = append([]string{fmt.Sprintf("%d rounds of %d could be measured", n, r.o.Rounds)},
+			pairs.why...)
+	}
+	// Each round was judged by itself.
+	r.doc.add("measured", rate, own).Void = f.Void
+	r.doc.add("floor", rate, floor).Void = []string{}
+	r.doc.Floor = f
+	return nil
+}
+
+// floorPairs are the rounds of both sides: those that count, and those in which the
+// generator or the machine lied about one of them, which count for neither.
+type floorPairs struct {
+	sound, void [][2]*tally
+	why         []string // of the void ones, each reason once
+}
+
+// shown is what figures are made of: void rounds when there are no others.
+func (p *floorPairs) shown() [][2]*tally {
+	if len(p.sound) > 0 {
+		return p.sound
+	}
+	return p.void
+}
+
+// mostRounds bounds the attempts at a round, for each that is wanted.
+const mostRounds = 6
+
+// rounds measures both sides in turns until as many rounds as were asked for are
+// sound, and no longer than the hard bounds and mostRounds allow.
+func (r *runner) rounds(
+	ctx context.Context, rate float64, pool *pool, bare FloorServer,
+) (*floorPairs, error) {
+	all := &floorPairs{}
 	length := r.o.Duration / time.Duration(r.o.Rounds)
-	for i := range pairs {
+	for i := 0; len(all.sound) < r.o.Rounds && i < mostRounds*r.o.Rounds; i++ {
+		if i >= r.o.Rounds && !r.room(2*rate, 2*length) {
+			break
+		}
+		var pair [2]*tally
+		var err error
 		first := r.next
-		for turn := range 2 {
+		for turn := range pair {
 			r.next = first // both are asked the same
 			which := (i + turn) % 2
 			ph := r.side(r.pool, rate, length, r.o.ServerPIDs)
 			if which == 1 {
 				ph = r.side(pool, rate, length, bare.pids())
 			}
-			if pairs[i][which], err = r.run(ctx, ph); err != nil {
-				return err
+			if pair[which], err = r.run(ctx, ph); err != nil {
+				return nil, err
 			}
 		}
-		own.merge(pairs[i][0], false)
-		floor.merge(pairs[i][1], false)
-		r.say("round %d: p99 %s, floor %s", i+1, short(pairs[i][0].latency.ValueAtQuantile(99)),
-			short(pairs[i][1].latency.ValueAtQuantile(99)))
+		all.judge(pair)
+		r.say("round %d: p99 %s, floor %s; %d sound, %d void", i+1,
+			short(pair[0].latency.ValueAtQuantile(99)), short(pair[1].latency.ValueAtQuantile(99)),
+			len(all.sound), len(all.void))
 		if ctx.Err() != nil {
-			pairs = pairs[:i+1]
 			break
 		}
 	}
-	r.doc.add("measured", rate, own)
-	run := r.doc.add("floor", rate, floor)
-	r.doc.Floor = &FloorResult{ReplyBytes: size, Rows: floorRows(pairs, own, floor), Void: run.Void}
-	return nil
+	return all, nil
+}
+
+// judge keeps a pair among the sound ones or the void ones.
+func (p *floorPairs) judge(pair [2]*tally) {
+	faults := append(pair[0].faults(), pair[1].faults()...)
+	if len(faults) == 0 {
+		p.sound = append(p.sound, pair)
+		return
+	}
+	p.void = append(p.void, pair)
+	for _, fault := range faults {
+		kind, _, _ := strings.Cut(fault, ":")
+		if !slices.Contains(p.why, kind) {
+			p.why = append(p.why, kind)
+		}
+	}
 }
 
 func (r *runner) side(p *pool, rate float64, length time.Duration, pids []int) *phase {

@@ -35,7 +35,7 @@ func (r *Result) WriteHTML(w io.Writer) error {
 		"count":   grouped,
 		"rate":    func(x float64) string { return grouped(int64(math.Round(x))) + "/s" },
 		"percent": func(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + " %" },
-		"thin":    thinMark, "figure": figure,
+		"thin":    thinMark, "figure": figure, "rounds": (*FloorResult).rounds,
 	}).Parse(reportPage)
 	if err != nil {
 		return err
@@ -161,6 +161,15 @@ func grouped(n int64) string {
 	return text
 }
 
+// rounds says how many rounds count, and why others do not.
+func (f *FloorResult) rounds() string {
+	if f.VoidRounds == 0 {
+		return fmt.Sprintf("rounds: %d, none left out", f.Rounds)
+	}
+	return fmt.Sprintf("rounds: %d, and %d left out, both sides of each: %s", f.Rounds, f.VoidRounds,
+		strings.Join(f.VoidWhy, "; "))
+}
+
 // WriteText writes the result for a terminal.
 func (r *Result) WriteText(w io.Writer) error {
 	var b strings.Builder
@@ -174,6 +183,7 @@ func (r *Result) WriteText(w io.Writer) error {
 				figure(row.Own, row.Unit), figure(row.Floor, row.Unit), row.Ratio, row.Min,
 				row.Median, row.Max)
 		}
+		fmt.Fprintf(&b, "  %s\n", f.rounds())
 	}
 	if s := r.Search; s != nil {
 		fmt.Fprintf(&b, "\nhighest rate under %s: %.0f/s, %.0f %% of the saturation %.0f/s (%s)\n",

@@ -180,6 +180,9 @@ type OverloadRow struct {
 type FloorResult struct {
 	ReplyBytes int        `json:"reply_bytes"`
 	Rows       []FloorRow `json:"rows"`
+	Rounds     int        `json:"rounds"`      // that count
+	VoidRounds int        `json:"void_rounds"` // left out, both sides of each
+	VoidWhy    []string   `json:"void_why,omitempty"`
 	Void       []string   `json:"void"`
 }
 
