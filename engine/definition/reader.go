@@ -2,8 +2,10 @@ package definition
 
 import (
 	"crypto/sha256"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // A Reader loads one definitions folder again and again, as an engine does that
@@ -54,17 +56,24 @@ func (p *parts) file(f File) ([]*Node, []Fault, bool) {
 	var docs []*Node
 	line, tokens := 1, 0
 	for len(text) > 0 {
-		end := partEnd(text)
-		t := p.read(f.Name, line, text[:end])
-		if t == nil {
-			return readYAML(f)
+		var cuts []partCut
+		for len(text) > 0 && len(cuts) < partsAtOnce {
+			end := partEnd(text)
+			cuts = append(cuts, partCut{text: text[:end], line: line})
+			line += strings.Count(text[:end], "\n")
+			text = text[end:]
 		}
-		if tokens += t.tokens; tokens > MaxTokens {
-			return readYAML(f)
+		p.readAhead(f.Name, cuts)
+		for i := range cuts {
+			t := p.placed(f.Name, &cuts[i])
+			if t == nil {
+				return readYAML(f)
+			}
+			if tokens += t.tokens; tokens > MaxTokens {
+				return readYAML(f)
+			}
+			docs = append(docs, t.docs...)
 		}
-		docs = append(docs, t.docs...)
-		line += strings.Count(text[:end], "\n")
-		text = text[end:]
 	}
 	return docs, nil, true
 }
@@ -84,28 +93,74 @@ func partEnd(text string) int {
 	}
 }
 
-// read reads a part that begins on a line, or finds it among what was read;
-// nil: it has a fault.
-func (p *parts) read(file string, line int, text string) *part {
-	key := sha256.Sum256([]byte(text))
-	t := p.last[key]
-	if t == nil {
-		y := yamlReading{file: file, above: line - 1}
-		t = &part{file: file, line: line}
-		var faults []Fault
-		if t.docs, faults, _ = y.read(text); len(faults) > 0 {
-			return nil
+// partsAtOnce parts are read beside each other, and no more before their tokens are
+// counted.
+const partsAtOnce = 256
+
+// A partCut is a part that is to be read, or was read before.
+type partCut struct {
+	text string
+	line int
+	key  [sha256.Size]byte
+	part *part // nil, once it is read: it has a fault
+}
+
+// readAhead reads the parts that are not among what was read, on all processors.
+func (p *parts) readAhead(file string, cuts []partCut) {
+	fresh := make([]*partCut, 0, len(cuts))
+	for i := range cuts {
+		c := &cuts[i]
+		c.key = sha256.Sum256([]byte(c.text))
+		if c.part = p.last[c.key]; c.part == nil {
+			fresh = append(fresh, c)
 		}
-		t.tokens = y.tokens
 	}
-	if t.file != file || t.line != line {
-		moved := &part{file: file, line: line, tokens: t.tokens}
+	var next atomic.Int64
+	read := func() {
+		for i := next.Add(1) - 1; i < int64(len(fresh)); i = next.Add(1) - 1 {
+			fresh[i].part = readPart(file, fresh[i].line, fresh[i].text)
+		}
+	}
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(fresh)) - 1 {
+		all.Go(read)
+	}
+	read()
+	all.Wait()
+}
+
+// readPart reads a part that begins on a line; nil: it has a fault. A panic is none of
+// the goroutine it runs in: the caller reads what has a fault again, and meets it.
+func readPart(file string, line int, text string) (t *part) {
+	defer func() {
+		if recover() != nil {
+			t = nil
+		}
+	}()
+	y := yamlReading{file: file, above: line - 1}
+	t = &part{file: file, line: line}
+	var faults []Fault
+	if t.docs, faults, _ = y.read(text); len(faults) > 0 {
+		return nil
+	}
+	t.tokens = y.tokens
+	return t
+}
+
+// placed keeps a part for the next set, as it stands now; nil: it has a fault.
+func (p *parts) placed(file string, c *partCut) *part {
+	t := c.part
+	if t == nil {
+		return nil
+	}
+	if t.file != file || t.line != c.line {
+		moved := &part{file: file, line: c.line, tokens: t.tokens}
 		for _, n := range t.docs {
-			moved.docs = append(moved.docs, n.movedTo(file, line-t.line))
+			moved.docs = append(moved.docs, n.movedTo(file, c.line-t.line))
 		}
 		t = moved
 	}
-	p.next[key] = t
+	p.next[c.key] = t
 	return t
 }
 

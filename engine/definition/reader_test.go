@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -96,5 +97,33 @@ func TestReaderBoundsTokens(t *testing.T) {
 	_, faults := r.Load([]File{{Name: "f.yaml", Content: []byte(text)}})
 	if len(faults) != 1 || !strings.Contains(faults[0].Message, "tokens") {
 		t.Fatal(faults)
+	}
+}
+
+// Parts that are read beside each other give what one reading of the file gives, with
+// and without a fault, in more parts than are read at once, the second time too.
+func TestReaderOfManyParts(t *testing.T) {
+	text := func(broken int) []byte {
+		var b strings.Builder
+		b.WriteString("kind: workspace\nid: default\n")
+		for i := range 2*partsAtOnce + 7 {
+			fmt.Fprintf(&b, "---\nkind: attribute\nid: a%d\ntype: int\n", i)
+			if i == broken {
+				b.WriteString("type: [\n")
+			}
+		}
+		return []byte(b.String())
+	}
+	var r Reader
+	for _, broken := range []int{-1, -1, 0, partsAtOnce + 40, -1} {
+		files := []File{{Name: "all.yaml", Content: text(broken)}}
+		want, wantFaults := Load(files)
+		got, faults := r.Load(files)
+		if !reflect.DeepEqual(faults, wantFaults) || (len(faults) > 0) != (broken >= 0) {
+			t.Fatalf("broken part %d: faults %v, want %v", broken, faults, wantFaults)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("broken part %d: another set", broken)
+		}
 	}
 }
