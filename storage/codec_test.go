@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"math"
 	"reflect"
@@ -127,7 +126,7 @@ func TestDamagedFrame(t *testing.T) {
 		}
 	}
 	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count), 77}
-	value, err := appendFrame(nil, &head, f, rand.Reader, func(*record) {})
+	value, err := appendFrame(nil, &head, f, testSealer(), func(*record) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +151,7 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 	head := frameHead{3, 4, 9, 5, f.time, f.config, uint32(f.count), 77}
 	var created []CreateEffect
-	value, err := appendFrame(nil, &head, f, rand.Reader, func(r *record) {
+	value, err := appendFrame(nil, &head, f, testSealer(), func(r *record) {
 		if r.kind == EffectCreate {
 			created = append(created, createOf(r))
 		}
@@ -251,7 +250,7 @@ func FuzzParseFrame(f *testing.F) {
 		}
 	}
 	h := frameHead{number: 1, count: uint32(open.count)}
-	value, err := appendFrame(nil, &h, open, rand.Reader, func(*record) {})
+	value, err := appendFrame(nil, &h, open, testSealer(), func(*record) {})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -35,6 +35,7 @@ type committer struct {
 	chain  []uint64 // frameHash of the last frame of each group on disk
 	value  []byte
 	key    []byte
+	seal   sealer
 	hashes []uint64 // of parts
 
 	rounds  atomic.Uint64 // synced batches
@@ -251,7 +252,7 @@ func (s *Store) fillFrame(b *pebble.Batch, p part, prev uint64) error {
 	}
 	var fault error
 	var err error
-	c.value, err = appendFrame(c.value[:0], &head, p.frame, s.o.Rand, func(r *record) {
+	c.value, err = appendFrame(c.value[:0], &head, p.frame, &c.seal, func(r *record) {
 		if err := s.fillBeside(b, r, p.frame.number); err != nil {
 			fault = err
 		}

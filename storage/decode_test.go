@@ -19,11 +19,12 @@ func samples(t testing.TB) (*state, *fakeDisk) {
 		}
 	}
 	d := newFakeDisk()
+	seal := testSealer()
 	for _, o := range s.takeDirty(nil, 1<<20) {
 		r := s.rows.at(o)
 		d.keys[r.Person] = r.Key
 		for kind := RowProfile; kind <= RowActivity; kind++ {
-			value, part, err := s.appendRow(nil, o, kind, &zeroReader{})
+			value, part, err := s.appendRow(nil, o, kind, seal)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -441,7 +442,8 @@ func TestWrongSumIsRefused(t *testing.T) {
 func TestSealIsBound(t *testing.T) {
 	key, bind := [16]byte{1}, rowBind(1, 2, RowTail)
 	plain := []byte("what nobody else may read")
-	sealed, err := appendSealed([]byte("front"), &key, &zeroReader{}, plain, bind[:])
+	seal := newSealer(&zeroReader{}, 2)
+	sealed, err := seal.append([]byte("front"), &key, plain, bind[:])
 	if err != nil || string(sealed[:5]) != "front" || len(sealed) != 5+len(plain)+sealExtra {
 		t.Fatalf("%q, %v", sealed, err)
 	}
@@ -449,6 +451,10 @@ func TestSealIsBound(t *testing.T) {
 	f := func(key [16]byte, sealed []byte, bind [13]byte, good bool) {
 		t.Helper()
 		got, err := appendOpened(nil, &key, sealed, bind[:])
+		again, fault := seal.open(nil, &key, sealed, bind[:])
+		if !bytes.Equal(got, again) || (err == nil) != (fault == nil) {
+			t.Fatalf("%q, %v", again, fault)
+		}
 		if good != (err == nil) || good && !bytes.Equal(got, plain) {
 			t.Fatalf("%q, %v", got, err)
 		}
@@ -466,7 +472,8 @@ func TestSealIsBound(t *testing.T) {
 	if bytes.Contains(sealed, plain[:8]) {
 		t.Fatal("the text can be read")
 	}
-	if _, err := appendSealed(nil, &key, bytes.NewReader(nil), plain, nil); err == nil {
+	seal = newSealer(bytes.NewReader(nil), 2)
+	if _, err := seal.append(nil, &key, plain, nil); err == nil {
 		t.Fatal("sealed without a nonce")
 	}
 }

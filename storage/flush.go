@@ -43,6 +43,7 @@ type flusher struct {
 	rows   atomic.Uint64
 	groups []flushGroup
 	ords   []Ord
+	seal   sealer
 	key    []byte
 	value  []byte
 }
@@ -124,6 +125,7 @@ func (s *Store) flushPass(g *Group, max int) error {
 	f := &s.flush.groups[g.id]
 	b := s.db.db.NewBatch()
 	defer b.Close()
+	defer s.flush.seal.forgetAll()
 	pass, err := s.encodePass(g, f, b, max)
 	if err != nil || pass.empty {
 		return err
@@ -214,7 +216,7 @@ func (s *Store) encodeRow(g *Group, b *pebble.Batch, o Ord) error {
 	invariant.Check(row.LastFrame <= g.mu.last, "a row to be written is ahead of the sealed frames")
 	for kind := RowProfile; kind <= RowActivity; kind++ {
 		s.flush.key = AppendKey(s.flush.key[:0], row.Slot, row.Workspace, row.Person, kind)
-		value, state, err := st.appendRow(s.flush.value[:0], o, kind, s.o.Rand)
+		value, state, err := st.appendRow(s.flush.value[:0], o, kind, &s.flush.seal)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/zeebo/xxh3"
 )
@@ -225,11 +224,10 @@ func frameHash(value []byte) uint64 { return xxh3.Hash(value) }
 //	magic u16 | group u16 | epoch u32 | number u64 | previous hash u64 |
 //	time ms u64 | config u32 | count u32 | round u64 | records | CRC32C u32
 //
-// Personal parts are sealed with the key that precedes them and nonces from
-// random. tell is called for every record that has a key of its own beside the
-// frame: those of people who are created or erased and of decisions made in another
-// frame.
-func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
+// Personal parts are sealed with the key that precedes them. tell is called for every
+// record that has a key of its own beside the frame: those of people who are created or
+// erased and of decisions made in another frame.
+func appendFrame(dst []byte, h *frameHead, f *frame, seal *sealer,
 	tell func(r *record),
 ) ([]byte, error) {
 	start := len(dst)
@@ -264,12 +262,15 @@ func appendFrame(dst []byte, h *frameHead, f *frame, random io.Reader,
 		bind := frameBind(h, i, r.kind)
 		at := len(dst)
 		dst = append(dst, 0, 0, 0, 0)
-		dst, err = appendSealed(dst, key, random, r.personal[personalKey:], bind[:])
+		dst, err = seal.append(dst, key, r.personal[personalKey:], bind[:])
 		if err != nil {
 			return dst[:start], err
 		}
 		le.PutUint32(dst[at:], uint32(len(dst)-at-4))
 		rest = after
+		if r.kind == EffectErase {
+			seal.forget(key)
+		}
 	}
 	return le.AppendUint32(dst, checkSum(dst[start:])), nil
 }

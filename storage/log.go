@@ -62,6 +62,7 @@ type logger struct {
 	codec    logCodec
 	keys     []personKeyAt
 	work     logEffect
+	seal     sealer
 	found    []record
 	retire   time.Time // when the next look at what is too old is due
 }
@@ -180,6 +181,7 @@ func (s *Store) logTick(now time.Time) error {
 // logPass writes blocks of the frames of groups, and what is kept of the log.
 func (s *Store) logPass(groups []*Group, retire bool) error {
 	p := s.logs.log.Begin()
+	defer s.logs.seal.forgetAll()
 	settled := make([]int64, len(groups))
 	moved := 0
 	for i, g := range groups {
@@ -416,7 +418,7 @@ func (s *Store) openRecord(h *frameHead, i int, r *record, k *personKeyAt, w *lo
 	}
 	bind := frameBind(h, i, r.kind)
 	var err error
-	if w.plain, err = appendOpened(w.plain, &k.key, r.personal, bind[:]); err != nil {
+	if w.plain, err = s.logs.seal.open(w.plain, &k.key, r.personal, bind[:]); err != nil {
 		return err
 	}
 	return d.decodePersonal(&w.effect, w.plain)

@@ -31,12 +31,13 @@ func (z *zeroReader) Read(b []byte) (int, error) {
 func (d *fakeDisk) flush(t *testing.T, s *state, frame uint64, max int) {
 	t.Helper()
 	all := s.dirtyCount() <= max
+	seal := testSealer()
 	for _, o := range s.takeDirty(nil, max) {
 		r := s.rows.at(o)
 		d.keys[r.Person] = r.Key
 		for kind := RowProfile; kind <= RowActivity; kind++ {
 			at := rowKey{r.Slot, r.Workspace, r.Person, kind}
-			value, part, err := s.appendRow(nil, o, kind, &zeroReader{})
+			value, part, err := s.appendRow(nil, o, kind, seal)
 			switch {
 			case err != nil:
 				t.Fatal(err)

@@ -3,7 +3,6 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 )
 
 // A stored part of a row is, in little-endian:
@@ -64,10 +63,10 @@ func (s *state) markAllDirty() {
 }
 
 // appendRow appends the stored form of one part of a row that takeDirty
-// returned, when that part is dirty, and takes its dirty mark away. Nonces come
-// from random. A part that was never opened is written as it was loaded.
+// returned, when that part is dirty, and takes its dirty mark away. seal seals
+// it. A part that was never opened is written as it was loaded.
 // Cost: one AES-GCM for a profile or tail that is open.
-func (s *state) appendRow(dst []byte, o Ord, kind RowKind, random io.Reader) (
+func (s *state) appendRow(dst []byte, o Ord, kind RowKind, seal *sealer) (
 	[]byte, rowPart, error,
 ) {
 	r := s.rows.at(o)
@@ -95,10 +94,10 @@ func (s *state) appendRow(dst []byte, o Ord, kind RowKind, random io.Reader) (
 	var err error
 	switch {
 	case kind == RowProfile && !sealed:
-		dst, err = s.appendSealedProfile(dst, r, part, random)
+		dst, err = s.appendSealedProfile(dst, r, part, seal)
 	case (kind == RowTail || kind == RowActivity) && !sealed:
 		bind := rowBind(r.Workspace, r.Person, kind)
-		dst, err = appendSealed(dst, &r.Key, random, part, bind[:])
+		dst, err = seal.append(dst, &r.Key, part, bind[:])
 	default:
 		dst = append(dst, part...)
 	}
@@ -126,7 +125,7 @@ func appendRowHeader(dst []byte, r *Row, o Ord, kind RowKind) []byte {
 	return dst
 }
 
-func (s *state) appendSealedProfile(dst []byte, r *Row, part []byte, random io.Reader) (
+func (s *state) appendSealedProfile(dst []byte, r *Row, part []byte, seal *sealer) (
 	[]byte, error,
 ) {
 	if len(part) == 0 {
@@ -142,7 +141,7 @@ func (s *state) appendSealedProfile(dst []byte, r *Row, part []byte, random io.R
 	}
 	s.body = append(s.body, personal...)
 	bind := rowBind(r.Workspace, r.Person, RowProfile)
-	return appendSealed(append(dst, part[:split]...), &r.Key, random, s.body, bind[:])
+	return seal.append(append(dst, part[:split]...), &r.Key, s.body, bind[:])
 }
 
 // A storedRow is a parsed stored part.

@@ -23,44 +23,99 @@ const (
 	sealExtra = sealNonce + sealTag
 )
 
-// appendSealed appends plain, sealed with key and a nonce from random, to dst.
-// Plain may not overlap the free room of dst.
-func appendSealed(dst []byte, key *[16]byte, random io.Reader, plain, bind []byte) ([]byte, error) {
-	at := len(dst)
-	dst = append(dst, make([]byte, sealNonce)...)
-	dst = append(dst, plain...)
-	dst = append(dst, make([]byte, sealTag)...)
-	if err := sealInPlace(dst[at:], key, random, bind); err != nil {
-		return dst[:at], err
-	}
-	return dst, nil
+// A sealer seals and opens parts. It keeps the ciphers of the keys it met last, since
+// the schedule of a key costs more than a part of some hundred bytes, and reads nonces
+// ahead. One goroutine uses it.
+type sealer struct {
+	random io.Reader
+	nonces [16 * sealNonce]byte
+	left   int // unread bytes at the end of nonces
+	slots  []keptCipher
+	keep   int
 }
 
-// sealInPlace seals part, which holds room for the nonce, the plain bytes and
-// room for the tag.
-func sealInPlace(part []byte, key *[16]byte, random io.Reader, bind []byte) error {
-	aead, err := personCipher(key)
-	if err != nil {
-		return err
-	}
-	nonce := part[:sealNonce]
-	if _, err := io.ReadFull(random, nonce); err != nil {
-		return fmt.Errorf("nonce: %w", err)
-	}
-	plain := part[sealNonce : len(part)-sealTag]
-	aead.Seal(plain[:0], nonce, plain, bind)
-	return nil
+// keptCiphers is how many the committer and the logger keep: 1.3 MB each.
+const keptCiphers = 1024
+
+// keptCipher is a cipher with its key; some 1.3 KB.
+type keptCipher struct {
+	key  [16]byte
+	aead cipher.AEAD // nil: the slot is free
 }
+
+// newSealer makes a sealer that takes nonces from random and keeps up to keep ciphers.
+func newSealer(random io.Reader, keep int) sealer { return sealer{random: random, keep: keep} }
+
+// append appends plain, sealed with key, to dst. Plain may not overlap the free room of
+// dst.
+func (s *sealer) append(dst []byte, key *[16]byte, plain, bind []byte) ([]byte, error) {
+	aead, err := s.cipher(key)
+	if err != nil {
+		return dst, err
+	}
+	if s.left < sealNonce {
+		if _, err := io.ReadFull(s.random, s.nonces[:]); err != nil {
+			return dst, fmt.Errorf("nonce: %w", err)
+		}
+		s.left = len(s.nonces)
+	}
+	at, from := len(dst), len(s.nonces)-s.left
+	s.left -= sealNonce
+	dst = append(dst, s.nonces[from:from+sealNonce]...)
+	return aead.Seal(dst, dst[at:at+sealNonce], plain, bind), nil
+}
+
+// open is appendOpened.
+func (s *sealer) open(dst []byte, key *[16]byte, sealed, bind []byte) ([]byte, error) {
+	aead, err := s.cipher(key)
+	if err != nil {
+		return dst, err
+	}
+	return openWith(aead, dst, sealed, bind)
+}
+
+func (s *sealer) cipher(key *[16]byte) (cipher.AEAD, error) {
+	if s.slots == nil {
+		s.slots = make([]keptCipher, max(s.keep, 1))
+	}
+	// Keys are random: some bytes of one are as good as a hash.
+	slot := &s.slots[le64(key[:])%uint64(len(s.slots))]
+	if slot.aead != nil && slot.key == *key {
+		return slot.aead, nil
+	}
+	aead, err := personCipher(key)
+	if err == nil {
+		*slot = keptCipher{*key, aead}
+	}
+	return aead, err
+}
+
+// forget lets go of the cipher of a key.
+func (s *sealer) forget(key *[16]byte) {
+	if s.slots == nil {
+		return
+	}
+	if slot := &s.slots[le64(key[:])%uint64(len(s.slots))]; slot.key == *key {
+		*slot = keptCipher{}
+	}
+}
+
+// forgetAll lets go of all ciphers.
+func (s *sealer) forgetAll() { clear(s.slots) }
 
 // appendOpened appends the plain bytes of a sealed part to dst. Bytes that the
 // key did not seal for this place give ErrCorrupt and dst unchanged.
 func appendOpened(dst []byte, key *[16]byte, sealed, bind []byte) ([]byte, error) {
-	if len(sealed) < sealExtra {
-		return dst, fmt.Errorf("sealed part of %d bytes: %w", len(sealed), ErrCorrupt)
-	}
 	aead, err := personCipher(key)
 	if err != nil {
 		return dst, err
+	}
+	return openWith(aead, dst, sealed, bind)
+}
+
+func openWith(aead cipher.AEAD, dst, sealed, bind []byte) ([]byte, error) {
+	if len(sealed) < sealExtra {
+		return dst, fmt.Errorf("sealed part of %d bytes: %w", len(sealed), ErrCorrupt)
 	}
 	out, err := aead.Open(dst, sealed[:sealNonce], sealed[sealNonce:], bind)
 	if err != nil {
