@@ -34,8 +34,9 @@ type sealer struct {
 	keep   int
 }
 
-// keptCiphers is how many the committer and the logger keep: 1.3 MB each.
-const keptCiphers = 1024
+// keptCiphers is how many the committer and the logger keep: effects of one person often
+// follow each other, and more ciphers than the cache of a processor holds would not pay.
+const keptCiphers = 8
 
 // keptCipher is a cipher with its key; some 1.3 KB.
 type keptCipher struct {
