@@ -1,15 +1,12 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -142,46 +139,6 @@ func (l *lin) open() error {
 	return err
 }
 
-// slowDisk takes up to some milliseconds for a sync.
-type slowDisk struct {
-	vfs.FS
-	seed  uint64
-	syncs atomic.Uint64
-}
-
-type slowDiskFile struct {
-	vfs.File
-	d *slowDisk
-}
-
-func (d *slowDisk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := d.FS.Create(name, c)
-	if err != nil {
-		return nil, err
-	}
-	return slowDiskFile{f, d}, nil
-}
-
-func (d *slowDisk) OpenReadWrite(
-	name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption,
-) (vfs.File, error) {
-	f, err := d.FS.OpenReadWrite(name, c, o...)
-	if err != nil {
-		return nil, err
-	}
-	return slowDiskFile{f, d}, nil
-}
-
-func (f slowDiskFile) wait() {
-	if n := f.d.syncs.Add(1); n%3 == 0 {
-		x := (f.d.seed + n) * 0x9E3779B97F4A7C15 >> 40
-		time.Sleep(time.Duration(x) % linSlowestMax)
-	}
-}
-
-func (f slowDiskFile) Sync() error     { f.wait(); return f.File.Sync() }
-func (f slowDiskFile) SyncData() error { f.wait(); return f.File.SyncData() }
-
 // user is the id of the i-th person at a time: new people after everything ran out.
 func (l *lin) user(i int) string { return fmt.Sprintf("u%d-%d", l.turn, i) }
 
@@ -224,192 +181,10 @@ func (l *lin) fail(format string, a ...any) {
 // seen tells whether an answer that has just come was seen by its client.
 func (l *lin) seen() bool { return l.cut.Load() == 0 }
 
-// linClient is one client of a person.
-type linClient struct {
-	l    *lin
-	user int
-	rng  *rand.Rand
-	out  Decision
-}
-
-func (c *linClient) run(steps int) {
-	for range steps {
-		if !c.l.seen() {
-			return
-		}
-		switch c.rng.IntN(17) {
-		case 0:
-			c.l.move(c.user/2, c.rng)
-		case 1, 2, 3, 4:
-			c.confirm()
-		case 5, 6, 7, 8:
-			c.again()
-		default:
-			c.decide()
-		}
-	}
-}
-
-// decide asks for an item of one offer, perhaps under a request_id.
-func (c *linClient) decide() {
-	offer := []string{"p0", "p1", "p0", "p1", "s0", "s0", c.l.everybodys()}[c.rng.IntN(7)]
-	request := ""
-	u := &c.l.users[c.user]
-	c.l.mu.Lock()
-	if len(u.asked) < linRequests && c.rng.IntN(3) == 0 {
-		request = fmt.Sprintf("%s-%d", c.l.user(c.user), len(u.asked))
-		u.asked = append(u.asked, linRequest{request, offer})
-	}
-	c.l.mu.Unlock()
-	c.ask(offer, request)
-}
-
-// again sends a request that was sent before, or is under way.
-func (c *linClient) again() {
-	u := &c.l.users[c.user]
-	c.l.mu.Lock()
-	if len(u.asked) == 0 {
-		c.l.mu.Unlock()
-		return
-	}
-	r := u.asked[c.rng.IntN(len(u.asked))]
-	c.l.mu.Unlock()
-	c.ask(r.offer, r.id)
-}
-
-func (c *linClient) ask(offer, request string) {
-	l := c.l
-	target, done, ok := l.at(c.user)
-	defer done()
-	if !ok {
-		return
-	}
-	req := DecideRequest{
-		UserID: []byte(l.user(target)), Timeout: linLong,
-		Placements: []PlacementAsk{{
-			Key: []byte("k"), PlacementID: []byte("spot"), Allow: [][]byte{[]byte(offer)},
-		}},
-	}
-	sticky := offer[0] == 's'
-	if sticky {
-		req.Placements[0].PlacementID = []byte("hero")
-	}
-	if request != "" {
-		req.RequestID, req.BodyHash = []byte(request), 1
-	} else if l.slow && !sticky && c.rng.IntN(2) == 0 {
-		req.Timeout = linShort
-	}
-	counter, call := l.counter(target, offer), l.ticks.Add(1)
-	if err := l.e.Decide(&req, &c.out); err != nil {
-		l.fail("decide: %w", err)
-		return
-	}
-	in := linInput{kind: linDecide, request: request, sticky: sticky, side: side(target)}
-	if offer[0] == 'a' && request != "" {
-		in.request += l.rememberedBy(target)
-	}
-	switch {
-	case slices.Contains(c.out.Degraded, "deadline"):
-		if !l.seen() {
-			l.record(counter, call, in, linOutput{unknown: true})
-			return
-		}
-		temp := fmt.Sprintf("temp-%d", l.temps.Add(1))
-		l.record(counter, call, linInput{kind: linHold, id: temp, side: in.side}, linOutput{})
-		l.record(counter, call, linInput{kind: linGive, id: temp, side: in.side}, linOutput{})
-		l.count(func(n *linCounts) { n.late++ })
-		return
-	case len(c.out.Degraded) > 0:
-		l.fail("decide: degraded %v", c.out.Degraded)
-		return
-	}
-	out := linOutput{replayed: c.out.Replayed, strict: c.out.Durability == durabilityStrict}
-	if len(c.out.Items) > 0 {
-		out.id = fmt.Sprint(c.out.Items[0].Reservation)
-		if !c.out.Items[0].Reserved {
-			l.fail("an item of %s without a reservation", offer)
-		}
-	}
-	l.record(counter, call, in, out)
-	if l.seen() {
-		c.note(offer, out, target)
-	}
-}
-
-// note keeps what an answer told.
-func (c *linClient) note(offer string, out linOutput, owner int) {
-	c.l.count(func(n *linCounts) {
-		if out.replayed {
-			n.repeats++
-		}
-		if out.id == "" {
-			return
-		}
-		n.grants++
-		if !out.strict {
-			n.atOnce++
-		}
-		u := &c.l.users[c.user]
-		if slices.ContainsFunc(u.tokens, func(t linToken) bool { return t.id == out.id }) {
-			if !out.replayed {
-				n.kept++
-			}
-		} else {
-			u.tokens = append(u.tokens, linToken{
-				offer: offer, id: out.id, token: bytes.Clone(c.out.Items[0].Token), owner: owner,
-			})
-		}
-	})
-}
-
 func (l *lin) count(f func(n *linCounts)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f(&l.n)
-}
-
-// confirm reports an impression of something that was answered, up to three times.
-func (c *linClient) confirm() {
-	l := c.l
-	l.mu.Lock()
-	u := &l.users[c.user]
-	if len(u.tokens) == 0 {
-		l.mu.Unlock()
-		return
-	}
-	t := &u.tokens[c.rng.IntN(len(u.tokens))]
-	if t.sent++; t.sent > 3 {
-		l.mu.Unlock()
-		return
-	}
-	doc := &OutcomeDoc{
-		Token: t.token, Outcome: []byte("impression"), EventID: []byte(t.id), BodyHash: 1,
-	}
-	offer, id, owner := t.offer, t.id, t.owner
-	l.mu.Unlock()
-	target, done, ok := l.at(owner)
-	defer done()
-	if !ok {
-		return
-	}
-	if target != owner {
-		var err error
-		if doc.Token, err = l.sendTo(doc.Token, target); err != nil {
-			l.fail("token: %w", err)
-			return
-		}
-	}
-	call := l.ticks.Add(1)
-	b := l.e.Begin()
-	r := b.Outcome(doc)
-	if err := b.Commit(linLong); err != nil || r.Err != nil {
-		l.fail("impression: %v, %v", r.Err, err)
-		return
-	}
-	in := linInput{kind: linConfirm, id: id, side: side(target)}
-	l.record(l.counter(target, offer), call, in, linOutput{
-		late: r.Flags&FlagLate != 0, twice: r.Status == LineDuplicate || r.Flags&FlagRepeat != 0,
-	})
 }
 
 // phase lets all clients work; crash, when not nil, comes while they do.
@@ -563,34 +338,6 @@ func (l *lin) run() error {
 	return l.check()
 }
 
-// check asks the checker about the history of every counter.
-func (l *lin) check() error {
-	for counter, history := range l.ops {
-		model := linPairModel(linLimit)
-		if counter[0] == 'a' {
-			model = linModel(linTotal)
-		}
-		switch porcupine.CheckOperationsTimeout(model, history, time.Minute) {
-		case porcupine.Ok:
-		case porcupine.Unknown:
-			return fmt.Errorf("counter %s: not decided within a minute", counter)
-		default:
-			return fmt.Errorf("counter %s: no order of its operations explains the answers:\n%s",
-				counter, linText(history))
-		}
-	}
-	return nil
-}
-
-func linText(history []porcupine.Operation) string {
-	slices.SortFunc(history, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
-	var s strings.Builder
-	for _, op := range history {
-		fmt.Fprintf(&s, "%d–%d %v\n", op.Call, op.Return, linCall(op))
-	}
-	return s.String()
-}
-
 // play runs the seed; every other one has a ring, where there is shared memory.
 func (l *lin) play(t *testing.T) error {
 	t.Helper()
@@ -637,39 +384,4 @@ func (n *linCounts) add(o *linCounts) {
 	n.kept, n.merges, n.splits = n.kept+o.kept, n.merges+o.merges, n.splits+o.splits
 	n.movesInDoubt += o.movesInDoubt
 	n.kills, n.cuts, n.stops = n.kills+o.kills, n.cuts+o.cuts, n.stops+o.stops
-}
-
-// linCall writes an operation as a person would read it.
-func linCall(op porcupine.Operation) string {
-	in, out := op.Input.(linInput), op.Output.(linOutput)
-	name := []string{
-		"decide", "confirm", "held for a moment", "given back", "all runs out", "stop", "kill", "cut",
-		"merge", "split", "forget",
-	}[in.kind]
-	s := strings.TrimSpace(name + " " + in.request + in.id)
-	if in.side != 0 {
-		s += " of the second"
-	}
-	if in.sticky {
-		s += " sticky"
-	}
-	mark := func(set bool, what string) {
-		if set {
-			s += " " + what
-		}
-	}
-	switch {
-	case in.kind > linConfirm && !out.unknown:
-		return s
-	case out.unknown:
-		return s + ": nobody saw the answer"
-	}
-	s += ":"
-	mark(in.kind == linDecide && out.id == "", "nothing")
-	mark(out.id != "", out.id)
-	mark(out.replayed, "again")
-	mark(out.strict, "strict")
-	mark(out.late, "late")
-	mark(out.twice, "twice")
-	return s
 }
