@@ -201,7 +201,7 @@ func (b *bed) apply(f func(*Batch) LineResult) LineResult {
 	b.t.Helper()
 	batch := b.e.Begin()
 	r := f(batch)
-	if err := batch.Commit(5 * time.Second); err != nil {
+	if err := batch.Commit(time.Minute); err != nil { // a machine may be busy
 		b.t.Fatal(err)
 	}
 	return r

@@ -378,6 +378,20 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
+// Seeds that failed once stay. Each is named after what broke.
+func TestLinearSeedsThatFailed(t *testing.T) {
+	f := func(seed uint64, name string) {
+		t.Helper()
+		if err := newLin(seed).play(t); err != nil {
+			t.Errorf("%s: seed %d: %v", name, seed, err)
+		}
+	}
+	f(4, "a sticky placement of somebody with more uses than the limit")
+	f(17, "a fact of one is known to the other one of a couple in the same group")
+	f(27, "a fact of one is not known to the other one in another group")
+	f(101, "somebody was asked while nobody knew whether they were taken in")
+}
+
 func (n *linCounts) add(o *linCounts) {
 	n.ops, n.grants, n.atOnce = n.ops+o.ops, n.grants+o.grants, n.atOnce+o.atOnce
 	n.late, n.repeats, n.unknown = n.late+o.late, n.repeats+o.repeats, n.unknown+o.unknown

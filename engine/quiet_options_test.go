@@ -265,6 +265,15 @@ func TestQuietOptions(t *testing.T) {
 	}
 }
 
+// Seeds that failed once stay. Each is named after what broke.
+func TestQuietSeedsThatFailed(t *testing.T) {
+	f := func(seed uint64, name string) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) { playQuiet(t, seed, map[string]int{}) })
+	}
+	f(75, "quiet hours without an end in sight took seconds a decision")
+}
+
 func playQuiet(t *testing.T, seed uint64, seen map[string]int) {
 	r := rand.New(rand.NewPCG(seed, 78))
 	start, err := time.Parse(time.RFC3339, pick(r, quietStarts()...))

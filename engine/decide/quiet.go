@@ -43,8 +43,8 @@ const (
 	// farDays is how long quiet hours may last without a break before they are
 	// said to last for ever: ten years.
 	farDays = 3660
-	// quietSteps bounds the windows that are walked over to the next open moment:
-	// what has no end in sight costs a decision some 0.1 ms for each of its sets.
+	// quietSteps bounds the windows that are walked over to the next open moment.
+	// Of what never ends a decision walks over all of them.
 	quietSteps = 1024
 	// quietWalls is how many zones keep their span of the wall meanwhile.
 	quietWalls = 4
