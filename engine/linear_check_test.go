@@ -42,7 +42,7 @@ func linCall(op porcupine.Operation) string {
 	in, out := op.Input.(linInput), op.Output.(linOutput)
 	name := []string{
 		"decide", "confirm", "held for a moment", "given back", "all runs out", "stop", "kill", "cut",
-		"merge", "split", "forget",
+		"merge", "split", "forget", "a lost one may have come",
 	}[in.kind]
 	s := strings.TrimSpace(name + " " + in.request + in.id)
 	if in.side != 0 {

@@ -140,6 +140,7 @@ func (c *linClient) note(offer string, out linOutput, owner int) {
 		} else {
 			u.tokens = append(u.tokens, linToken{
 				offer: offer, id: out.id, token: bytes.Clone(c.out.Items[0].Token), owner: owner,
+				life: c.l.life,
 			})
 		}
 	})
@@ -162,7 +163,7 @@ func (c *linClient) confirm() {
 	doc := &OutcomeDoc{
 		Token: t.token, Outcome: []byte("impression"), EventID: []byte(t.id), BodyHash: 1,
 	}
-	offer, id, owner := t.offer, t.id, t.owner
+	offer, id, owner, found := t.offer, t.id, t.owner, t.life < l.life
 	l.mu.Unlock()
 	target, done, ok := l.at(owner)
 	defer done()
@@ -184,6 +185,11 @@ func (c *linClient) confirm() {
 		return
 	}
 	in := linInput{kind: linConfirm, id: id, side: side(target)}
+	for _, other := range []string{"p0", "p1", "s0"} {
+		if found && other != offer {
+			l.record(l.counter(target, other), call, linInput{kind: linFound, side: in.side}, linOutput{})
+		}
+	}
 	l.record(l.counter(target, offer), call, in, linOutput{
 		late: r.Flags&FlagLate != 0, twice: r.Status == LineDuplicate || r.Flags&FlagRepeat != 0,
 	})

@@ -29,6 +29,7 @@ const (
 	linMerge                  // a person takes the other one of the pair in
 	linSplit                  // and gives the other back what came from there
 	linForget                 // requests that a person remembered may be decided anew
+	linFound                  // what a loss took of another counter of the person may have come
 )
 
 // linInput and linOutput are the two sides of an operation.
@@ -189,6 +190,13 @@ func linStep(s linState, in linInput, out linOutput) []linState {
 		s.held, s.asked, s.standIns, s.given = nil, nil, 0, 0
 		for i := range s.seen {
 			s.seen[i].was = 'x'
+		}
+		return []linState{s}
+	case linFound: // a stand-in is a person's, not a counter's
+		if s.standIns > 0 {
+			x := s.clone()
+			x.standIns--
+			return []linState{s, x}
 		}
 		return []linState{s}
 	case linForget:

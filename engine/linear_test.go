@@ -81,6 +81,7 @@ type lin struct {
 	slow  bool
 	e     *Engine
 	turn  int          // how often everything has run out
+	life  int          // how often the process has begun
 	ticks atomic.Int64 // the history's clock
 	cut   atomic.Int64 // answers from then on were not seen; 0 = none
 	temps atomic.Int64
@@ -113,6 +114,7 @@ type linToken struct {
 	offer, id string
 	token     []byte
 	owner     int // whose reservation it was when it was granted
+	life      int // of the process, in which it was granted
 	sent      int
 }
 
@@ -255,6 +257,7 @@ func (l *lin) live() error {
 
 // again opens what is left, and looks whether all of it agrees.
 func (l *lin) again() error {
+	l.life++
 	if err := l.open(); err != nil {
 		return err
 	}
