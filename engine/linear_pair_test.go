@@ -43,9 +43,9 @@ func (p linPair) sealed() linPair {
 func (p linPair) step(in linInput, out linOutput) []linPair {
 	switch in.kind {
 	case linMerge:
-		return p.merge(in.side, out.unknown)
+		return fewer(p.merge(in.side, out.unknown))
 	case linSplit:
-		return p.split(in.side, out.unknown)
+		return fewer(p.split(in.side, out.unknown))
 	case linTime, linStop:
 		p = p.certain()
 		p.part[0] = linStep(p.part[0], in, out)[0]
@@ -70,6 +70,21 @@ func (p linPair) step(in linInput, out linOutput) []linPair {
 			p.part[1-in.side] = other
 		}
 		all = append(all, p)
+	}
+	return all
+}
+
+// fewer adds the states in which a part has fewer stand-ins: how often moves double
+// them, beside the one that each loss is owed, is not specified here.
+func fewer(all []linPair) []linPair {
+	for _, p := range all[:len(all):len(all)] {
+		for a := range p.part[0].standIns + 1 {
+			for b := range p.part[1].standIns + 1 {
+				q := p
+				q.part[0].standIns, q.part[1].standIns = a, b
+				all = append(all, q)
+			}
+		}
 	}
 	return all
 }
