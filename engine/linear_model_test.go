@@ -83,7 +83,7 @@ type linState struct {
 	asked    []linAsked
 	lost     []linLost
 	done     []string // confirmed
-	facts    []string // of these, those that came late: no reservation knows of them
+	facts    []string // of these, those late or lost before: no reservation knows of them
 	loose    []string // facts of the other one of the pair: known, or counted again
 	seen     []linUse // of these, those that nobody was answered: a loss may undo them
 	key      string   // all of it as text
@@ -336,6 +336,7 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 	} else if at := s.findLost(in.id); at >= 0 {
 		took.was, took.standIn, took.held.of = 'l', s.standIns > 0, s.lost[at].of
 		next.lost = slices.Delete(next.lost, at, at+1)
+		next.facts = append(next.facts, in.id)
 		next.standIns = max(0, next.standIns-1)
 	} else {
 		late = true
@@ -345,6 +346,10 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 	case out.unknown:
 		next.seen = append(next.seen, took)
 		return []linState{s, next}
+	case slices.Contains(s.loose, in.id): // late, or once more what a loss took
+		fewer := next.clone()
+		fewer.standIns = max(0, next.standIns-1)
+		return []linState{next, fewer}
 	case out.late == late:
 		return []linState{next}
 	}
