@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -191,104 +190,216 @@ func (d *drill) lay(made map[string][]byte) {
 	}
 }
 
-// failAt fails one writing operation of a file system.
-func failAt(fs vfs.FS, index int32, hit *atomic.Bool) vfs.FS {
+// A cut keeps what a loss of power, or an end of the process, at one writing operation of
+// a file system would have left, and fails the operation. Those of a database go on:
+// Pebble ends the process when some of them fail, which leaves the same.
+type cut struct {
+	vfs.FS
+	crashed *vfs.MemFS // nil: the operation was never reached
+}
+
+func cutAt(mem *vfs.MemFS, index int32, rng *rand.Rand) *cut {
+	c := &cut{}
 	var n atomic.Int32
-	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	c.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || n.Add(1)-1 != index {
 			return nil
 		}
-		hit.Store(true)
+		c.crashed = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50 * int(index%3), RNG: rng})
+		if strings.Contains(op.Path, "/db") {
+			return nil
+		}
 		return errorfs.ErrInjected
 	}))
+	return c
 }
 
-// An error at any operation of a backup leaves the backups before and no half one, and
-// the next goes on.
-func TestBackupFailsAnywhere(t *testing.T) {
-	d := newDrill(t, 12)
-	defer d.close()
-	d.work(10, d.options())
-	step := int32(1 + 30/(1+storage.Effort(t, 1000)))
-	whole := func() (n int) {
-		all, err := backup.List("backups", d.options())
+// layBackups puts files on a disk of their own, durably.
+func layBackups(t *testing.T, files map[string][]byte) *vfs.MemFS {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		dir := mem.PathDir(path)
+		if err := mem.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := mem.Create(path, vfs.WriteCategoryUnspecified)
+		if err == nil {
+			_, err = f.Write(append([]byte(nil), files[path]...))
+			err = errors.Join(err, f.Sync(), f.Close())
+		}
+		for err == nil {
+			var d vfs.File
+			if d, err = mem.OpenDir(dir); err == nil {
+				err = errors.Join(d.Sync(), d.Close())
+			}
+			if dir == "" {
+				break
+			}
+			if dir = mem.PathDir(dir); dir == "." {
+				dir = ""
+			}
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range all {
-			if all[i].Fault == nil {
-				n++
-			}
-		}
-		return n
 	}
-	for index := int32(0); ; index += step {
-		if err := d.Write(d.s, 2); err != nil {
+	return mem
+}
+
+// restoreOn restores backups of another disk and says where the groups end.
+func (d *drill) restoreOn(fs vfs.FS, at storage.UnixMsec) (ends []uint64, err error) {
+	o := d.options()
+	o.FS = fs
+	_, err = backup.Restore(d.t.Context(), "backups", "again", backup.Restoring{
+		At: at, Caps: storage.CapsTrust, Storage: d.Options(),
+		Settle: func(s *storage.Store, _ *backup.Restored) (err error) {
+			ends, err = d.Compare(s)
+			return err
+		},
+	}, o)
+	return ends, err
+}
+
+// wholeOn returns the names of the backups that count.
+func (d *drill) wholeOn(fs vfs.FS) (names []string) {
+	d.t.Helper()
+	o := d.options()
+	o.FS = fs
+	all, err := backup.List("backups", o)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for i := range all {
+		if all[i].Fault == nil {
+			names = append(names, all[i].Name)
+		}
+	}
+	return names
+}
+
+// each calls f with every index, or with TACT_EFFORT below 1 with some, until f says
+// that there are no more operations.
+func (d *drill) each(name string, step int32, f func(index int32) (more bool)) {
+	d.t.Helper()
+	step = int32(1 + int(step)/(1+storage.Effort(d.t, 1000)))
+	p, n := storage.NewProgress(d.t, name, 0), 0
+	for index := int32(0); f(index); index += step {
+		n++
+		p(n, 0)
+	}
+	d.t.Logf("%s: cut at %d operations, every %d. one", name, n, step)
+}
+
+// A backup that is cut at any operation, by an error or by a loss of power, leaves the
+// backups of before, or these and a whole one more, each of which restores to what was;
+// and the next backup ends there. Full and incremental.
+func TestBackupCutAnywhere(t *testing.T) {
+	for _, full := range []bool{true, false} {
+		d := newDrill(t, 12)
+		d.work(10, d.options())
+		if err := d.Write(d.s, 10); err != nil {
 			t.Fatal(err)
 		}
-		var hit atomic.Bool
-		o := d.options()
-		o.FS = failAt(d.fs, index, &hit)
-		before := whole()
-		_, err := backup.Take(t.Context(), d.s, "backups", o)
-		if !hit.Load() {
-			if err != nil {
-				t.Fatal(err)
+		d.mark()
+		files := backupFiles(t, d.fs, "backups")
+		before := d.wholeOn(d.fs)
+		rng := rand.New(rand.NewPCG(12, 3))
+		d.each(fmt.Sprintf("backup cut, full %v", full), 60, func(index int32) bool {
+			mem := layBackups(t, files)
+			c := cutAt(mem, index, rng)
+			o := d.options()
+			o.FS, o.Full = c, full
+			_, err := backup.Take(t.Context(), d.s, "backups", o)
+			if c.crashed == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return false
 			}
-			break
-		}
-		// A lock that is refused once is asked for again: the backup may be whole then.
-		if after := whole(); after > before+1 || err == nil && after != before+1 {
-			t.Fatalf("operation %d: %d backups of %d, %v", index, after, before, err)
-		}
-	}
-	d.mark()
-	d.work(1, d.options())
-	if _, _, err := d.restore(d.marks[0].At); err != nil {
-		t.Fatal(err)
+			for i, left := range []*vfs.MemFS{mem, c.crashed} {
+				d.judgeCut(left, before, fmt.Sprintf("full %v, operation %d, disk %d (%v)", full, index, i, err))
+			}
+			return true
+		})
+		d.close()
 	}
 }
 
-// An error at any operation of a restore leaves no store under the name, or a whole
-// one; the next restore is not in its way.
-func TestRestoreFailsAnywhere(t *testing.T) {
+// judgeCut looks at what a cut backup has left.
+func (d *drill) judgeCut(left *vfs.MemFS, before []string, what string) {
+	d.t.Helper()
+	whole := d.wholeOn(left)
+	if len(whole) > len(before)+1 || !slices.Equal(whole[:min(len(before), len(whole))], before) {
+		d.t.Fatalf("%s: backups %v, before %v", what, whole, before)
+	}
+	if _, err := d.restoreOn(left, 0); err != nil {
+		d.t.Fatalf("%s: what is there does not restore: %v", what, err)
+	}
+	o := d.options()
+	o.FS = left
+	if _, err := backup.Take(d.t.Context(), d.s, "backups", o); err != nil {
+		d.t.Fatalf("%s: the next backup: %v", what, err)
+	}
+	if err := left.RemoveAll("again"); err != nil {
+		d.t.Fatal(err)
+	}
+	ends, err := d.restoreOn(left, 0)
+	if err != nil || !slices.Equal(ends, d.marks[len(d.marks)-1].Ends) {
+		d.t.Fatalf("%s: the next backup restores up to %v: %v", what, ends, err)
+	}
+}
+
+// A restore that is cut at any operation, by an error or by a loss of power, leaves no
+// store under the name, or the whole one; the next restore is not in its way.
+func TestRestoreCutAnywhere(t *testing.T) {
 	d := newDrill(t, 13)
 	defer d.close()
 	d.work(10, d.options())
 	d.mark()
 	d.work(1, d.options())
-	step := int32(1 + 60/(1+storage.Effort(t, 1000)))
-	for index := int32(0); ; index += step {
-		var hit atomic.Bool
-		o := d.options()
-		o.FS = failAt(d.fs, index, &hit)
-		r := backup.Restoring{At: d.marks[0].At, Caps: storage.CapsProtect, Storage: d.Options()}
-		_, err := backup.Restore(t.Context(), "backups", "again", r, o)
-		_, statErr := d.fs.Stat("again")
-		switch {
-		case err != nil && statErr == nil:
-			so := d.Options()
-			so.FS = d.fs
-			s, openErr := storage.Open("again", so)
-			if openErr != nil {
-				t.Fatalf("operation %d: %v, and what is there: %v", index, err, openErr)
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-		case err == nil && errors.Is(statErr, os.ErrNotExist):
-			t.Fatalf("operation %d: nothing there after success", index)
-		}
-		if err := d.fs.RemoveAll("again"); err != nil {
-			t.Fatal(err)
-		}
-		if !hit.Load() {
-			break
-		}
-	}
-	if _, _, err := d.restore(d.marks[0].At); err != nil {
+	files := backupFiles(t, d.fs, "backups")
+	want, err := d.restoreOn(layBackups(t, files), d.marks[0].At)
+	if err != nil {
 		t.Fatal(err)
 	}
+	rng := rand.New(rand.NewPCG(13, 3))
+	d.each("restore cut", 120, func(index int32) bool {
+		mem := layBackups(t, files)
+		c := cutAt(mem, index, rng)
+		_, err := d.restoreOn(c, d.marks[0].At)
+		if c.crashed == nil {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return false
+		}
+		// Who has failed may hold locks until the process ends.
+		ended := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+		for i, left := range []*vfs.MemFS{ended, c.crashed} {
+			what := fmt.Sprintf("operation %d, disk %d (%v)", index, i, err)
+			_, statErr := left.Stat("again")
+			switch {
+			case statErr == nil:
+				so := d.Options()
+				so.FS = left
+				s, openErr := storage.Open("again", so)
+				if openErr != nil {
+					t.Fatalf("%s, and what is there: %v", what, openErr)
+				}
+				if err := errors.Join(s.Check(), s.Close(), left.RemoveAll("again")); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+			case err == nil && i == 0:
+				t.Fatalf("%s: nothing there after success: %v", what, statErr)
+			}
+			ends, err := d.restoreOn(left, d.marks[0].At)
+			if err != nil || !slices.Equal(ends, want) {
+				t.Fatalf("%s: the next restore goes up to %v: %v", what, ends, err)
+			}
+		}
+		return true
+	})
 }
 
 // Whoever was forgotten in the backups, and whoever was erased after the copy, is not

@@ -57,8 +57,12 @@ func runTrials(t *testing.T, name string, first, n, batch int) childRun {
 	p := newProgress(t, name, n)
 	defer func() { p.end(run.done, len(run.faults)) }()
 	for i := first; i < first+n && len(run.faults) < 10; {
+		before := len(run.faults)
 		i = run.child(t, name, i, min(i+batch, first+n))
 		p.at(run.done, len(run.faults))
+		for _, fault := range run.faults[before:] {
+			p.line(fault)
+		}
 	}
 	return run
 }
@@ -151,7 +155,7 @@ func trials(t *testing.T, full int, short float64) int {
 type progress struct {
 	t     *testing.T
 	name  string
-	goal  int
+	goal  int // 0: nobody knows
 	begun time.Time
 	last  time.Time
 }
@@ -170,6 +174,16 @@ func (p *progress) end(done, faults int) { p.write(done, faults) }
 
 func (p *progress) write(done, faults int) {
 	p.last = time.Now()
+	of := ""
+	if p.goal > 0 {
+		of = fmt.Sprintf(" of %d", p.goal)
+	}
+	p.line(fmt.Sprintf("%s: %d%s done, first seed %d, %d faults, %.0f s", p.name, done, of,
+		firstSeed(p.t), faults, time.Since(p.begun).Seconds()))
+}
+
+// line adds a line to the report.
+func (p *progress) line(text string) {
 	path := os.Getenv("TACT_REPORT")
 	if path == "" {
 		return
@@ -180,8 +194,7 @@ func (p *progress) write(done, faults int) {
 		return
 	}
 	defer f.Close()
-	if _, err := fmt.Fprintf(f, "%s: %d of %d done, first seed %d, %d faults, %.0f s\n", p.name, done,
-		p.goal, firstSeed(p.t), faults, time.Since(p.begun).Seconds()); err != nil {
+	if _, err := fmt.Fprintln(f, text); err != nil {
 		p.t.Error(err)
 	}
 }
