@@ -31,6 +31,7 @@ import (
 //	   was ever trimmed of its frames
 //	2  the same with an event log of several segments, trimmed frames, a tail of
 //	   frames in no block, and reservations that a reload is given again
+//	3  frames with the round of their commit, by which a restore cuts all groups at one
 const fixtureFolder = "testdata/stores"
 
 const fixtureSegments = `
@@ -50,7 +51,7 @@ func TestStoreFixtures(t *testing.T) {
 		writeFixture(t, name)
 	}
 	archives, err := filepath.Glob(fixtureFolder + "/*.tar.gz")
-	if err != nil || len(archives) < 4 {
+	if err != nil || len(archives) < 6 {
 		t.Fatalf("fixtures: %v %v", archives, err)
 	}
 	for _, archive := range archives {

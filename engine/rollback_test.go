@@ -21,6 +21,7 @@ type rolledBack struct {
 	copied *vfs.MemFS
 	given  int // items, long after
 	why    string
+	tb     testing.TB
 }
 
 // disaster ends the engine and puts the copy back, as told by a mark or by the ring.
