@@ -42,12 +42,14 @@
 // Path: definition.Set → Compile → Plan (one slab for each placement × policy)
 // → Pick → Result.
 //
-// Cost: Pick looks at a candidate with one comparison of words, about 2 ns,
-// until the best score reaches the next upper bound; beyond the first 16 of a
-// placement an index names the few that may hold for the person. Caps are looked
-// up only for candidates that would win. The reasons of refused candidates are
-// found in a second pass, only for slots that stay empty or with Explain; without
-// Explain it judges those alone that can change the slot's reason.
+// Cost: Pick looks at candidates in falling order of what the person's numbers make of
+// their upper bounds, with one comparison of words each, until the best score reaches
+// the next bound; beyond the first 16 an index names the few that may hold for the
+// person. With more than eight attributes that scores of one placement read it looks
+// at them one after the other. Caps are looked up only for candidates that would win.
+// The reasons of refused candidates are found in a second pass, only for slots that
+// stay empty or with Explain; without Explain it judges those alone that can change
+// the slot's reason.
 //
 // A Plan is immutable and may be read by any number of goroutines; a Result
 // belongs to one at a time.

@@ -98,10 +98,9 @@ type winner struct {
 // of the offers that would have ranked above its last item, or of all when it
 // has none; at most MaxCapped without Explain.
 //
-// Cost: one comparison of words for each candidate until the best score reaches
-// the next upper bound, beyond the first 16 only for those that the slab's index
-// finds; cap look-ups only for candidates that would win. Count items cost count
-// scans. No allocation once out has grown.
+// Cost: one comparison of words for each candidate whose bound for this person is above
+// the best score, see climb; cap look-ups only for candidates that would win. Count
+// items cost count looks. No allocation once out has grown.
 func (p *Plan) Pick(req *Request, who *Person, at *Moment, over *Overlay, out *Result) {
 	out.Reset()
 	if over == nil {
