@@ -125,9 +125,8 @@ func (r *run) furthestAllowed(s *slab, slot int32, start mark, d *deepest) {
 // reach is how deep a candidate can get by its rules, its consent and the
 // blacklist: an upper bound.
 func (r *run) reach(s *slab, i int) int {
-	v := r.judgeRules(s.candidates[i].offer)
-	if v.reason != ReasonNone {
-		return depth(v.reason, v.stage)
+	if reason, stage := r.ruleOut(s.candidates[i].offer); reason != ReasonNone {
+		return depth(reason, stage)
 	}
 	d := &s.details[i]
 	switch {

@@ -177,19 +177,25 @@ func (r *run) excluded(slot, offer int32) bool {
 // judgeRules judges the three rule lists. A rule that asks for values to be
 // known and lacks one gives value_unknown, whatever else it would have said.
 func (r *run) judgeRules(offer int32) verdict {
+	reason, stage := r.ruleOut(offer)
+	v := refused(reason)
+	v.stage = stage
+	return v
+}
+
+// ruleOut finds the first rule list that refuses an offer, and how.
+func (r *run) ruleOut(offer int32) (Reason, Stage) {
 	o := &r.p.Offers[offer]
 	for i := range o.rules {
 		if o.rules[i].Holds(r.row) {
 			continue
 		}
-		v := refused([...]Reason{Ineligible, NotApplicable, NotSuitable}[i])
-		v.stage = Stage(i + 1)
 		if o.hasKnown[i] && !o.known[i].Holds(r.row) {
-			v.reason = ValueUnknown
+			return ValueUnknown, Stage(i + 1)
 		}
-		return v
+		return [...]Reason{Ineligible, NotApplicable, NotSuitable}[i], Stage(i + 1)
 	}
-	return refused(ReasonNone)
+	return ReasonNone, StageNone
 }
 
 // listed tells whether a suppression list blocks the channel for the person:
