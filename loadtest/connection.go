@@ -27,6 +27,8 @@ type job struct {
 	index int64
 	step  int
 	due   time.Duration // after the start of the phase
+	// issued is when the pacer gave it away: behind due by the generator's lateness.
+	issued time.Duration
 }
 
 // pool holds the connections and the line of jobs that wait for one.
@@ -336,7 +338,8 @@ func (l *line) reply(sock net.Conn, reply *fasthttp.Response, now time.Time) boo
 	}
 	ok := j.phase.replied(l, j, replied{kind, reply, now})
 	if ok && j.step+1 < l.pool.target.steps(j.index) {
-		l.start(job{j.phase, j.index, j.step + 1, now.Sub(j.phase.began)})
+		at := now.Sub(j.phase.began)
+		l.start(job{j.phase, j.index, j.step + 1, at, at})
 		return !ends
 	}
 	l.pool.release(l, j.phase)

@@ -100,16 +100,18 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 	if err != nil {
 		return err
 	}
-	own, floor := newTally(), newTally()
-	for _, p := range pairs.shown() {
-		own.merge(p[0], false)
-		floor.merge(p[1], false)
-	}
 	f := &FloorResult{
-		ReplyBytes: size, Rows: floorRows(pairs.shown(), own, floor), Void: []string{},
-		Rounds: len(pairs.sound), VoidRounds: len(pairs.void), VoidWhy: pairs.why,
+		ReplyBytes: size, Void: []string{}, Rounds: len(pairs.sound), LateRounds: len(pairs.late),
+		VoidRounds: len(pairs.void), VoidWhy: pairs.why,
 	}
-	if n := len(pairs.sound); n < r.o.Rounds {
+	shown := pairs.shown()
+	own, floor := sumPairs(shown)
+	if pairs.enough(r.o.Rounds) || len(pairs.sound) == len(shown) {
+		a, b := sumPairs(pairs.sound)
+		f.Rows = dueRows(pairs.sound, a, b)
+	}
+	f.Rows = append(f.Rows, floorRows(shown, own, floor)...)
+	if n := len(pairs.sound) + len(pairs.late); n < r.o.Rounds {
 		f.Void = append([]string{fmt.Sprintf("%d rounds of %d could be measured", n, r.o.Rounds)},
 			pairs.why...)
 	}
@@ -120,33 +122,53 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 	return nil
 }
 
-// floorPairs are the rounds of both sides: those that count, and those in which the
-// generator or the machine lied about one of them, which count for neither.
+// floorPairs are the rounds of both sides. In the void ones the generator or the
+// machine lied about one side, and they count for neither. In the late ones it was
+// late and nothing else: they count for what does not contain its lateness.
 type floorPairs struct {
-	sound, void [][2]*tally
-	why         []string // of the void ones, each reason once
+	sound, late, void [][2]*tally
+	why               []string // of the late and void ones, each reason once
 }
 
-// shown is what figures are made of: void rounds when there are no others.
+// shown is what figures without lateness are made of: void rounds when there are no
+// others.
 func (p *floorPairs) shown() [][2]*tally {
-	if len(p.sound) > 0 {
-		return p.sound
+	if len(p.sound)+len(p.late) > 0 {
+		return slices.Concat(p.sound, p.late)
 	}
 	return p.void
 }
 
-// mostRounds bounds the attempts at a round, for each that is wanted.
-const mostRounds = 6
+// enough says whether the rounds for latencies since the due time are there.
+func (p *floorPairs) enough(rounds int) bool { return len(p.sound) >= rounds }
+
+// sumPairs adds up both sides.
+func sumPairs(pairs [][2]*tally) (own, floor *tally) {
+	own, floor = newTally(), newTally()
+	for _, p := range pairs {
+		own.merge(p[0], false)
+		floor.merge(p[1], false)
+	}
+	return own, floor
+}
+
+// Attempts at a round, for each that is wanted: for one that is sound, and for one
+// that is late at worst.
+const (
+	soundRounds = 2
+	mostRounds  = 6
+)
 
 // rounds measures both sides in turns until as many rounds as were asked for are
-// sound, and no longer than the hard bounds and mostRounds allow.
+// sound, and no longer than the hard bounds and the attempts allow.
 func (r *runner) rounds(
 	ctx context.Context, rate float64, pool *pool, bare FloorServer,
 ) (*floorPairs, error) {
 	all := &floorPairs{}
 	length := r.o.Duration / time.Duration(r.o.Rounds)
-	for i := 0; len(all.sound) < r.o.Rounds && i < mostRounds*r.o.Rounds; i++ {
-		if i >= r.o.Rounds && !r.room(2*rate, 2*length) {
+	for i := 0; !all.enough(r.o.Rounds) && i < mostRounds*r.o.Rounds; i++ {
+		few := len(all.sound)+len(all.late) < r.o.Rounds
+		if i >= soundRounds*r.o.Rounds && !few || i >= r.o.Rounds && !r.room(2*rate, 2*length) {
 			break
 		}
 		var pair [2]*tally
@@ -164,9 +186,9 @@ func (r *runner) rounds(
 			}
 		}
 		all.judge(pair)
-		r.say("round %d: p99 %s, floor %s; %d sound, %d void", i+1,
-			short(pair[0].latency.ValueAtQuantile(99)), short(pair[1].latency.ValueAtQuantile(99)),
-			len(all.sound), len(all.void))
+		r.say("round %d: p99 %s, floor %s; %d sound, %d late, %d void", i+1,
+			short(pair[0].after.ValueAtQuantile(99)), short(pair[1].after.ValueAtQuantile(99)),
+			len(all.sound), len(all.late), len(all.void))
 		if ctx.Err() != nil {
 			break
 		}
@@ -174,14 +196,18 @@ func (r *runner) rounds(
 	return all, nil
 }
 
-// judge keeps a pair among the sound ones or the void ones.
+// judge keeps a pair where it belongs.
 func (p *floorPairs) judge(pair [2]*tally) {
 	faults := append(pair[0].faults(), pair[1].faults()...)
 	if len(faults) == 0 {
 		p.sound = append(p.sound, pair)
 		return
 	}
-	p.void = append(p.void, pair)
+	if len(pair[0].spoilt())+len(pair[1].spoilt()) == 0 {
+		p.late = append(p.late, pair)
+	} else {
+		p.void = append(p.void, pair)
+	}
 	for _, fault := range faults {
 		kind, _, _ := strings.Cut(fault, ":")
 		if !slices.Contains(p.why, kind) {
@@ -199,10 +225,10 @@ func (r *runner) side(p *pool, rate float64, length time.Duration, pids []int) *
 	return ph
 }
 
-// floorRows compares the two sides: ratios of all rounds together and of each
-// pair.
-func floorRows(pairs [][2]*tally, own, floor *tally) []FloorRow {
-	row := func(name, unit string, value func(t *tally) float64) (FloorRow, bool) {
+// rowOf compares one figure of the two sides: all rounds together, and each pair.
+func rowOf(pairs [][2]*tally, own, floor *tally) func(
+	name, unit string, value func(t *tally) float64) (FloorRow, bool) {
+	return func(name, unit string, value func(t *tally) float64) (FloorRow, bool) {
 		f := FloorRow{Name: name, Unit: unit, Own: value(own), Floor: value(floor)}
 		if !(f.Own > 0 && f.Floor > 0) {
 			return f, false
@@ -219,10 +245,27 @@ func floorRows(pairs [][2]*tally, own, floor *tally) []FloorRow {
 		}
 		return f, true
 	}
-	var rows []FloorRow
+}
+
+// dueRows compares latencies since the due time.
+func dueRows(pairs [][2]*tally, own, floor *tally) (rows []FloorRow) {
+	row := rowOf(pairs, own, floor)
 	for _, p := range percentiles() {
 		if f, ok := row(p.name, "ns", func(t *tally) float64 {
 			return float64(t.latency.ValueAtQuantile(p.percent))
+		}); ok {
+			rows = append(rows, f)
+		}
+	}
+	return rows
+}
+
+// floorRows compares what does not contain the generator's lateness.
+func floorRows(pairs [][2]*tally, own, floor *tally) (rows []FloorRow) {
+	row := rowOf(pairs, own, floor)
+	for _, p := range percentiles() {
+		if f, ok := row(p.name+" after sending", "ns", func(t *tally) float64 {
+			return float64(t.after.ValueAtQuantile(p.percent))
 		}); ok {
 			rows = append(rows, f)
 		}

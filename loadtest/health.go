@@ -17,20 +17,32 @@ const (
 
 // faults says why the result must not be believed; empty is healthy.
 func (t *tally) faults() []string {
-	var faults []string
-	late, p99 := t.lateness.ValueAtQuantile(99), t.latency.ValueAtQuantile(99)
-	if t.bound > 0 {
-		if float64(late) > maxLatenessShare*float64(t.bound) {
-			faults = append(faults, fmt.Sprintf(
-				"the generator sent late: p99 of its lateness is %s, more than %.0f %% of the bound %s",
-				short(late), 100*maxLatenessShare, short(int64(t.bound))))
-		}
-	} else if t.lateness.TotalCount() > 0 && t.latency.TotalCount() > 0 &&
-		float64(late) > maxLatenessShare*float64(p99) {
-		faults = append(faults, fmt.Sprintf(
-			"the generator sent late: p99 of its lateness is %s, more than %.0f %% of the measured p99 %s",
-			short(late), 100*maxLatenessShare, short(p99)))
+	if late := t.late(); late != "" {
+		return append([]string{late}, t.spoilt()...)
 	}
+	return t.spoilt()
+}
+
+// late says that the generator's own lateness is too much of what was measured;
+// empty when it is not.
+func (t *tally) late() string {
+	late, limit, of := t.lateness.ValueAtQuantile(99), t.latency.ValueAtQuantile(99), "measured p99"
+	if t.bound > 0 {
+		limit, of = int64(t.bound), "bound"
+	} else if t.lateness.TotalCount() == 0 || t.latency.TotalCount() == 0 {
+		return ""
+	}
+	if float64(late) <= maxLatenessShare*float64(limit) {
+		return ""
+	}
+	return fmt.Sprintf(
+		"the generator sent late: p99 of its lateness is %s, more than %.0f %% of the %s %s",
+		short(late), 100*maxLatenessShare, of, short(limit))
+}
+
+// spoilt says what else voids the result.
+func (t *tally) spoilt() []string {
+	var faults []string
 	if a := t.achieved(); a < minAchieved {
 		faults = append(faults, fmt.Sprintf(
 			"the generator did not keep up: %.1f %% of the intended rate, less than %.0f %%",

@@ -194,7 +194,7 @@ func (ph *phase) pacer(
 		}
 		ph.issued.Add(1)
 		ph.open.Add(1)
-		ph.pool.issue(job{ph, ph.first + index, 0, due})
+		ph.pool.issue(job{ph, ph.first + index, 0, due, last})
 	}
 }
 
@@ -245,7 +245,8 @@ func (ph *phase) follow() (job, bool) {
 		return job{}, false
 	}
 	ph.open.Add(1)
-	return job{ph, ph.first + share + (n-1)*stride, 0, ph.since()}, true
+	now := ph.since()
+	return job{ph, ph.first + share + (n-1)*stride, 0, now, now}, true
 }
 
 // drain waits until no request is under way: the pool ends each in time.
@@ -285,6 +286,7 @@ func (ph *phase) replied(l *line, j job, r replied) bool {
 	o := ph.outcome(l, j)
 	o.kind, o.status, o.size = r.kind, r.reply.StatusCode(), len(r.reply.Body())
 	o.latency = r.at.Sub(ph.began) - j.due
+	o.after = r.at.Sub(ph.began) - j.issued
 	ok := o.status >= 200 && o.status <= 299
 	o.good = ok && o.latency <= ph.bound
 	o.wrong = ok && len(ph.expect) > 0 && l.pool.target.decides(r.kind) &&
@@ -297,6 +299,7 @@ func (ph *phase) replied(l *line, j job, r replied) bool {
 func (ph *phase) unanswered(l *line, j job, late bool) {
 	o := ph.outcome(l, j)
 	o.late, o.latency = late, max(ph.since()-j.due, l.pool.timeout)
+	o.after = max(ph.since()-j.issued, l.pool.timeout)
 	ph.recorder(l).record(o, ph.schedule.burst.Every > 0)
 }
 
@@ -306,6 +309,7 @@ func (ph *phase) unsent(l *line, j job) {
 	o := ph.outcome(l, j)
 	o.kind = l.pool.target.kind(j.index, j.step)
 	o.late, o.unsent, o.latency = true, true, max(ph.since()-j.due, l.pool.timeout)
+	o.after = max(ph.since()-j.issued, l.pool.timeout)
 	ph.recorder(l).record(o, ph.schedule.burst.Every > 0)
 	ph.open.Add(-1)
 }

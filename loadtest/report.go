@@ -163,11 +163,11 @@ func grouped(n int64) string {
 
 // rounds says how many rounds count, and why others do not.
 func (f *FloorResult) rounds() string {
-	if f.VoidRounds == 0 {
+	if f.LateRounds+f.VoidRounds == 0 {
 		return fmt.Sprintf("rounds: %d, none left out", f.Rounds)
 	}
-	return fmt.Sprintf("rounds: %d, and %d left out, both sides of each: %s", f.Rounds, f.VoidRounds,
-		strings.Join(f.VoidWhy, "; "))
+	return fmt.Sprintf("rounds: %d; %d for figures after sending alone, and %d left out, both sides "+
+		"of each: %s", f.Rounds, f.LateRounds, f.VoidRounds, strings.Join(f.VoidWhy, "; "))
 }
 
 // WriteText writes the result for a terminal.

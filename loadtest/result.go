@@ -181,6 +181,7 @@ type FloorResult struct {
 	ReplyBytes int        `json:"reply_bytes"`
 	Rows       []FloorRow `json:"rows"`
 	Rounds     int        `json:"rounds"`      // that count
+	LateRounds int        `json:"late_rounds"` // count for what is "after sending"
 	VoidRounds int        `json:"void_rounds"` // left out, both sides of each
 	VoidWhy    []string   `json:"void_why,omitempty"`
 	Void       []string   `json:"void"`

@@ -49,6 +49,7 @@ type tally struct {
 	broken      int64 // no connection, or it broke
 
 	latency  *hdr.Histogram // 2xx, and what was never answered at no less than the timeout
+	after    *hdr.Histogram // the same, without the lateness of the generator
 	refused  *hdr.Histogram // replies of another status
 	lateness *hdr.Histogram // of the generator itself: issue after due
 	parts    map[string]*hdr.Histogram
@@ -69,7 +70,7 @@ type window struct {
 
 func newTally() *tally {
 	return &tally{
-		status: map[int]int64{}, parts: map[string]*hdr.Histogram{}, latency: newHistogram(),
+		status: map[int]int64{}, parts: map[string]*hdr.Histogram{}, latency: newHistogram(), after: newHistogram(),
 		refused: newHistogram(), lateness: newHistogram(), stolen: -1, serverCPU: -1,
 	}
 }
@@ -166,6 +167,7 @@ func (t *tally) mergeReplies(o *tally) {
 		t.status[status] += n
 	}
 	t.latency.Merge(o.latency)
+	t.after.Merge(o.after)
 	t.refused.Merge(o.refused)
 	t.lateness.Merge(o.lateness)
 	for name, h := range o.parts {
@@ -203,6 +205,7 @@ type recorder struct {
 type outcome struct {
 	status  int           // 0: never answered
 	latency time.Duration // since it was due
+	after   time.Duration // since the pacer gave it away
 	late    bool          // never answered in time, else the connection broke
 	unsent  bool
 	good    bool
@@ -255,6 +258,7 @@ func (r *recorder) record(o outcome, bursts bool) {
 		return
 	}
 	record(t.latency, o.latency)
+	record(t.after, o.after)
 	record(histogramAt(&r.kinds[o.kind]), o.latency)
 	if bursts {
 		if o.burst {
