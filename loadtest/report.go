@@ -36,6 +36,7 @@ func (r *Result) WriteHTML(w io.Writer) error {
 		"rate":    func(x float64) string { return grouped(int64(math.Round(x))) + "/s" },
 		"percent": func(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + " %" },
 		"thin":    thinMark, "figure": figure, "rounds": (*FloorResult).rounds,
+		"late": (*Result).late,
 	}).Parse(reportPage)
 	if err != nil {
 		return err
@@ -161,6 +162,16 @@ func grouped(n int64) string {
 	return text
 }
 
+// late says that latencies since the due time are not to be believed, though those
+// after sending are; empty when that is not so.
+func (r *Result) late() string {
+	if f := r.Floor; f != nil && f.LateRounds > 0 && len(f.Void) == 0 {
+		return fmt.Sprintf("the generator was late in %d of %d rounds: its lateness is in the latencies "+
+			"since the due time, and only those after sending count", f.LateRounds, f.Rounds+f.LateRounds)
+	}
+	return ""
+}
+
 // rounds says how many rounds count, and why others do not.
 func (f *FloorResult) rounds() string {
 	if f.LateRounds+f.VoidRounds == 0 {
@@ -184,6 +195,9 @@ func (r *Result) WriteText(w io.Writer) error {
 				row.Median, row.Max)
 		}
 		fmt.Fprintf(&b, "  %s\n", f.rounds())
+		if late := r.late(); late != "" {
+			fmt.Fprintf(&b, "LATE: %s\n", late)
+		}
 	}
 	if s := r.Search; s != nil {
 		fmt.Fprintf(&b, "\nhighest rate under %s: %.0f/s, %.0f %% of the saturation %.0f/s (%s)\n",

@@ -357,3 +357,25 @@ func TestVoidRoundsAreLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// A report of late rounds does not say that the generator was on time.
+func TestReportSaysLate(t *testing.T) {
+	f := func(late int, void []string, want bool) {
+		t.Helper()
+		r := &Result{Floor: &FloorResult{Rounds: 1, LateRounds: late, Void: void}, Void: void}
+		var text, page strings.Builder
+		if err := errors.Join(r.WriteText(&text), r.WriteHTML(&page)); err != nil {
+			t.Fatal(err)
+		}
+		const part = "was late in 4 of 5 rounds"
+		if strings.Contains(text.String(), part) != want || strings.Contains(page.String(), part) != want {
+			t.Errorf("%d late, void %v: %s", late, void, text.String())
+		}
+		if on := strings.Contains(page.String(), "was on time"); on != (late == 0 && len(void) == 0) {
+			t.Errorf("%d late, void %v: on time %v", late, void, on)
+		}
+	}
+	f(4, nil, true)
+	f(0, nil, false)
+	f(4, []string{"spoilt"}, false)
+}
