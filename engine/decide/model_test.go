@@ -537,6 +537,9 @@ func (r *modelRun) take(
 			use := modelUse{cap: c.ID, dim: dim, at: now, grant: -1}
 			switch {
 			case modelHolds(c, p.Channel):
+				if c.Scope == definition.ScopeTotal && now+it.hold+1 < c.Window.From {
+					continue // its contact comes before its window begins
+				}
 				it.held = append(it.held, c.ID+" "+dim)
 				use.at = now + it.hold
 			case c.CountOn&definition.CountDecision != 0:
