@@ -169,7 +169,9 @@ func (w *world) open() (err error) {
 	if _, err := os.Stat(w.storeFolder()); err == nil {
 		return fmt.Errorf("%s is there already: give a folder without a store", w.storeFolder())
 	}
-	if w.engine, err = engine.Open(w.storeFolder(), ringOptions()); err != nil {
+	options := ringOptions()
+	options.BackupDir = w.backupFolder()
+	if w.engine, err = engine.Open(w.storeFolder(), options); err != nil {
 		return err
 	}
 	if err := w.publish(catalogue{offers: 1000, placements: 16}); err != nil {

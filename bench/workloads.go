@@ -13,6 +13,7 @@ func workloads() []workload {
 	}
 	list = append(list, peopleWorkloads()...)
 	list = append(list, writeWorkloads()...)
+	list = append(list, backupWorkloads()...)
 	for _, connections := range []int{16, 64, 256} {
 		list = append(list, workload{
 			fmt.Sprintf("http/%d", connections),
