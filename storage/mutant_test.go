@@ -289,7 +289,9 @@ func tellStore(s *Store) (string, error) {
 			count++
 			text := fmt.Appendf(nil, "%d %d %d %d %v", e.Frame, e.Effect.Kind, e.Effect.Ord,
 				e.Effect.Time, e.Lost)
-			text = appendPersonal(appendClear(text, &e.Effect), &e.Effect)
+			if !e.Lost { // what is left of such an event depends on whether the logger has passed
+				text = appendPersonal(appendClear(text, &e.Effect), &e.Effect)
+			}
 			_, _ = effects[e.Group].Write(text) // a hash takes everything
 			return nil
 		})
