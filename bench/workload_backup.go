@@ -16,7 +16,10 @@ func backupWorkloads() []workload {
 	return []workload{
 		{"backup/full", "a byte of a full backup, by the wall, the store in use by nobody", fullBackup},
 		{"mixed/decide-under-backup", "decisions while full backups are taken", decideUnderBackup},
-		{"mixed/ingest-under-backup", "events in batches while full backups are taken", ingestUnderBackup},
+		{
+			"mixed/ingest-under-backup", "events in batches while full backups are taken",
+			ingestUnderBackup,
+		},
 	}
 }
 
@@ -106,7 +109,9 @@ func decideUnderBackup(w *world) (*trial, error) {
 	quiet := decider(w.engine, d.requests(w, w.cold()))
 	t := &trial{clock: clockThread, warm: 2 * w.cold(), figure: Figure{
 		Unit: "ns", Reference: "the same without a backup",
-		Conditions: map[string]string{"people": strconv.Itoa(w.options.Users), "bytes a second": "no limit"},
+		Conditions: map[string]string{
+			"people": strconv.Itoa(w.options.Users), "bytes a second": "no limit",
+		},
 	}}
 	t.own = func(n int) (float64, error) {
 		return w.underBackup(func() (float64, error) { return quiet(n) })

@@ -70,7 +70,8 @@ type window struct {
 
 func newTally() *tally {
 	return &tally{
-		status: map[int]int64{}, parts: map[string]*hdr.Histogram{}, latency: newHistogram(), after: newHistogram(),
+		status: map[int]int64{}, parts: map[string]*hdr.Histogram{},
+		latency: newHistogram(), after: newHistogram(),
 		refused: newHistogram(), lateness: newHistogram(), stolen: -1, serverCPU: -1,
 	}
 }
