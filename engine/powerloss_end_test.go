@@ -103,6 +103,8 @@ func (l *loss) crash() error {
 }
 
 func (l *loss) clone(percent int) *vfs.MemFS {
+	l.locking.Lock()
+	defer l.locking.Unlock()
 	return l.fs.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(l.seed, l.rng.Uint64())),
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -102,22 +103,25 @@ properties: {n: {type: int, indexed: true}}
 // loss is one seed: a client and an engine on a file system that forgets what was
 // not synced.
 type loss struct {
-	seed   uint64
-	rng    *rand.Rand
-	m      *machine
-	fs     *vfs.MemFS
-	ring   string // folder of the ring; "" = none
-	early  bool   // planted: what is left of the disk is older than the last answers
-	caps   storage.CapsPolicy
-	e      *Engine
-	out    Decision
-	oracle *lossOracle
-	shown  []*impression
-	asked  []askedBefore
-	doubt  []func() error // lines that were under way: the client sends them again
-	revs   int
-	lines  int
-	losses int
+	seed uint64
+	rng  *rand.Rand
+	m    *machine
+	fs   *vfs.MemFS
+	// The file system in memory reads its lock twice while it locks a file, and is
+	// stuck when it is copied in between.
+	locking sync.Mutex
+	ring    string // folder of the ring; "" = none
+	early   bool   // planted: what is left of the disk is older than the last answers
+	caps    storage.CapsPolicy
+	e       *Engine
+	out     Decision
+	oracle  *lossOracle
+	shown   []*impression
+	asked   []askedBefore
+	doubt   []func() error // lines that were under way: the client sends them again
+	revs    int
+	lines   int
+	losses  int
 	// Requests answered again with the first answer, and how many of them right
 	// after a start.
 	repeats, kept int
@@ -161,9 +165,21 @@ func newLoss(seed uint64) *loss {
 	}
 }
 
+// lockedFS is not copied while it locks a file.
+type lockedFS struct {
+	*vfs.MemFS
+	locking *sync.Mutex
+}
+
+func (f lockedFS) Lock(name string) (io.Closer, error) {
+	f.locking.Lock()
+	defer f.locking.Unlock()
+	return f.MemFS.Lock(name)
+}
+
 func (l *loss) open() (*Engine, error) {
 	return Open("store", Options{Read: l.m.read, Storage: storage.Options{
-		Groups: 2, FS: l.fs, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
+		Groups: 2, FS: lockedFS{l.fs, &l.locking}, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
 		BoundedMax: 3 * time.Millisecond, JournalSlots: 32 << (l.seed % 5), Caps: l.caps,
 	}})
 }
