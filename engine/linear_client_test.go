@@ -163,7 +163,7 @@ func (c *linClient) confirm() {
 	doc := &OutcomeDoc{
 		Token: t.token, Outcome: []byte("impression"), EventID: []byte(t.id), BodyHash: 1,
 	}
-	offer, id, owner, found := t.offer, t.id, t.owner, t.life < l.life
+	offer, id, owner, found := t.offer, t.id, t.owner, t.life < l.life && !l.apart
 	l.mu.Unlock()
 	target, done, ok := l.at(owner)
 	defer done()

@@ -46,7 +46,7 @@ func (l *lin) move(couple int, rng *rand.Rand) {
 	c := &l.couples[couple]
 	c.Lock()
 	defer c.Unlock()
-	if !l.seen() || c.inDoubt != nil {
+	if l.apart || !l.seen() || c.inDoubt != nil {
 		return
 	}
 	in := linInput{kind: linMerge, side: uint8(rng.IntN(2))}

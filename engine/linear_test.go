@@ -79,6 +79,7 @@ type lin struct {
 	fs    *vfs.MemFS
 	ring  string // "" = grants are answered after they are durable
 	slow  bool
+	apart bool // nobody is merged: then the specification knows every stand-in
 	e     *Engine
 	turn  int          // how often everything has run out
 	life  int          // how often the process has begun
@@ -124,6 +125,7 @@ func newLin(seed uint64) *lin {
 		seed: seed, rng: rng, fs: vfs.NewCrashableMem(), slow: rng.IntN(4) == 0,
 		m: &machine{wall: clockStart, mono: 1}, ops: map[string][]porcupine.Operation{},
 	}
+	l.apart = seed%3 == 0
 	l.part()
 	return l
 }
