@@ -285,17 +285,8 @@ func (x *trackRun) verifyChanges(members map[string]bool) {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	var all []SegmentChange
-	for {
-		more, err := sub.Next(context.Background(), 100, 0)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		all = append(all, more.List...)
-		if !more.More {
-			break
-		}
-	}
+	again := x.readChanges(sub)
+	all := append(x.gone(again), again...)
 	told := map[string]SegmentChange{}
 	in := map[string]bool{}
 	for _, c := range all {
@@ -325,6 +316,55 @@ func (x *trackRun) verifyChanges(members map[string]bool) {
 			x.t.Fatalf("it was told that %s", who)
 		}
 	}
+}
+
+// gone returns what was told before and is no longer kept: changes before the oldest
+// one, of more than seven days ago.
+func (x *trackRun) gone(again []SegmentChange) []SegmentChange {
+	x.t.Helper()
+	told := map[string]bool{}
+	for i := range again {
+		told[again[i].ID] = true
+	}
+	var gone []SegmentChange
+	for _, c := range x.seen {
+		var group storage.GroupID
+		var number uint64
+		if _, err := fmt.Sscanf(c.ID, "%d-%d", &group, &number); err != nil {
+			x.t.Fatal(err)
+		}
+		before, _ := x.e.store.KeptChanges(group)
+		if !told[c.ID] && number <= before && x.e.clock.Now()-c.At >= 7*24*3600_000 {
+			gone = append(gone, c)
+		}
+	}
+	return gone
+}
+
+// readChanges reads all there is. What the flusher has at hand comes only when it has
+// written it: a reading that ends early is gone on with.
+func (x *trackRun) readChanges(sub *Subscription) []SegmentChange {
+	x.t.Helper()
+	behind := func() bool {
+		for i, at := range sub.at {
+			if _, newest := x.e.store.KeptChanges(storage.GroupID(i)); at < newest {
+				return true
+			}
+		}
+		return false
+	}
+	var all []SegmentChange
+	for until := time.Now().Add(20 * time.Second); behind(); {
+		more, err := sub.Next(context.Background(), 100, 0)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		all = append(all, more.List...)
+		if time.Now().After(until) {
+			x.t.Fatal("changes that are kept do not come")
+		}
+	}
+	return all
 }
 
 // trackEffort scales the length of the long tests.
