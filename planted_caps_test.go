@@ -131,7 +131,7 @@ func plantedCaps() []plantedBug {
 			law: "X4: a merge waits for what was answered", file: "storage/merge.go",
 			old: "	if from.LastFrame > a.durable.Load() || to.LastFrame > b.durable.Load() {\n",
 			bad: "	if false {\n",
-			pkg: inEngine, run: "TestLinearizable",
+			pkg: inStore, run: "TestMergeWaitsForWhatWasAnswered",
 		},
 		{
 			law: "a merge moves nothing twice", file: "storage/merge.go",

@@ -6,7 +6,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -390,6 +392,59 @@ func TestMergeContacts(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A merge moves nothing before all that was granted to both is durable, however slow
+// the disk is: what was answered would hang on two frames, of which a loss may take one.
+func TestMergeWaitsForWhatWasAnswered(t *testing.T) {
+	w := &mergeWorld{t: t, o: testOptions(vfs.NewMem())}
+	w.o.Groups, w.now = 2, UnixSec(testDay/1000)+10
+	var disk sync.Mutex // held: it does nothing
+	w.o.hooks.commit = func(int) error {
+		disk.Lock()
+		defer disk.Unlock()
+		return nil
+	}
+	w.open()
+	for i := range 2 {
+		w.newPerson(i)
+	}
+	a, b := w.people[0], w.people[1]
+	for _, p := range w.people {
+		g := w.s.Group(p.ref.Group)
+		g.Lock()
+		last := g.LastFrame()
+		g.Unlock()
+		if err := w.s.Wait(g.id, last, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk.Lock()
+	w.append(b, Effect{Kind: EffectReserve, Reserve: ReserveEffect{
+		ID: ReservationID{1, 77}, Granted: w.now, Expires: w.now + 10, Grace: mergeGrace,
+		Keys: []HeldKey{personKey(1)},
+	}})
+	pending := func(p *mergePerson) int {
+		g := w.s.Group(p.ref.Group)
+		g.Lock()
+		defer g.Unlock()
+		return g.Contact(p.ref.Ord).Count(personKey(1).Key, 0, g.Instant(w.now)).Pending
+	}
+	merged := make(chan error, 1)
+	go func() { merged <- w.s.MergeContacts(a.ref, b.ref, math.MaxUint32, w.ms()) }()
+	for range 50 {
+		time.Sleep(time.Millisecond)
+		if n := pending(a); n != 0 {
+			t.Fatal("moved before it was durable")
+		}
+	}
+	disk.Unlock()
+	if err := <-merged; err != nil || pending(a) != 1 || pending(b) != 0 {
+		t.Errorf("%v, %d and %d pending", err, pending(a), pending(b))
+	}
+	if err := errors.Join(w.s.Check(), w.s.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Units of totals that a reservation holds move with it, and come back when it
