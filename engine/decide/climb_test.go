@@ -96,8 +96,9 @@ func answers(out *Result) Result {
 // bounds gives all that a look at one after the other gives: items, scores, the
 // caps that are noted and their order.
 func TestClimbEqualsScan(t *testing.T) {
-	climbed, capped, full := 0, 0, 0
+	played, climbed, capped, full := 0, 0, 0, 0
 	seeds(t, 40, func(seed uint64) {
+		played++
 		r := rand.New(rand.NewPCG(seed, 11))
 		w := newWorld(t)
 		w.plain = one(r, 0, 1, 5)
@@ -139,7 +140,7 @@ func TestClimbEqualsScan(t *testing.T) {
 			}
 		}
 	})
-	if climbed == 0 || capped == 0 || full == 0 {
+	if played >= 20 && (climbed == 0 || capped == 0 || full == 0) {
 		t.Fatalf("%d climbed, %d noted caps, %d as many as fit", climbed, capped, full)
 	}
 }

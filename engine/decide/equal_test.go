@@ -31,7 +31,7 @@ func seeds(t *testing.T, n int, f func(seed uint64)) {
 		f(s)
 		return
 	}
-	for i := range int(float64(n) * effort()) {
+	for i := range max(min(n, 20), int(float64(n)*effort())) {
 		f(uint64(i))
 		if t.Failed() {
 			t.Fatalf("TACT_SEED=%d", i)
