@@ -30,10 +30,14 @@ func carried(t *testing.T, fs *vfs.MemFS, ring journal.Shm) (*Store, *Group, Ord
 	return s, g, ord
 }
 
-// ann finds the one person of a store of one group, or makes her.
+// ann finds the one person of a store, whose id puts her into its first group, or
+// makes her.
 func ann(t *testing.T, s *Store) (*Group, Ord) {
 	t.Helper()
 	g, id := s.groups[0], []byte("ann")
+	for s.GroupOf(s.SlotOf(0, id)) != g {
+		id = append(id, 'n')
+	}
 	var err error
 	g.Lock()
 	ord, ok := g.Find(0, s.IndexHash(0, id), id)

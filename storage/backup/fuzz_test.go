@@ -124,7 +124,7 @@ func FuzzSealed(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, name := range []string{manifestFile, peopleFile} {
-			overwrite(t, fs, dir+"/"+name, b)
+			overwrite(t, fs, dir+"/"+name, bytes.Clone(b)) // files in memory may spoil what is written
 			var v sealed
 			var err error
 			if name == manifestFile {
