@@ -85,6 +85,7 @@ type linState struct {
 	done     []string // confirmed
 	facts    []string // of these, those late or lost before: no reservation knows of them
 	loose    []string // facts of the other one of the pair: known, or counted again
+	near     []string // confirmed by the other one, whose group may be the same and know of it
 	seen     []linUse // of these, those that nobody was answered: a loss may undo them
 	key      string   // all of it as text
 }
@@ -101,6 +102,7 @@ func (s linState) clone() linState {
 	s.held, s.asked = slices.Clone(s.held), slices.Clone(s.asked)
 	s.lost, s.done, s.seen = slices.Clone(s.lost), slices.Clone(s.done), slices.Clone(s.seen)
 	s.facts, s.loose = slices.Clone(s.facts), slices.Clone(s.loose)
+	s.near = slices.Clone(s.near)
 	return s
 }
 
@@ -156,14 +158,14 @@ func (s linState) sealed() linState {
 	slices.SortFunc(s.held, func(a, b linHeld) int { return cmp.Compare(a.id+a.request, b.id+b.request) })
 	slices.SortFunc(s.asked, func(a, b linAsked) int { return cmp.Compare(a.request, b.request) })
 	slices.SortFunc(s.lost, func(a, b linLost) int { return cmp.Compare(a.id, b.id) })
-	for _, list := range [...][]string{s.done, s.facts, s.loose} {
+	for _, list := range [...][]string{s.done, s.facts, s.loose, s.near} {
 		slices.Sort(list)
 	}
 	slices.SortFunc(s.seen, func(a, b linUse) int { return cmp.Compare(a.held.id, b.held.id) })
 	s.key = fmt.Sprintf("%d uses %d theirs %d stand-ins %d given held %v asked %v lost %v "+
-		"done %v seen %v facts %v loose %v",
+		"done %v seen %v facts %v loose %v near %v",
 		s.uses, s.theirs, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen, s.facts,
-		s.loose)
+		s.loose, s.near)
 	return s
 }
 
@@ -320,7 +322,7 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 		return nil
 	}
 	if out.twice {
-		if slices.Contains(s.loose, in.id) {
+		if slices.Contains(s.loose, in.id) || slices.Contains(s.near, in.id) {
 			return []linState{s}
 		}
 		return nil

@@ -67,6 +67,9 @@ func (p linPair) step(in linInput, out linOutput) []linPair {
 		if in.kind == linConfirm { // whose group may be one with the other's
 			other := p.part[1-in.side].clone()
 			other.learn(linState{done: s.facts, facts: s.facts})
+			if slices.Contains(s.done, in.id) && !slices.Contains(other.near, in.id) {
+				other.near = append(other.near, in.id)
+			}
 			p.part[1-in.side] = other
 		}
 		all = append(all, p)
