@@ -116,7 +116,8 @@ func (l *dedupLoad) add(value []byte) error {
 	return nil
 }
 
-// finish enters what add has kept. No key of it is in the table.
+// finish enters what add has kept. A key may lie in two blocks: a pass of the flusher
+// that a reload of the group overtook has written what the next one writes again.
 func (l *dedupLoad) finish() error {
 	t, n := &l.state.dedup, len(l.pairs)/dedupPair
 	if n == 0 {
@@ -141,18 +142,65 @@ func (l *dedupLoad) finish() error {
 		}
 		l.fill[i] = uint32(len(b)) - more*dedupPlace
 	}
-	at := 0
+	twice := l.enter()
+	t.n += n - twice
+	l.pairs, l.runs = l.pairs[:0], l.runs[:0]
+	if twice > 0 {
+		return l.trim()
+	}
+	return nil
+}
+
+// enter puts the pairs where there is room for them, and counts those whose key is
+// there.
+func (l *dedupLoad) enter() (twice int) {
+	t, at := &l.state.dedup, 0
 	for _, run := range l.runs {
 		for end := at + run.bytes; at < end; at += dedupPair {
 			key := le64(l.pairs[at:])
 			i := t.number(key)
-			b := t.slab.get(*t.at(i))[l.fill[i]:]
-			putDedup(b, dedupWord(key, run.day), le32(l.pairs[at+8:]))
+			b := t.slab.get(*t.at(i))
+			if t.holds(b[:l.fill[i]], key) {
+				twice++
+				continue
+			}
+			putDedup(b[l.fill[i]:], dedupWord(key, run.day), le32(l.pairs[at+8:]))
 			l.fill[i] += dedupPlace
 		}
 	}
-	t.n += n
-	l.pairs, l.runs = l.pairs[:0], l.runs[:0]
+	return twice
+}
+
+// holds tells whether entries of a segment have a key of a day that is known.
+func (t *dedupTable) holds(b []byte, key uint64) bool {
+	for ; len(b) >= dedupPlace; b = b[dedupPlace:] {
+		if w := le64(b); w<<dedupMinBits == key<<dedupMinBits {
+			if _, ok := t.dayOf(w); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// trim gives back the room of keys that were there.
+func (l *dedupLoad) trim() error {
+	t := &l.state.dedup
+	for i, filled := range l.fill {
+		ref := t.at(i)
+		b := t.slab.get(*ref)
+		if filled == 0 || int(filled) == len(b) { // 0: nothing was entered
+			continue
+		}
+		t.body = append(t.body[:0], b[:filled]...)
+		before := t.slab.used
+		r, err := t.slab.put(*ref, t.body)
+		if err != nil {
+			return fmt.Errorf("idempotency keys: %w", err)
+		}
+		*ref = r
+		t.used += t.slab.used - before
+	}
 	return nil
 }
 
