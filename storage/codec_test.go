@@ -209,6 +209,7 @@ func TestFrameRoundTrip(t *testing.T) {
 func FuzzEffect(f *testing.F) {
 	for _, e := range every() {
 		f.Add(byte(e.Kind), appendClear(nil, e), appendPersonal(nil, e))
+		f.Add(byte(e.Kind), appendClear(nil, e), []byte(nil))
 	}
 	f.Fuzz(func(t *testing.T, kind byte, open, personal []byte) {
 		var d, again effectDecoder
@@ -219,7 +220,7 @@ func FuzzEffect(f *testing.F) {
 			}
 			return
 		}
-		if e.Kind == EffectEvent || e.Kind == EffectCreate || len(personal) > 0 {
+		if hasPersonal(&e) || len(personal) > 0 {
 			if err := d.decodePersonal(&e, personal); err != nil {
 				return
 			}

@@ -20,20 +20,21 @@ const (
 	patchTexts      = 0x40 // the text versions of the consents follow, one each
 )
 
+// alwaysPersonal says of which kinds an effect is nothing without a personal part.
+func alwaysPersonal(k EffectKind) bool {
+	return k == EffectCreate || k == EffectEvent || k == EffectErase
+}
+
 // hasPersonal says whether e has a personal part.
 func hasPersonal(e *Effect) bool {
 	switch e.Kind {
-	case EffectCreate, EffectEvent:
-		return true
 	case EffectPatch:
 		p := e.Patch
 		return len(p.Identities)+len(p.Attrs)+len(p.Addresses) > 0 || p.Locale != nil
 	case EffectDecision:
 		return len(e.Decision.Personal) > 0
-	case EffectErase:
-		return true
 	}
-	return false
+	return alwaysPersonal(e.Kind)
 }
 
 // appendClear appends the clear part of e's body.

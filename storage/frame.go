@@ -190,6 +190,7 @@ func (f *frameHead) next(b []byte) (r record, rest []byte, err error) {
 		r.personal = in.bytes(int(in.u32()))
 		in.check(len(r.personal) > 0)
 	}
+	in.check(r.personal != nil || !alwaysPersonal(r.kind))
 	if in.bad {
 		return record{}, nil, fmt.Errorf("%w: malformed record", ErrCorrupt)
 	}
