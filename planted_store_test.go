@@ -46,6 +46,24 @@ func plantedStore() []plantedBug {
 			pkg: inLog, run: "TestRetire",
 		},
 		{
+			law: "files of a backup are durable before its manifest", file: "storage/backup/stream.go",
+			old: "{ return errors.Join(s.file.Sync(), s.file.Close()) }\n",
+			bad: "{ return s.file.Close() }\n",
+			pkg: inStore, run: "TestBackupCutAnywhere",
+		},
+		{
+			law:  "names of a backup's files are durable before its manifest",
+			file: "storage/backup/take.go",
+			old:  "errors.Join(syncFolder(fs, t.out.at.dir), syncFolder(fs, t.dir))",
+			bad:  "error(nil)",
+			pkg:  inStore, run: "TestBackupCutAnywhere",
+		},
+		{
+			law: "a backup's manifest is durable before it is reported", file: "storage/backup/sealed.go",
+			old: "	return syncFolder(fs, dir)\n", bad: "	return nil\n",
+			pkg: inStore, run: "TestBackupCutAnywhere",
+		},
+		{
 			law: "the witness is asked", file: "storage/recover.go",
 			old: "		rec.ends.raise(ends)\n", bad: "		_ = ends\n",
 			pkg: inStore, run: "TestQuietDamageIsRefused",

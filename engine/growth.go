@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -91,7 +93,7 @@ func (e *Engine) resumeGrowth() error {
 	t.Lock()
 	defer t.Unlock()
 	for _, per := range [...]string{"h", "d"} {
-		err := e.eachSample(per, func(at storage.UnixMsec, _ []byte) {
+		err := e.eachSample(per, func(at storage.UnixMsec, _ []segmentCount) {
 			if per == "h" {
 				t.hour = max(t.hour, int64(at)/hourMs)
 				return
@@ -106,19 +108,60 @@ func (e *Engine) resumeGrowth() error {
 }
 
 func (e *Engine) appendCounts(dst []byte, now storage.UnixMsec, snap *Snapshot) []byte {
-	dst = binary.LittleEndian.AppendUint64(append(dst, growthFormat), uint64(now))
-	var counts []uint64
+	var counts []segmentCount
 	for i := range snap.audience.Segments {
 		name := snap.audience.Segments[i].Name
 		if n, whole := e.trackedCount(name); whole {
-			counts = append(counts, uint64(name), n)
+			counts = append(counts, segmentCount{name, n})
 		}
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(counts)/2))
-	for _, n := range counts {
-		dst = binary.AppendUvarint(dst, n)
+	return appendSample(dst, now, counts)
+}
+
+// segmentCount is one entry of a sample.
+type segmentCount struct {
+	name  storage.Name
+	count uint64
+}
+
+func appendSample(dst []byte, at storage.UnixMsec, counts []segmentCount) []byte {
+	dst = binary.LittleEndian.AppendUint64(append(dst, growthFormat), uint64(at))
+	dst = binary.AppendUvarint(dst, uint64(len(counts)))
+	for _, c := range counts {
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(c.name)), c.count)
 	}
 	return dst
+}
+
+// decodeSample reads a sample into counts, which it returns longer. It errors with
+// storage.ErrNewerFormat or storage.ErrCorrupt.
+func decodeSample(b []byte, counts []segmentCount) (
+	at storage.UnixMsec, _ []segmentCount, err error,
+) {
+	if len(b) > 0 && b[0] > growthFormat {
+		return 0, counts, storage.ErrNewerFormat
+	}
+	if len(b) < 10 || b[0] != growthFormat {
+		return 0, counts, storage.ErrCorrupt
+	}
+	whole := true
+	list := b[9:]
+	next := func() uint64 {
+		v, n := binary.Uvarint(list)
+		whole = whole && n > 0
+		list = list[max(n, 0):]
+		return v
+	}
+	for left := next(); left > 0 && whole; left-- {
+		name, count := next(), next()
+		whole = whole && name <= math.MaxUint32
+		counts = append(counts, segmentCount{storage.Name(name), count})
+	}
+	ms := binary.LittleEndian.Uint64(b[1:])
+	if !whole || len(list) > 0 || ms > maxHour*hourMs {
+		return 0, counts, storage.ErrCorrupt
+	}
+	return storage.UnixMsec(ms), counts, nil
 }
 
 // trackedCount counts the members of a tracked segment. whole: its rule has
@@ -136,45 +179,22 @@ func (e *Engine) trackedCount(name storage.Name) (n uint64, whole bool) {
 	return n, whole
 }
 
-// eachSample calls f for every stored sample. list is what stands behind the
-// time.
-func (e *Engine) eachSample(per string, f func(at storage.UnixMsec, list []byte)) error {
+// eachSample calls f for every stored sample. The counts are valid during the call.
+func (e *Engine) eachSample(
+	per string, f func(at storage.UnixMsec, counts []segmentCount),
+) error {
 	var fault error
+	var counts []segmentCount
 	err := e.store.ScanDocs("growth/"+per+"/", func(key string, value []byte) bool {
-		if len(value) < 9 || value[0] != growthFormat {
-			fault = fmt.Errorf("document %q: %w", key, storage.ErrCorrupt)
-			if len(value) > 0 && value[0] > growthFormat {
-				fault = fmt.Errorf("document %q: %w", key, storage.ErrNewerFormat)
-			}
+		var at storage.UnixMsec
+		if at, counts, fault = decodeSample(value, counts[:0]); fault != nil {
+			fault = fmt.Errorf("document %q: %w", key, fault)
 			return false
 		}
-		f(storage.UnixMsec(binary.LittleEndian.Uint64(value[1:])), value[9:])
+		f(at, counts)
 		return true
 	})
 	return errors.Join(fault, err)
-}
-
-// countIn finds the count of a segment in a sample.
-func countIn(list []byte, name storage.Name) (uint64, bool) {
-	next := func() (v uint64) {
-		v, n := binary.Uvarint(list)
-		if n <= 0 {
-			list = nil
-			return 0
-		}
-		list = list[n:]
-		return v
-	}
-	for range next() {
-		if len(list) == 0 {
-			return 0, false
-		}
-		id, count := next(), next()
-		if storage.Name(id) == name {
-			return count, true
-		}
-	}
-	return 0, false
 }
 
 // Growth returns how the count of a tracked segment went, oldest first: a point
@@ -197,12 +217,14 @@ func (e *Engine) Growth(segment string, daily bool) ([]GrowthPoint, error) {
 	}
 	oldest := e.clock.Now() - kept
 	var points []GrowthPoint
-	err := e.eachSample(per, func(at storage.UnixMsec, list []byte) {
-		if n, ok := countIn(list, name); ok && at >= oldest {
-			points = append(points, GrowthPoint{at, n})
+	err := e.eachSample(per, func(at storage.UnixMsec, counts []segmentCount) {
+		for _, c := range counts {
+			if c.name == name && at >= oldest {
+				points = append(points, GrowthPoint{at, c.count})
+			}
 		}
 	})
-	slices.SortFunc(points, func(a, b GrowthPoint) int { return int(a.At - b.At) })
+	slices.SortFunc(points, func(a, b GrowthPoint) int { return cmp.Compare(a.At, b.At) })
 	return points, err
 }
 

@@ -25,6 +25,8 @@ const (
 	trafficFormat = 1
 	trafficDays   = 7
 	trafficEvery  = 60_000 // ms between writes
+	// maxHour bounds the hours that are read: their milliseconds fit.
+	maxHour = 1 << 40
 )
 
 // traffic is the count of decisions by hour.
@@ -43,6 +45,25 @@ type traffic struct {
 type trafficHour struct {
 	hour  int64 // since 1970
 	count uint64
+}
+
+func (h trafficHour) append(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(append(dst, trafficFormat), uint64(h.hour))
+	return binary.LittleEndian.AppendUint64(dst, h.count)
+}
+
+// decodeTraffic reads the document of an hour. It errors with storage.ErrNewerFormat or
+// storage.ErrCorrupt.
+func decodeTraffic(b []byte) (h trafficHour, err error) {
+	if len(b) > 0 && b[0] > trafficFormat {
+		return h, storage.ErrNewerFormat
+	}
+	if len(b) != 17 || b[0] != trafficFormat || binary.LittleEndian.Uint64(b[1:]) > maxHour {
+		return h, storage.ErrCorrupt
+	}
+	h.hour = int64(binary.LittleEndian.Uint64(b[1:]))
+	h.count = binary.LittleEndian.Uint64(b[9:])
+	return h, nil
 }
 
 // startTraffic is the profile of a day nobody knows: the weight of each local hour.
@@ -137,10 +158,8 @@ func (e *Engine) writeTraffic() error {
 			newest = &t.hours[i]
 		}
 	}
-	b := binary.LittleEndian.AppendUint64([]byte{trafficFormat}, uint64(newest.hour))
-	b = binary.LittleEndian.AppendUint64(b, newest.count)
 	key := fmt.Sprintf("traffic/%03d", newest.hour%trafficHours)
-	if err := e.store.PutDoc(storage.Doc{Key: key, Value: b}); err != nil {
+	if err := e.store.PutDoc(storage.Doc{Key: key, Value: newest.append(nil)}); err != nil {
 		return err
 	}
 	t.dirty = false
@@ -162,17 +181,13 @@ func (e *Engine) resumeTraffic() error {
 	t.told = nil
 	var fault error
 	err := e.store.ScanDocs("traffic/", func(key string, value []byte) bool {
-		switch {
-		case len(value) > 0 && value[0] > trafficFormat:
-			fault = fmt.Errorf("document %q: %w", key, storage.ErrNewerFormat)
-		case len(value) != 17 || value[0] != trafficFormat ||
-			binary.LittleEndian.Uint64(value[1:]) > 1<<40:
-			fault = fmt.Errorf("document %q: %w", key, storage.ErrCorrupt)
-		default:
-			hour := int64(binary.LittleEndian.Uint64(value[1:]))
-			t.hours[hour%trafficHours] = trafficHour{hour, binary.LittleEndian.Uint64(value[9:])}
+		h, err := decodeTraffic(value)
+		if err != nil {
+			fault = fmt.Errorf("document %q: %w", key, err)
+			return false
 		}
-		return fault == nil
+		t.hours[h.hour%trafficHours] = h
+		return true
 	})
 	t.Unlock()
 	if err := errors.Join(fault, err); err != nil {

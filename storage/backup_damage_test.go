@@ -315,6 +315,7 @@ func TestBackupCutAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				d.judgeTaken(mem.CrashClone(vfs.CrashCloneCfg{}), len(before)+1)
 				return false
 			}
 			for i, left := range []*vfs.MemFS{mem, c.crashed} {
@@ -323,6 +324,19 @@ func TestBackupCutAnywhere(t *testing.T) {
 			return true
 		})
 		d.close()
+	}
+}
+
+// judgeTaken looks at what a loss of power leaves of a backup that has been reported as
+// taken: the whole of it.
+func (d *drill) judgeTaken(left *vfs.MemFS, want int) {
+	d.t.Helper()
+	if whole := d.wholeOn(left); len(whole) != want {
+		d.t.Fatalf("after a loss of power: backups %v, want %d", whole, want)
+	}
+	ends, err := d.restoreOn(left, 0)
+	if err != nil || !slices.Equal(ends, d.marks[len(d.marks)-1].Ends) {
+		d.t.Fatalf("after a loss of power a backup that was taken restores up to %v: %v", ends, err)
 	}
 }
 
@@ -371,6 +385,15 @@ func TestRestoreCutAnywhere(t *testing.T) {
 		if c.crashed == nil {
 			if err != nil {
 				t.Fatal(err)
+			}
+			so := d.Options()
+			so.FS = mem.CrashClone(vfs.CrashCloneCfg{})
+			s, err := storage.Open("again", so)
+			if err != nil {
+				t.Fatalf("a restored store after a loss of power: %v", err)
+			}
+			if err := errors.Join(s.Check(), s.Close()); err != nil {
+				t.Fatalf("a restored store after a loss of power: %v", err)
 			}
 			return false
 		}

@@ -144,3 +144,21 @@ func FuzzSealed(f *testing.F) {
 		}
 	})
 }
+
+// Whose a record of a people file is, is an error of a class for bytes of any length,
+// and somebody of a part that there is for those that are read.
+func FuzzOwner(f *testing.F) {
+	key, claim := keyOf(somebody(3)), claimOf(somebody(3))
+	f.Add(key.key, key.value)
+	f.Add(claim.key, claim.value)
+	f.Add(key.key[:2], key.value)
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		owner, err := ownerOf(key, value, 16)
+		switch {
+		case err != nil && !errors.Is(err, storage.ErrCorrupt):
+			t.Fatal(err)
+		case err == nil && owner.part(8) >= 8:
+			t.Fatalf("%x is of part %d", key, owner.part(8))
+		}
+	})
+}

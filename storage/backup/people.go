@@ -78,10 +78,10 @@ func (p person) part(parts int) uint32 {
 func ownerOf(key, value []byte, groups int) (p person, err error) {
 	switch storage.CopyKindOf(key) {
 	case storage.CopyPersonKey:
-		slot := binary.BigEndian.Uint16(key[1:])
-		if len(key) != 15 || slot >= storage.Slots {
+		if len(key) != 15 || binary.BigEndian.Uint16(key[1:]) >= storage.Slots {
 			return p, errBytes("key of a person: %x", key)
 		}
+		slot := binary.BigEndian.Uint16(key[1:])
 		p.group = groupOf(storage.Slot(slot), groups)
 		p.id = storage.PersonID(binary.BigEndian.Uint64(key[7:]))
 		return p, nil
