@@ -54,14 +54,7 @@ func (s *Store) putSynced(b *pebble.Batch) error {
 	done := make(chan error, 1)
 	s.puts.Add(1)
 	go func() {
-		err := s.db.commitSynced(b)
-		if err == nil {
-			err = b.Close()
-		}
-		if err != nil {
-			err = fmt.Errorf("put document: %w", err)
-			s.die(err) // also when nobody waits any more
-		}
+		err := s.commitDoc(b)
 		s.puts.Add(-1)
 		done <- err
 	}()
@@ -73,6 +66,21 @@ func (s *Store) putSynced(b *pebble.Batch) error {
 	case <-time.After(s.o.CommitMax):
 		return ErrUnknown
 	}
+}
+
+// commitDoc commits b. The store ends when it cannot, also when nobody waits any more:
+// what lies on the disk then is unknown.
+func (s *Store) commitDoc(b *pebble.Batch) error {
+	err := s.db.commitSynced(b)
+	if err == nil {
+		err = b.Close()
+	}
+	if err != nil {
+		err = fmt.Errorf("put document: %w", err)
+		s.die(err)
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
 }
 
 // DocsSettled tells whether no PutDoc is under way, not even one that has returned

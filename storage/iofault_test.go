@@ -447,3 +447,37 @@ func TestIOFaults(t *testing.T) {
 	run := runTrials(t, "iofaults", 0, n, 60)
 	run.report(t, "iofaults")
 }
+
+// A document whose commit fails has an answer of a class, whoever hears it first: the
+// caller that waits or the store that ends. Found by trial 451 of TestIOFaults.
+func TestFailedDocumentHasAClass(t *testing.T) {
+	in := &injection{}
+	s, err := Open("store", faultOptions(injectFS{vfs.NewMem(), in}, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncs := in.ops.Load()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in = &injection{mode: injectSyncs, index: syncs + 1}
+	if s, err = Open("store", faultOptions(injectFS{vfs.NewMem(), in}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // a dead store says so again
+	for range int(syncs) + 1 {
+		b := s.db.db.NewBatch()
+		if err := b.Set(docKey("k"), []byte("v"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err = s.commitDoc(b); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrUnknown) {
+		t.Fatalf("got %v, want an unknown outcome", err)
+	}
+	if err := s.PutDoc(Doc{"k", nil}); !errors.Is(err, ErrFenced) || errors.Is(err, ErrUnknown) {
+		t.Fatalf("the next one: got %v, want only that the store has ended", err)
+	}
+}
