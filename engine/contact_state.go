@@ -14,10 +14,12 @@ import (
 // counts, for each of the people that a merge has united.
 const maxUsesShown = 1000
 
-// ContactView is how every cap stands for one person.
+// ContactView is how every cap stands for one person, and what else may refuse to
+// reach them. UserID is "" of a person known by an identity alone.
 type ContactView struct {
 	UserID string
 	At     storage.UnixMsec
+	Reach  ReachView
 	Caps   []CounterView // by cap, then by dimension
 }
 
@@ -75,14 +77,17 @@ type ReservedView struct {
 // named, every counter that a decision would look at, on any of its placements;
 // else every counter that knows something of the person. What a counter of the
 // person says it has used is what stands in the window of Uses, Reserved and Lost
-// together. It errors with a
-// ProblemMissing for an unknown user or offer. Totals are there for an offer only.
+// together. Reach has the gates before the caps. It errors with a ProblemMissing for
+// an unknown user, identity or offer. Totals are there for an offer only.
 // Cost: caps × placements for an offer; it holds the person's group meanwhile.
 func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
-	if err := checkUserID(user, "user_id"); err != nil {
-		return nil, err
-	}
-	s := stateReader{e: e, snap: e.snap.Load(), offer: -1, seen: map[storage.CounterKey]bool{}}
+	return e.ContactStateOf(PersonRef{UserID: user}, offer)
+}
+
+// ContactStateOf is ContactState of whoever whom names.
+func (e *Engine) ContactStateOf(whom PersonRef, offer []byte) (*ContactView, error) {
+	s := stateReader{e: e, offer: -1, seen: map[storage.CounterKey]bool{}}
+	s.snap = e.snap.Load()
 	if len(offer) > 0 {
 		var ok bool
 		if s.offer, ok = s.snap.Plan.OfferByID(offer); !ok {
@@ -91,6 +96,10 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 				Detail: fmt.Sprintf("no offer %q is published", offer),
 			}
 		}
+	}
+	user, err := e.canonicalOf(whom)
+	if err != nil {
+		return nil, err
 	}
 	if s.offer >= 0 {
 		s.totals = e.totalsOf(s.snap)
@@ -105,7 +114,9 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 			Detail: fmt.Sprintf("no user %q", user),
 		}
 	}
-	s.read(g, ord)
+	if err := s.read(g, ord, user); err != nil {
+		return nil, err
+	}
 	if s.offer >= 0 {
 		s.ofOffer(s.offer)
 	} else {
@@ -114,7 +125,7 @@ func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 	slices.SortFunc(s.view, func(a, b CounterView) int {
 		return cmp.Or(cmp.Compare(a.CapID, b.CapID), cmp.Compare(a.Dimension, b.Dimension))
 	})
-	return &ContactView{UserID: string(user), At: s.at.Ms, Caps: s.view}, nil
+	return &ContactView{UserID: userIDOf(user), At: s.at.Ms, Reach: s.reach(), Caps: s.view}, nil
 }
 
 // stateReader gathers the counters of one person.
@@ -122,6 +133,7 @@ type stateReader struct {
 	e      *Engine
 	snap   *Snapshot
 	at     decide.Moment
+	work   decideWork
 	person decide.Person
 	result decide.Result
 	offer  int32 // -1 = none is named
@@ -131,13 +143,24 @@ type stateReader struct {
 	view   []CounterView
 }
 
-func (s *stateReader) read(g *storage.Group, ord storage.Ord) {
-	now := s.e.clock.Now()
-	s.at = decide.Moment{Ms: now, Instant: s.e.instant(g, now)}
-	s.person = decide.Person{
-		HasID: true, Known: true, Contact: g.Contact(ord), Profile: g.Profile(ord),
-		Zone: s.e.zone(g.Row(ord).Zone),
+// read reads the person as a preview of a request without a context would. The group
+// is locked.
+func (s *stateReader) read(g *storage.Group, ord storage.Ord, id []byte) error {
+	w := &s.work
+	w.snap, w.now, w.id = s.snap, s.e.clock.Now(), id
+	if err := w.prepareContext(&DecideRequest{}); err != nil {
+		return err
 	}
+	w.group, w.ord, w.known = g, ord, true
+	if len(s.snap.Plan.Quiet) > 0 {
+		w.pages = uint32(1<<s.snap.Plan.Program.Pages() - 1)
+	}
+	s.at = decide.Moment{Ms: w.now, Instant: s.e.instant(g, w.now)}
+	if err := s.e.readPerson(&DecideRequest{Mode: ModePreview}, w); err != nil {
+		return err
+	}
+	s.person = w.person
+	return nil
 }
 
 // everything adds every counter that has a use, a held one or a rejection.

@@ -257,7 +257,7 @@ func TestQuietOptions(t *testing.T) {
 	}
 	for _, what := range []string{
 		"given", "quiet_hours", "timezone_unknown", "held", "dropped", "probe", "another time",
-		"set back", "reopen",
+		"set back", "reopen", "state",
 	} {
 		if seen[what] == 0 {
 			t.Errorf("no seed has seen %q: %v", what, seen)
@@ -394,6 +394,53 @@ func (p *quietPlay) question() *quietQuestion {
 	return q
 }
 
+// state compares the quiet hours that contact-state tells of an offer with the wall.
+func (p *quietPlay) state(q *quietQuestion, at int64) {
+	p.t.Helper()
+	of := q.offers[p.r.IntN(len(q.offers))]
+	v, err := p.e.ContactState([]byte(q.who.id), []byte(of.id))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	got := v.Reach.Quiet
+	for _, s := range p.o.sets {
+		anywhere := *s
+		anywhere.channels, anywhere.placements = nil, nil
+		if !anywhere.binds(of, "", "", q.who) {
+			continue
+		}
+		one := *p.o
+		one.sets = []*quietSet{&anywhere}
+		refused, until := one.judge(of, "", "", q.who, at/1000)
+		want := QuietView{ID: s.id, Hold: !s.drop, Until: storage.UnixSec(until)}
+		if refused {
+			want.Reason = "quiet_hours"
+			if p.o.protect && q.who.zone == "" {
+				want.Reason = "timezone_unknown"
+			}
+		}
+		if len(got) == 0 {
+			p.t.Fatalf("%s: contact-state has no %+v", p.say(q, at), want)
+		}
+		far := until == 0 && !s.drop && int64(got[0].Until) >= at/1000+quietSight
+		if g := got[0]; g.ID != want.ID || g.Hold != want.Hold || g.Reason != want.Reason ||
+			g.Until != want.Until && !far || !sameNames(g.Placements, s.placements) ||
+			s.channels != nil && !sameNames(g.Channels, s.channels) {
+			p.t.Errorf("%s: contact-state says %+v, want %+v", p.say(q, at), g, want)
+		}
+		got = got[1:]
+		p.seen["state"]++
+	}
+	if len(got) != 0 {
+		p.t.Errorf("%s: contact-state has %+v too", p.say(q, at), got)
+	}
+}
+
+// sameNames compares two lists without regard to their order.
+func sameNames(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
 // ask compares one answer with the oracle; at, when not 0, is the time of a dry run.
 func (p *quietPlay) ask(q *quietQuestion, at int64) {
 	p.t.Helper()
@@ -437,6 +484,9 @@ func (p *quietPlay) ask(q *quietQuestion, at int64) {
 		}
 	} else {
 		p.seen["given"]++
+	}
+	if req.Now == 0 && q.who.stored && p.r.IntN(4) == 0 {
+		p.state(q, at)
 	}
 	if got != want {
 		p.t.Errorf("%s: got %q, want %q", p.say(q, at), got, want)

@@ -34,6 +34,11 @@ func (s *Server) whom(r *request) (p engine.PersonRef, ok bool) {
 	if !ok {
 		return p, false
 	}
+	return s.whomBy(r, args)
+}
+
+// whomBy is whom, of a request whose query has been read.
+func (s *Server) whomBy(r *request, args *fasthttp.Args) (p engine.PersonRef, ok bool) {
 	id, ok := s.pathParam(r, "id")
 	if !ok {
 		return p, false
@@ -69,15 +74,15 @@ func (s *Server) user(r *request) {
 
 // contactState answers GET /v1/users/{id}/contact-state.
 func (s *Server) contactState(r *request) {
-	args, ok := s.query(r, "offer")
+	args, ok := s.query(r, "identity", "offer")
 	if !ok {
 		return
 	}
-	id, ok := s.pathParam(r, "id")
+	whom, ok := s.whomBy(r, args)
 	if !ok {
 		return
 	}
-	view, err := s.engine.ContactState(id, args.Peek("offer"))
+	view, err := s.engine.ContactStateOf(whom, args.Peek("offer"))
 	if err != nil {
 		s.fail(r.ctx, err)
 		return

@@ -304,7 +304,11 @@ func TestStory(t *testing.T) {
 	const state = "/v1/users/{id}/contact-state"
 	want(200, `"caps":[`, get("/v1/users/%C3%BC%2F1/contact-state", state))
 	want(404, `"user_not_found"`, get("/v1/users/nobody/contact-state", state))
+	want(200, `"consents":[{"purpose":"marketing","channel":"sms","granted":true,`,
+		get("/v1/users/%C3%BC%2F1/contact-state", state))
 	want(404, `"unknown_offer"`, get("/v1/users/%C3%BC%2F1/contact-state?offer=nothing", state))
+	want(404, `"field":"identity"`, get("/v1/users/x/contact-state?identity=crm", state))
+	want(400, `"field":"identity"`, get("/v1/users/x/contact-state?identity=", state))
 	want(400, `"unknown_parameter"`, get("/v1/users/%C3%BC%2F1/contact-state?of=a", state))
 	want(200, `"status":"applied"`, post("/v1/events",
 		`{"event_id":"e1","user_id":"ü/1","event":"visit","properties":{"a": [1]}}`))

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"tact/engine/definition"
+	"tact/engine/rule"
 	"tact/storage"
 )
 
@@ -107,3 +108,58 @@ func (c *Cap) SuppressName() storage.Name { return c.suppress.name }
 
 // GapName is the name of the counter of a total's minimum gap; 0 = none.
 func (c *Cap) GapName() storage.Name { return c.gapName }
+
+// QuietState is how one set of quiet hours stands for one person.
+type QuietState struct {
+	Binds  bool            // the person is one of those it is for
+	Reason Reason          // QuietHoursNow, TimezoneUnknown, or ReasonNone: it is open
+	Until  storage.UnixSec // when it opens of itself; Never when that is not in sight
+}
+
+// QuietState judges one set of Plan.Quiet for a person as Pick would, alone; of one
+// whose segment asks for the placement, at the first placement where it binds. who.Bits
+// hold every page, and words are those of the request that is supposed. out gives
+// memory.
+func (p *Plan) QuietState(
+	set int, who *Person, words []uint64, at Moment, out *Result,
+) QuietState {
+	out.Reset()
+	w := &out.work
+	w.asked = Request{Words: words}
+	w.row = rule.MakeRow(w.row, who.Bits, uint32(1<<p.Program.Pages()-1), words)
+	r := run{p: p, req: &w.asked, who: who, at: &at, out: out, row: w.row}
+	q := &p.Quiet[set]
+	for i := 0; p.slotQuiet&(1<<set) != 0 && i < len(p.Placements); i++ {
+		if q.On(int32(i)) && q.channels&(1<<p.Placements[i].Channel) != 0 {
+			r.enter(int32(i))
+			if r.bindsPerson(q) {
+				break
+			}
+		}
+	}
+	s := QuietState{Reason: r.quiet(1 << set)}
+	s.Binds = r.quietBinds != 0
+	if s.Reason != ReasonNone {
+		s.Until = r.quietUntil(1 << set)
+	}
+	return s
+}
+
+// Of tells whether the set is for an offer, of its class, anywhere.
+func (q *Quiet) Of(o int32, class definition.MessageClass) bool {
+	return q.offers.has(o) && q.classes&(1<<class) != 0
+}
+
+// Channels are those on which the set holds, bit per channel.
+func (q *Quiet) Channels() uint16 { return q.channels }
+
+// Classes are the message classes that the set binds, bit per class.
+func (q *Quiet) Classes() uint8 { return q.classes }
+
+// Everywhere tells whether the set names no placements.
+func (q *Quiet) Everywhere() bool { return q.placements == nil }
+
+// On tells whether the set holds at a placement.
+func (q *Quiet) On(placement int32) bool {
+	return q.placements == nil || q.placements.has(placement)
+}

@@ -2,11 +2,13 @@ package wire
 
 import "tact/engine"
 
-// AppendContactState appends how every cap stands for a person.
+// AppendContactState appends how every cap stands for a person, and what else may
+// refuse to reach them.
 func AppendContactState(dst []byte, v *engine.ContactView) []byte {
 	w := append(writer(dst), '{')
 	w.text("user_id", v.UserID)
 	w.time("at", int64(v.At))
+	w.reach(&v.Reach)
 	w.name("caps")
 	w.open('[')
 	for i := range v.Caps {
@@ -15,6 +17,31 @@ func AppendContactState(dst []byte, v *engine.ContactView) []byte {
 	w.close(']')
 	w.close('}')
 	return w
+}
+
+// reach writes the gates before the caps.
+func (w *writer) reach(v *engine.ReachView) {
+	w.text("timezone", v.Timezone)
+	w.userConsents(v.Consents)
+	w.texts("blacklist", v.Blacklist)
+	w.userLists(v.Listed)
+	objects(w, "quiet_hours", v.Quiet, func(q *engine.QuietView) {
+		w.text("quiet_hours_id", q.ID)
+		w.texts("channels", q.Channels)
+		if q.Placements != nil {
+			w.texts("placements", q.Placements)
+		}
+		w.texts("message_classes", q.Classes)
+		when := "drop"
+		if q.Hold {
+			when = "hold"
+		}
+		w.text("when_hit", when)
+		w.text("reason", q.Reason)
+		if q.Until != 0 {
+			w.time("free_at", int64(q.Until)*1000)
+		}
+	})
 }
 
 func (w *writer) counter(c *engine.CounterView) {

@@ -36,9 +36,9 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 	w.userTags(u)
 	w.userTiers(u)
 	w.texts("segments", u.Segments)
-	w.userConsents(u)
+	w.userConsents(u.Consents)
 	w.texts("blacklist", u.Blacklist)
-	w.userLists(u)
+	w.userLists(u.Listed)
 	w.name("addresses")
 	w.open('{')
 	for _, a := range u.Addresses {
@@ -53,8 +53,8 @@ func AppendUser(dst []byte, u *engine.UserView) []byte {
 	return w
 }
 
-func (w *writer) userConsents(u *engine.UserView) {
-	objects(w, "consents", u.Consents, func(c *engine.ConsentView) {
+func (w *writer) userConsents(consents []engine.ConsentView) {
+	objects(w, "consents", consents, func(c *engine.ConsentView) {
 		w.text("purpose", c.Purpose)
 		w.text("channel", c.Channel)
 		w.bool("granted", c.Granted)

@@ -101,13 +101,13 @@ func AppendLists(dst []byte, lists []engine.ListView) []byte {
 }
 
 // userLists writes the lists that hold the person.
-func (w *writer) userLists(u *engine.UserView) {
-	if len(u.Listed) == 0 {
+func (w *writer) userLists(listed []engine.ListedView) {
+	if len(listed) == 0 {
 		return
 	}
 	w.name("listed")
 	w.open('[')
-	for _, l := range u.Listed {
+	for _, l := range listed {
 		w.open('{')
 		w.text("list_id", l.List)
 		w.text("kind", l.Kind)
