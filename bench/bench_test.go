@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,13 @@ func TestWorkloads(t *testing.T) {
 		}
 		if infinite(f.Value()) {
 			t.Errorf("%s: value %v", f.Name, f.Value())
+		}
+		if strings.HasSuffix(f.Name, "-under-backup") {
+			// Each turn is some decisions or a batch at least, after a backup has begun.
+			n, err := strconv.Atoi(f.Conditions[besideBackups])
+			if err != nil || n < 5*decisionsAtOnce {
+				t.Errorf("%s: %d beside backups: %v", f.Name, n, err)
+			}
 		}
 	}
 	var page bytes.Buffer

@@ -3,14 +3,16 @@ package storage
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 )
 
 const (
-	dedupHeader = 8
-	dedupPair   = 12
-	dedupFormat = 2
-	dedupPlain  = 1 // the format of blocks that may hold keys without a person's
+	dedupHeader    = 8
+	dedupPairBytes = 12
+	dedupFormat    = 2
+	dedupPlain     = 1 // the format of blocks that may hold keys without a person's
 )
 
 // A dedupBlock is the stored form of some keys of one day.
@@ -39,7 +41,7 @@ func (s *state) takeDedup() []dedupBlock {
 			}
 			return 1
 		})
-		b := make([]byte, 0, dedupHeader+len(d.pending)*dedupPair+4)
+		b := make([]byte, 0, dedupHeader+len(d.pending)*dedupPairBytes+4)
 		format := byte(dedupFormat)
 		if d.plain {
 			format = dedupPlain
@@ -58,22 +60,31 @@ func (s *state) takeDedup() []dedupBlock {
 	return out
 }
 
-// dedupLoadBytes is how many bytes of blocks a dedupLoad keeps.
-const dedupLoadBytes = 16 << 20
+const (
+	// dedupLoadPairs is how many keys a dedupLoad keeps: 32 MiB, and as many again
+	// while they are put in order.
+	dedupLoadPairs = 2 << 20
+	// dedupLoadPart keys are entered together, about: they and the segments they lie
+	// in fit the cache of a processor.
+	dedupLoadPart     = 4096
+	dedupLoadPartBits = 10
+)
 
 // A dedupLoad enters the blocks of a group, many at a time: a segment of the table
-// is then made longer once.
+// is then made longer once. Keys whose upper bits agree are entered together, so that
+// a segment is in the cache while its keys are.
 type dedupLoad struct {
-	state *state
-	pairs []byte // key u64 | body u32
-	runs  []dedupRun
-	fill  []uint32 // by segment
+	state  *state
+	pairs  []dedupPair // as they come
+	sorted []dedupPair // by their upper bits, those that agree as they came
+	ends   []int       // in sorted, by the upper bits
+	fill   []uint32    // bytes by segment of a part
 }
 
-// A dedupRun says of which day the next pairs are.
-type dedupRun struct {
-	day   uint16
-	bytes int
+type dedupPair struct {
+	key  uint64
+	body uint32
+	day  uint16
 }
 
 // add takes a block, unless it is too old. The group's meta was loaded before.
@@ -83,11 +94,11 @@ func (l *dedupLoad) add(value []byte) error {
 		return fmt.Errorf("dedup block: %w", err)
 	}
 	if len(b) < dedupHeader || b[1] != 0 ||
-		int64(len(b)) != dedupHeader+int64(le32(b[4:]))*dedupPair {
+		int64(len(b)) != dedupHeader+int64(le32(b[4:]))*dedupPairBytes {
 		return fmt.Errorf("dedup block: length: %w", ErrCorrupt)
 	}
 	var last uint64
-	for at := dedupHeader; at < len(b); at += dedupPair {
+	for at := dedupHeader; at < len(b); at += dedupPairBytes {
 		key := le64(b[at:])
 		if key <= last {
 			return fmt.Errorf("dedup block: order: %w", ErrCorrupt)
@@ -103,13 +114,15 @@ func (l *dedupLoad) add(value []byte) error {
 	if t.expire(today); day < t.low {
 		return nil
 	}
-	if len(l.pairs)+len(b) > dedupLoadBytes {
+	n := (len(b) - dedupHeader) / dedupPairBytes
+	if len(l.pairs)+n > dedupLoadPairs {
 		if err := l.finish(); err != nil {
 			return err
 		}
 	}
-	l.pairs = append(l.pairs, b[dedupHeader:]...)
-	l.runs = append(l.runs, dedupRun{day, len(b) - dedupHeader})
+	for at := dedupHeader; at < len(b); at += dedupPairBytes {
+		l.pairs = append(l.pairs, dedupPair{le64(b[at:]), le32(b[at+8:]), day})
+	}
 	if b[0] == dedupPlain {
 		t.on(day).plain = true
 	}
@@ -119,15 +132,60 @@ func (l *dedupLoad) add(value []byte) error {
 // finish enters what add has kept. A key may lie in two blocks: a pass of the flusher
 // that a reload of the group overtook has written what the next one writes again.
 func (l *dedupLoad) finish() error {
-	t, n := &l.state.dedup, len(l.pairs)/dedupPair
-	if n == 0 {
+	if len(l.pairs) == 0 {
 		return nil
 	}
-	t.reserve(n)
-	l.fill = slices.Grow(l.fill[:0], t.segments())[:t.segments()]
+	l.state.dedup.reserve(len(l.pairs))
+	l.sort()
+	from := 0
+	for _, end := range l.ends {
+		if err := l.enter(l.sorted[from:end]); err != nil {
+			return err
+		}
+		from = end
+	}
+	l.pairs = l.pairs[:0]
+	return nil
+}
+
+// sort puts the pairs into parts by the upper bits of their keys, no more of them than
+// tell segments apart.
+func (l *dedupLoad) sort() {
+	n := len(l.pairs)
+	upper := min(bits.Len(uint(n/dedupLoadPart)), dedupLoadPartBits, l.state.dedup.bits)
+	l.ends = slices.Grow(l.ends[:0], 1<<upper)[:1<<upper]
+	clear(l.ends)
+	for i := range l.pairs {
+		l.ends[l.pairs[i].key>>(64-upper)]++
+	}
+	from := 0
+	for i, n := range l.ends {
+		l.ends[i] = from
+		from += n
+	}
+	l.sorted = slices.Grow(l.sorted[:0], n)[:n]
+	for i := range l.pairs {
+		end := &l.ends[l.pairs[i].key>>(64-upper)]
+		l.sorted[*end] = l.pairs[i]
+		*end++
+	}
+}
+
+// enter enters a part, whose keys are all there are of their segments.
+func (l *dedupLoad) enter(part []dedupPair) error {
+	if len(part) == 0 {
+		return nil
+	}
+	t := &l.state.dedup
+	lo, hi := math.MaxInt, 0
+	for i := range part {
+		number := t.number(part[i].key)
+		lo, hi = min(lo, number), max(hi, number)
+	}
+	l.fill = slices.Grow(l.fill[:0], hi+1-lo)[:hi+1-lo]
 	clear(l.fill)
-	for at := 0; at < len(l.pairs); at += dedupPair {
-		l.fill[t.number(le64(l.pairs[at:]))]++
+	for i := range part {
+		l.fill[t.number(part[i].key)-lo]++
 	}
 	for i, more := range l.fill {
 		if more == 0 {
@@ -136,37 +194,34 @@ func (l *dedupLoad) finish() error {
 		if err := t.room(); err != nil {
 			return err
 		}
-		b, err := t.grow(t.at(i), int(more))
+		b, err := t.grow(t.at(lo+i), int(more))
 		if err != nil {
 			return fmt.Errorf("idempotency keys: %w", err)
 		}
 		l.fill[i] = uint32(len(b)) - more*dedupPlace
 	}
-	twice := l.enter()
-	t.n += n - twice
-	l.pairs, l.runs = l.pairs[:0], l.runs[:0]
+	twice := l.put(part, lo)
+	t.n += len(part) - twice
 	if twice > 0 {
-		return l.trim()
+		return l.trim(lo)
 	}
 	return nil
 }
 
-// enter puts the pairs where there is room for them, and counts those whose key is
-// there.
-func (l *dedupLoad) enter() (twice int) {
-	t, at := &l.state.dedup, 0
-	for _, run := range l.runs {
-		for end := at + run.bytes; at < end; at += dedupPair {
-			key := le64(l.pairs[at:])
-			i := t.number(key)
-			b := t.slab.get(*t.at(i))
-			if t.holds(b[:l.fill[i]], key) {
-				twice++
-				continue
-			}
-			putDedup(b[l.fill[i]:], dedupWord(key, run.day), le32(l.pairs[at+8:]))
-			l.fill[i] += dedupPlace
+// put puts the pairs where there is room for them, and counts those whose key is
+// there. lo is the first segment of the part.
+func (l *dedupLoad) put(part []dedupPair, lo int) (twice int) {
+	t := &l.state.dedup
+	for i := range part {
+		p := &part[i]
+		number := t.number(p.key)
+		b, fill := t.slab.get(*t.at(number)), &l.fill[number-lo]
+		if t.holds(b[:*fill], p.key) {
+			twice++
+			continue
 		}
+		putDedup(b[*fill:], dedupWord(p.key, p.day), p.body)
+		*fill += dedupPlace
 	}
 	return twice
 }
@@ -184,10 +239,10 @@ func (t *dedupTable) holds(b []byte, key uint64) bool {
 }
 
 // trim gives back the room of keys that were there.
-func (l *dedupLoad) trim() error {
+func (l *dedupLoad) trim(lo int) error {
 	t := &l.state.dedup
 	for i, filled := range l.fill {
-		ref := t.at(i)
+		ref := t.at(lo + i)
 		b := t.slab.get(*ref)
 		if filled == 0 || int(filled) == len(b) { // 0: nothing was entered
 			continue
