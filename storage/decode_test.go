@@ -221,7 +221,7 @@ func decodeRow(kind RowKind) decoder {
 	return decodeStored(func(value []byte) error {
 		s := newState(3, stateOptions{})
 		at := rowKey{1, 1, 1, kind}
-		s.beginRows()
+		s.beginRows(new(rowLoad))
 		if kind != RowProfile {
 			p := storedRow{contents: make([]byte, profileHeader+sealExtra)}
 			p.contents[0] = profileHeader
@@ -291,7 +291,8 @@ func decodeDedup(value []byte) error {
 }
 
 func decodeIdentity(value []byte) error {
-	return newState(3, stateOptions{}).loadIdentity(1, 1, [16]byte{1}, value)
+	_, err := parseIdentity(1, 1, [16]byte{1}, value)
+	return err
 }
 
 // decoders returns every decoder with a few valid inputs, without the sums.

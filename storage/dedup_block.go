@@ -87,6 +87,9 @@ type dedupPair struct {
 	day  uint16
 }
 
+// begin begins with a group. A dedupLoad may be used for one after the other.
+func (l *dedupLoad) begin(s *state) { l.state, l.pairs = s, l.pairs[:0] }
+
 // add takes a block, unless it is too old. The group's meta was loaded before.
 func (l *dedupLoad) add(value []byte) error {
 	b, err := checkedValue(value, dedupFormat)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"unsafe"
 )
 
 // An identityIndex maps the keyed 128-bit hash of an identity to a person. It
@@ -60,15 +61,7 @@ func (x *identityIndex) put(c claim) {
 		x.remove(lo, hi)
 		return
 	}
-	if 4*(x.n+1) > 3*len(x.entries) {
-		old := x.entries
-		x.entries = make([]identityEntry, max(identityMin, 2*len(old)))
-		for i := range old {
-			if old[i].person != 0 {
-				x.entries[x.place(old[i].lo, old[i].hi)] = old[i]
-			}
-		}
-	}
+	x.reserve(1)
 	e := &x.entries[x.place(lo, hi)]
 	if e.person == 0 {
 		x.n++
@@ -76,6 +69,38 @@ func (x *identityIndex) put(c claim) {
 	*e = identityEntry{
 		lo: lo, hi: hi, person: c.target.Person, ord: c.target.Ord,
 		slot: c.slot, group: c.target.Group, ws: c.ws,
+	}
+}
+
+// reserve makes room for n more entries, by a table twice as long or longer.
+func (x *identityIndex) reserve(n int) {
+	size := max(identityMin, len(x.entries))
+	for 4*(x.n+n) > 3*size {
+		size *= 2
+	}
+	if size == len(x.entries) {
+		return
+	}
+	old := x.entries
+	x.entries = make([]identityEntry, size)
+	if size*identityBytes >= hugeFrom<<20 {
+		preferHuge(unsafe.Pointer(&x.entries[0]), uintptr(size)*identityBytes)
+	}
+	for i := range old {
+		if old[i].person != 0 {
+			x.entries[x.place(old[i].lo, old[i].hi)] = old[i]
+		}
+	}
+}
+
+// enter puts many identities that point at people.
+func (x *identityIndex) enter(claims []claim) {
+	if len(claims) == 0 {
+		return
+	}
+	x.reserve(len(claims))
+	for i := range claims {
+		x.put(claims[i])
 	}
 }
 
@@ -140,16 +165,15 @@ func appendIdentityRow(dst []byte, target PersonRef) []byte {
 	return binary.LittleEndian.AppendUint32(dst, checkSum(dst[at:]))
 }
 
-// loadIdentity enters an identity row read from disk.
-func (s *state) loadIdentity(slot Slot, ws WorkspaceID, hash [16]byte, value []byte) error {
+// parseIdentity gives the claim of an identity row read from disk.
+func parseIdentity(slot Slot, ws WorkspaceID, hash [16]byte, value []byte) (claim, error) {
 	b, err := checkedValue(value, identityRowFormat)
 	if err != nil || len(b) != identityRow-4 || b[1] != 0 || le64(b[8:]) == 0 {
-		return fmt.Errorf("identity row: %w", orCorrupt(err))
+		return claim{}, fmt.Errorf("identity row: %w", orCorrupt(err))
 	}
-	s.identities.put(claim{ws: ws, slot: slot, hash: hash, target: PersonRef{
+	return claim{ws: ws, slot: slot, hash: hash, target: PersonRef{
 		Group: GroupID(le16(b[2:])), Ord: Ord(le32(b[4:])), Person: PersonID(le64(b[8:])),
-	}})
-	return nil
+	}}, nil
 }
 
 // checkedValue returns a stored value without its trailing CRC32C. A wrong sum

@@ -149,6 +149,26 @@ func (x *index) insert(hash uint64, o Ord) {
 	}
 }
 
+// reserve makes an empty table for n entries, none for none.
+func (x *index) reserve(n int) {
+	if n == 0 {
+		return
+	}
+	buckets := indexMinBuckets
+	for 4*n > 3*8*buckets {
+		buckets *= 2
+	}
+	x.make(buckets)
+}
+
+// make makes an empty table.
+func (x *index) make(buckets int) {
+	x.buckets, x.used, x.live = make([]indexBucket, buckets), 0, 0
+	if size := uintptr(buckets) * unsafe.Sizeof(x.buckets[0]); size >= hugeFrom<<20 {
+		preferHuge(unsafe.Pointer(&x.buckets[0]), size)
+	}
+}
+
 // rebuild makes a table that the live entries fill to half at most.
 func (x *index) rebuild(hashOf func(Ord) uint64) {
 	n := indexMinBuckets
@@ -156,10 +176,7 @@ func (x *index) rebuild(hashOf func(Ord) uint64) {
 		n *= 2
 	}
 	old := x.buckets
-	x.buckets, x.used, x.live = make([]indexBucket, n), 0, 0
-	if size := uintptr(n) * unsafe.Sizeof(x.buckets[0]); size >= hugeFrom<<20 {
-		preferHuge(unsafe.Pointer(&x.buckets[0]), size)
-	}
+	x.make(n)
 	for i := range old {
 		for _, v := range old[i].ords {
 			if v != 0 && v != indexMark {

@@ -41,12 +41,22 @@ type loaded struct {
 	hash      uint64 // of the last frame
 }
 
+// loadRoom is what loading a group needs beside its state. Whoever loads one group
+// after the other has to grow it once.
+type loadRoom struct {
+	rows   rowLoad
+	claims []claim
+	dedup  dedupLoad
+}
+
 // loadGroup builds a group's state: its record, its rows, its identities, its
 // idempotency keys, then the frames behind the watermark.
-func (s *Store) loadGroup(g GroupID) (loaded, error) {
+func (s *Store) loadGroup(g GroupID) (loaded, error) { return s.loadGroupIn(new(loadRoom), g) }
+
+func (s *Store) loadGroupIn(room *loadRoom, g GroupID) (loaded, error) {
 	snapshot := s.db.db.NewSnapshot()
 	defer snapshot.Close()
-	from := loader{view{snapshot}, s.man.groups, &s.opening}
+	from := loader{view{snapshot}, s.man.groups, &s.opening, room}
 	l := loaded{state: newState(g, stateOptions{})}
 	value, err := from.get(appendGroupKey(nil, g))
 	switch {
@@ -84,6 +94,7 @@ type loader struct {
 	view
 	groups  int
 	opening *opening
+	room    *loadRoom
 }
 
 // slotRange returns the slots of a group: lo and the first one behind.
@@ -106,7 +117,7 @@ func (in loader) loadRows(g GroupID, st *state) error {
 	}
 	defer keys.Close()
 	keys.First()
-	st.beginRows()
+	st.beginRows(&in.room.rows)
 	defer st.endRows()
 	var parts int64
 	defer func() { in.opening.parts.Add(parts) }()
@@ -144,19 +155,28 @@ func (in loader) loadIdentities(g GroupID, st *state) error {
 	lo, hi := in.slotRange(g)
 	lower := binary.BigEndian.AppendUint16(nil, uint16(identitySlots|lo))
 	upper := binary.BigEndian.AppendUint16(nil, uint16(identitySlots+hi))
-	return in.scan(lower, upper, func(key, value []byte) error {
+	claims := in.room.claims[:0]
+	err := in.scan(lower, upper, func(key, value []byte) error {
 		if len(key) != 22 {
 			return fmt.Errorf("%w: identity key %x", ErrCorrupt, key)
 		}
 		slot := Slot(binary.BigEndian.Uint16(key) &^ identitySlots)
 		ws := WorkspaceID(binary.BigEndian.Uint32(key[2:]))
-		return st.loadIdentity(slot, ws, [16]byte(key[6:]), value)
+		c, err := parseIdentity(slot, ws, [16]byte(key[6:]), value)
+		claims = append(claims, c)
+		return err
 	})
+	in.room.claims = claims
+	if err == nil {
+		st.identities.enter(claims)
+	}
+	return err
 }
 
 func (in loader) loadDedups(g GroupID, st *state) error {
 	prefix := appendDedupKey(nil, g, 0, 0)[:3]
-	l := dedupLoad{state: st}
+	l := &in.room.dedup
+	l.begin(st)
 	st.dedup.expire(uint16(st.highWater() / dayMsec))
 	err := in.scan(prefix, after(prefix), func(_, value []byte) error { return l.add(value) })
 	if err != nil {

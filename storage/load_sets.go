@@ -17,7 +17,7 @@ const (
 // order of their keys, which is not the order of the sets. Adding them to the sets
 // one by one takes ten times as long.
 //
-// The collected members take four bytes each, until the group is read.
+// The collected members take four bytes each, until the last group is read.
 type setLoad struct {
 	byName [][]uint32 // ordinals, as they come
 	dense  []uint64
@@ -50,7 +50,7 @@ func (l *setLoad) finish(b *bitmaps, ords Ord) {
 		}
 		b.byName[Name(n)] = m
 		b.members += int64(m.GetCardinality())
-		l.byName[n] = nil
+		l.byName[n] = members[:0]
 	}
 }
 
@@ -110,5 +110,6 @@ func (l *tagLoad) finish(s *state) {
 	for n := range l.last {
 		l.count(s, Name(n))
 	}
+	clear(l.last)
 	l.sets.finish(&s.tags, s.nextOrd)
 }

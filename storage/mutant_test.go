@@ -141,6 +141,11 @@ func makeOriginals(seed uint64) ([]original, error) {
 		if err := originalLife(sim, s, life); err != nil {
 			return nil, err
 		}
+		if life < 3 {
+			if err := settle(s); err != nil {
+				return nil, err
+			}
+		}
 		// At one moment: the store goes on, and deletes tables meanwhile.
 		killed, err := takeDisk(fs.CrashClone(vfs.CrashCloneCfg{
 			UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(seed, 0)),
@@ -170,6 +175,20 @@ func makeOriginals(seed uint64) ([]original, error) {
 		}
 	}
 	return list, nil
+}
+
+// settle waits until all is durable: damage to a record that is still being synced at
+// the kill would be a loss that nobody was promised to hear of.
+func settle(s *Store) error {
+	for _, g := range s.groups {
+		g.Lock()
+		last := g.LastFrame()
+		g.Unlock()
+		if err := s.Wait(g.id, last, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // originalLife writes a little of everything. People of the second group are

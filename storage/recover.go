@@ -418,30 +418,20 @@ func (s *Store) loadGroups() error {
 	s.com.chain = make([]uint64, n)
 	s.flush.groups = make([]flushGroup, n)
 	errs := make([]error, n)
-	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	next := make(chan GroupID)
 	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
+	for range min(n, 2*runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
-			defer func() { <-slots }()
-			l, err := s.loadGroup(GroupID(i))
-			if err != nil {
-				errs[i] = fmt.Errorf("group %d: %w", i, err)
-				return
+			var room loadRoom
+			for i := range next {
+				errs[i] = s.bringBack(&room, i)
 			}
-			g := &Group{id: GroupID(i), store: s}
-			s.groups[i] = g
-			g.mu.state, g.mu.last = l.state, l.last
-			g.openLocked(l.last + 1)
-			g.durable.Store(l.last)
-			g.written.Store(l.watermark)
-			g.born.Store(uint32(l.state.nextOrd))
-			g.high.Store(int64(l.state.highWater()))
-			g.bytes.Store(l.state.residentBytes())
-			s.com.chain[i] = l.hash
-			s.flush.groups[i] = flushGroup{watermark: l.watermark, meta: l.meta}
 		})
 	}
+	for i := range n {
+		next <- GroupID(i)
+	}
+	close(next)
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -449,6 +439,26 @@ func (s *Store) loadGroups() error {
 	for _, g := range s.groups {
 		g.mu.state.attachTotals(s.totals)
 	}
+	return nil
+}
+
+// bringBack makes a group of what is on disk.
+func (s *Store) bringBack(room *loadRoom, id GroupID) error {
+	l, err := s.loadGroupIn(room, id)
+	if err != nil {
+		return fmt.Errorf("group %d: %w", id, err)
+	}
+	g := &Group{id: id, store: s}
+	s.groups[id] = g
+	g.mu.state, g.mu.last = l.state, l.last
+	g.openLocked(l.last + 1)
+	g.durable.Store(l.last)
+	g.written.Store(l.watermark)
+	g.born.Store(uint32(l.state.nextOrd))
+	g.high.Store(int64(l.state.highWater()))
+	g.bytes.Store(l.state.residentBytes())
+	s.com.chain[id] = l.hash
+	s.flush.groups[id] = flushGroup{watermark: l.watermark, meta: l.meta}
 	return nil
 }
 

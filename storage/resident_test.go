@@ -15,6 +15,7 @@ type fakeDisk struct {
 	dedup     [][]byte
 	members   memberships
 	watermark uint64
+	room      *loadRoom // of all loads
 }
 
 type zeroReader struct{ n byte }
@@ -69,7 +70,7 @@ func (d *fakeDisk) load(t *testing.T) *state {
 			t.Fatal(err)
 		}
 	}
-	s.beginRows()
+	s.beginRows(&d.room.rows)
 	for kind := RowProfile; kind <= RowActivity; kind++ {
 		for at, value := range d.rows {
 			if at.kind != kind {
@@ -81,15 +82,24 @@ func (d *fakeDisk) load(t *testing.T) *state {
 		}
 	}
 	s.endRows()
+	var claims []claim
 	for hash, c := range d.claims {
-		if err := s.loadIdentity(c.slot, c.ws, hash, appendIdentityRow(nil, c.target)); err != nil {
+		c, err := parseIdentity(c.slot, c.ws, hash, appendIdentityRow(nil, c.target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims = append(claims, c)
+	}
+	s.identities.enter(claims)
+	dedup := &d.room.dedup
+	dedup.begin(s)
+	for _, b := range d.dedup {
+		if err := dedup.add(b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, b := range d.dedup {
-		if err := s.loadDedup(b); err != nil {
-			t.Fatal(err)
-		}
+	if err := dedup.finish(); err != nil {
+		t.Fatal(err)
 	}
 	s.members = copyMembers(&d.members)
 	return s
@@ -167,15 +177,19 @@ func TestLoadKeepsChecksum(t *testing.T) {
 func newFakeDisk() *fakeDisk {
 	return &fakeDisk{
 		rows: map[rowKey][]byte{}, keys: map[PersonID][16]byte{}, claims: map[[16]byte]claim{},
+		room: new(loadRoom),
 	}
 }
 
 // Replay over what partial flushes left on disk gives the state before the
-// crash, wherever it comes, and the ledger of totals with it.
+// crash, wherever it comes, and the ledger of totals with it. What a load uses beside
+// the state has served other states before.
 func TestReplayOverPartialFlush(t *testing.T) {
+	room := new(loadRoom)
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		g, s, d := newGenerator(seed), newState(3, stateOptions{}), newFakeDisk()
+		d.room = room
 		ledger := NewTotals()
 		s.attachTotals(ledger)
 		var frames [][]*Effect

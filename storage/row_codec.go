@@ -200,19 +200,26 @@ func parseRow(kind RowKind, value []byte) (p storedRow, err error) {
 	return p, nil
 }
 
-// rowLoad is what a state collects while its rows are read.
+// rowLoad is what a state collects while its rows are read. It may be used for one
+// state after the other.
 type rowLoad struct {
 	tags     tagLoad
 	segments setLoad
 }
 
-// beginRows comes before the first loadRow, endRows after the last one.
-func (s *state) beginRows() { s.loading = &rowLoad{} }
+// beginRows comes before the first loadRow, endRows after the last one: people are not
+// found by their ids before.
+func (s *state) beginRows(l *rowLoad) { s.loading = l }
 
 func (s *state) endRows() {
 	s.loading.tags.finish(s)
 	s.loading.segments.finish(&s.segments, s.nextOrd)
 	s.loading = nil
+	s.index.reserve(s.people)
+	s.rows.each(func(o Ord, r *Row) bool {
+		s.index.insert(r.IDHash, o)
+		return true
+	})
 }
 
 // loadRow enters one part of a person read from disk. Parts come in the order
@@ -297,7 +304,6 @@ func (s *state) loadProfile(at rowKey, p storedRow, key [16]byte) error {
 	s.people++
 	s.nextOrd = max(s.nextOrd, p.ord+1)
 	s.person = max(s.person, at.person)
-	s.index.add(p.idHash, p.ord, s.hashOf)
 	return nil
 }
 
