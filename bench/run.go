@@ -91,6 +91,9 @@ func Run(ctx context.Context, o Options) (d *Document, err error) {
 	if err := o.normalise(); err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
+	if err := o.folders(); err != nil {
+		return nil, err
+	}
 	var plan []workload
 	for _, w := range workloads() {
 		if o.Only == nil || o.Only.MatchString(w.name) {
@@ -121,6 +124,25 @@ func Run(ctx context.Context, o Options) (d *Document, err error) {
 	}
 	o.say(d.Done, d.Planned, "")
 	return d, nil
+}
+
+// folders looks at the folders that are named before anything is measured.
+func (o *Options) folders() error {
+	for _, f := range [...]struct{ name, path string }{
+		{"profiles", o.Profiles}, {"store", o.Folder},
+	} {
+		if f.path == "" {
+			continue
+		}
+		info, err := os.Stat(f.path)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is not a folder", f.path)
+		}
+		if err != nil {
+			return fmt.Errorf("folder of the %s: %w", f.name, err)
+		}
+	}
+	return nil
 }
 
 func (o *Options) say(done, planned int, what string) {

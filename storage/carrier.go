@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -152,7 +151,7 @@ func (s *Store) journalOptions() journal.Options {
 
 // ringFile is where the store's ring lies.
 func (s *Store) ringFile() string {
-	return filepath.Join(s.o.RingDir, "tact-"+hex.EncodeToString(s.man.id[:]))
+	return filepath.Join(s.o.RingDir, journal.RingName(s.man.id))
 }
 
 // beginJournal appends, within one batch, what recovery found and the incident.

@@ -79,6 +79,9 @@ func (b *benchFlags) run(cmd *cobra.Command) error {
 		}
 		o.Only = only
 	}
+	if err := canWrite(b.out, b.html); err != nil {
+		return wrongUse(cmd, err)
+	}
 	d, err := bench.Run(cmd.Context(), o)
 	if d == nil {
 		return wrongUse(cmd, err)
@@ -91,12 +94,18 @@ func (b *benchFlags) run(cmd *cobra.Command) error {
 	return errors.Join(err, toFile(b.out, d.WriteJSON), toFile(b.html, d.WriteHTML))
 }
 
-// progress says on stderr what goes on: one line a workload.
+// progress says on stderr what goes on: one line a workload, with the time that the
+// ones before took and, at their pace, what is left.
 func (b *benchFlags) progress(w io.Writer) func(done, planned int, what string) {
-	last := time.Time{}
+	last, begun := time.Time{}, time.Now()
 	return func(done, planned int, what string) {
+		passed := time.Since(begun)
 		switch {
 		case what == "":
+		case planned > 0 && done > 0:
+			left := passed / time.Duration(done) * time.Duration(planned-done)
+			fmt.Fprintf(w, "%2d of %d  %-28s %s, some %s left\n", done+1, planned, what,
+				passed.Round(time.Second), left.Round(time.Second))
 		case planned > 0:
 			fmt.Fprintf(w, "%2d of %d  %s\n", done+1, planned, what)
 		case time.Since(last) >= lineEvery:
@@ -104,6 +113,29 @@ func (b *benchFlags) progress(w io.Writer) func(done, planned int, what string) 
 			fmt.Fprintln(w, what)
 		}
 	}
+}
+
+// canWrite tells before a long run what toFile would meet after it. A file that is
+// there stays as it is.
+func canWrite(names ...string) error {
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		_, err := os.Stat(name)
+		fresh := errors.Is(err, os.ErrNotExist)
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err == nil {
+			err = f.Close()
+		}
+		if err == nil && fresh {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // toFile writes into a file when one is named.

@@ -54,6 +54,13 @@ func TestBench(t *testing.T) {
 	if _, logs, code = tact(t, "bench", "report", file, "--out", again); code != exitOK {
 		t.Errorf("exit code %d: %s", code, logs)
 	}
+	nowhere := filepath.Join(dir, "none", "at all")
+	for _, flag := range []string{"--profiles", "--out", "--html", "--folder"} {
+		_, logs, code := tact(t, "bench", "--quick", "--only", "decide/hot", flag, nowhere)
+		if code != exitUsage || strings.Contains(logs, "1 of 1") || !strings.Contains(logs, nowhere) {
+			t.Errorf("%s %s: exit code %d: %s", flag, nowhere, code, logs)
+		}
+	}
 	if _, _, code = tact(t, "bench", "--only", "("); code != exitUsage {
 		t.Errorf("a bad expression: exit code %d", code)
 	}

@@ -312,10 +312,40 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("look %d: exit code %d: %s%s", round, code, out, logs)
 		}
 	}
+	ringOfNobody(t, data)
 	upgradeAndBack(t, data)
 	damaged(t, data)
 	if _, logs, code := tact(t, "upgrade", data); code != exitDamaged {
 		t.Errorf("upgrade of a damaged store: exit code %d: %s", code, logs)
+	}
+}
+
+// ringOfNobody lays a ring that no store has: doctor says so, and how to remove it, and
+// leaves it. A folder of rings that is not there is said too.
+func ringOfNobody(t *testing.T, data string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "tact-"+strings.Repeat("0f", 16))
+	if err := os.WriteFile(path, make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, logs, code := tact(t, "doctor", data, "--ring-dir", dir)
+	if code != exitOK || !strings.Contains(out, path+"  5,000 bytes, made ") ||
+		!strings.Contains(out, "`rm` one only when no data folder has its store") {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+	out, _, code = tact(t, "doctor", data, "--ring-dir", dir, "--json")
+	var d diagnosis
+	decodeJSON(t, out, &d)
+	if code != exitOK || len(d.Rings) != 1 || d.Rings[0].File != path || d.Rings[0].Bytes != 5000 {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	out, _, code = tact(t, "doctor", data, "--ring-dir", filepath.Join(dir, "none"))
+	if code != exitOK || !strings.Contains(out, "rings  ") || !strings.Contains(out, "not looked at") {
+		t.Errorf("exit code %d: %s", code, out)
 	}
 }
 

@@ -22,7 +22,7 @@ func newDoctor() *cobra.Command {
 		Long: "doctor reads the whole store in DIR, which no server may use, and changes nothing:\n" +
 			"every table, the logs, what they are compared with, rows, frames, documents. It\n" +
 			"names each damage, what lies there and the way back, and what a start mends by\n" +
-			"itself.\n\n" +
+			"itself; and the rings of other stores in --ring-dir, which it never removes.\n\n" +
 			"Exit codes: 0 nothing is damaged, 5 something is, 1 it could not look.",
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,6 +35,7 @@ func newDoctor() *cobra.Command {
 				return err
 			}
 			out := newDiagnosis(d, revision)
+			out.Rings, out.RingsFault = otherRings(ringDir, d.StoreID)
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), out)
 			} else {
@@ -64,6 +65,9 @@ type diagnosis struct {
 	Tables    int       `json:"tables"`
 	Bytes     int64     `json:"table_bytes"`
 	Findings  []finding `json:"findings"`
+
+	Rings      []otherRing `json:"other_rings"` // in the rings' folder, of other stores
+	RingsFault string      `json:"other_rings_unknown,omitempty"`
 }
 
 type finding struct {
@@ -105,6 +109,7 @@ func (d *diagnosis) print(w io.Writer) error {
 		}
 		row("", "way back: %s", f.WayBack)
 	}
+	d.printRings(row)
 	row("", "")
 	row(map[bool]string{true: "ok", false: "damaged"}[d.OK], "%s", map[bool]string{
 		true: "nothing is damaged", false: "a server does not start on damage that it reads",

@@ -110,6 +110,9 @@ func (l *loadFlags) run(cmd *cobra.Command) error {
 	if err := l.options(cmd); err != nil {
 		return err
 	}
+	if err := canWrite(l.out, l.html); err != nil {
+		return wrongUse(cmd, err)
+	}
 	stderr := cmd.ErrOrStderr()
 	var bar *progress
 	end := func() {

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -52,6 +55,32 @@ func lockMemory(b []byte) error {
 		return fmt.Errorf("mlock of %d KiB: %w", len(b)>>10, err)
 	}
 	return nil
+}
+
+// mappings returns a process for each path beginning with prefix that is mapped by one
+// whose mappings this process may read.
+func mappings(prefix string) map[string]int {
+	users := make(map[string]int)
+	processes, err := os.ReadDir("/proc")
+	if err != nil {
+		return users
+	}
+	for _, p := range processes {
+		id, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		maps, err := os.ReadFile(filepath.Join("/proc", p.Name(), "maps"))
+		if err != nil {
+			continue // it has ended, or is another user's
+		}
+		for line := range strings.SplitSeq(string(maps), "\n") {
+			if at := strings.Index(line, prefix); at >= 0 {
+				users[line[at:]] = id
+			}
+		}
+	}
+	return users
 }
 
 func unmapShared(b []byte) error { return syscall.Munmap(b) }
