@@ -188,10 +188,11 @@ func (e *Engine) peopleOf(ctx context.Context, snap *Snapshot, ask *peopleAsk) (
 	var workers sync.WaitGroup
 	for range min(len(p.Groups), max(1, runtime.GOMAXPROCS(0)/2)) {
 		workers.Go(func() {
+			pool := &storage.WordPool{}
 			for i := int(next.Add(1)) - 1; i < len(p.Groups); i = int(next.Add(1)) - 1 {
 				var err error
 				g := e.store.Group(storage.GroupID(i))
-				if p.Groups[i], err = c.group(ctx, g); err != nil {
+				if p.Groups[i], err = c.group(ctx, g, pool); err != nil {
 					cancel(err)
 					return
 				}
@@ -228,9 +229,11 @@ const (
 // person by person, in blocks, while changes go on. When too much changes to be
 // remembered meanwhile, it begins anew, and at last judges the whole group in one
 // go with the group locked.
-func (c *census) group(ctx context.Context, g *storage.Group) (GroupPeople, error) {
+func (c *census) group(
+	ctx context.Context, g *storage.Group, pool *storage.WordPool,
+) (GroupPeople, error) {
 	for range censusTries {
-		out, err := c.view(ctx, g)
+		out, err := c.view(ctx, g, pool)
 		if !errors.Is(err, storage.ErrViewLost) {
 			return out, err
 		}
@@ -239,7 +242,9 @@ func (c *census) group(ctx context.Context, g *storage.Group) (GroupPeople, erro
 	return c.atOnce(g), nil
 }
 
-func (c *census) view(ctx context.Context, g *storage.Group) (GroupPeople, error) {
+func (c *census) view(
+	ctx context.Context, g *storage.Group, pool *storage.WordPool,
+) (GroupPeople, error) {
 	out := GroupPeople{Group: g.GroupID()}
 	if err := g.BuildIndexes(ctx, c.holds.Ask()); err != nil {
 		return out, err
@@ -247,7 +252,7 @@ func (c *census) view(ctx context.Context, g *storage.Group) (GroupPeople, error
 	v := g.OpenView(c.holds.Ask(), c.at)
 	defer v.Close()
 	out.Position = v.Position
-	sure, open := c.holds.Bounds(v, c.at)
+	sure, open := c.holds.Bounds(v, c.at, pool)
 	out.Ords = sure
 	sure.SetCopyOnWrite(false) // it is read by many from here on
 	if open.IsEmpty() {

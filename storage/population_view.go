@@ -327,22 +327,15 @@ func (x *IndexView) Between(within *roaring.Bitmap, lo, hi int64) (sure, perhaps
 	kind := x.Key.Type
 	numbers := roaring.And(within, x.Has)
 	numbers.AndNot(x.Odd)
-	klo, khi := rankKey(kind, lo), rankKey(kind, hi)
-	perhaps = x.between(numbers, klo, khi)
-	slo, shi := int64(klo), int64(khi)
-	if lo != math.MinInt64 {
-		slo = int64(rankKey(kind, lo-1)) + 1
-	}
-	if hi != math.MaxInt64 {
-		shi = int64(rankKey(kind, hi+1)) - 1
-	}
+	may, must := keysBetween(kind, lo, hi)
+	perhaps = x.between(numbers, int32(may.lo), int32(may.hi))
 	switch {
-	case slo == int64(klo) && shi == int64(khi):
+	case must == may:
 		return perhaps, perhaps
-	case slo > shi:
+	case must.lo > must.hi:
 		return roaring.New(), perhaps
 	}
-	return x.between(perhaps, int32(slo), int32(shi)), perhaps
+	return x.between(perhaps, int32(must.lo), int32(must.hi)), perhaps
 }
 
 // between returns who of set has a key in [lo, hi]. set stays as it is.

@@ -98,9 +98,10 @@ func BenchmarkPopulation(b *testing.B) {
 		b.Run(q.name, func(b *testing.B) {
 			b.ReportAllocs()
 			open, held := uint64(0), uint64(0)
+			pool := &storage.WordPool{}
 			for b.Loop() {
 				v := c.g.OpenView(p.Ask(), c.now)
-				sure, rest := p.Bounds(v, c.now)
+				sure, rest := p.Bounds(v, c.now, pool)
 				open = rest.GetCardinality()
 				judge, w := p.Judge(), Who{Zone: c.home, Home: c.home, Now: c.now}
 				if err := v.Read(rest.ToArray(), func(o storage.Ord, q *storage.PersonView) {

@@ -329,7 +329,7 @@ func (c *shop) count(t *testing.T, p *Population, a audience, now time.Time) int
 	at := storage.UnixMsec(now.UnixMilli())
 	v := c.group.OpenView(p.Ask(), at)
 	defer v.Close()
-	sure, open := p.Bounds(v, at)
+	sure, open := p.Bounds(v, at, nil)
 	judge := p.Judge()
 	err := v.Read(open.ToArray(), func(o storage.Ord, q *storage.PersonView) {
 		if judge.Holds(&Who{ID: q.ID, Now: at, Tail: q.Tail, Activity: q.Activity}) {

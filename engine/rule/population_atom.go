@@ -241,9 +241,13 @@ func (r *setRun) event(p *setPart) bounds {
 	return b
 }
 
-// numbers answers for numbers, dates and times, of who is asked about.
+// numbers answers for numbers, dates and times, of who is asked about: of one person
+// in 64 or more over a bit for everybody, else set by set.
 func (r *setRun) numbers(t *test, x *storage.IndexView, of *roaring.Bitmap) bounds {
 	ranges, exact := t.ranges(r.now)
+	if of.GetCardinality() >= r.wordsFrom {
+		return r.numbersByWords(x, of, ranges, exact)
+	}
 	sure, perhaps := roaring.New(), roaring.New()
 	for _, n := range ranges {
 		s, p := x.Between(of, n.outer.lo, n.outer.hi)
@@ -259,6 +263,36 @@ func (r *setRun) numbers(t *test, x *storage.IndexView, of *roaring.Bitmap) boun
 		return bounds{sure, sure}
 	}
 	return bounds{sure, perhaps}
+}
+
+func (r *setRun) numbersByWords(
+	x *storage.IndexView, of *roaring.Bitmap, ranges []rankRange, exact bool,
+) bounds {
+	r.words.Reset(r.view.Words())
+	from, sure, perhaps := r.words.Take(), r.words.Take(), r.words.Take()
+	outer, inner := r.words.Take(), r.words.Take()
+	x.NumbersOf(r.words, of, from)
+	clear(sure)
+	clear(perhaps)
+	for _, n := range ranges {
+		copy(outer, from)
+		x.BetweenWords(r.words, outer, inner, n.outer.lo, n.outer.hi)
+		perhaps.Or(outer)
+		if n.inner != n.outer {
+			x.BetweenWords(r.words, outer, inner, n.inner.lo, n.inner.hi)
+		}
+		if exact {
+			sure.Or(inner)
+		}
+	}
+	out := bounds{sure: sure.Bitmap()}
+	if out.perhaps = out.sure; !slices.Equal(sure, perhaps) {
+		out.perhaps = perhaps.Bitmap()
+	}
+	for _, w := range [...]storage.Words{from, sure, perhaps, outer, inner} {
+		r.words.Give(w)
+	}
+	return out
 }
 
 // rank is a range of ranks, both ends belonging to it; none when lo > hi.

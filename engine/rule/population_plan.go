@@ -32,11 +32,25 @@ func (b bounds) exact() bool { return b.sure == b.perhaps }
 // the next ones look only at who is left; of parts of which one is enough, the
 // next ones look only at who is not held yet.
 //
+// pool lends memory, and may serve one view after the other; nil: memory of its own.
+//
 // Cost: at most one operation on sets a condition (one a value or a bit of a
 // number, see storage.IndexView), each over what is left.
-func (p *Population) Bounds(v *storage.View, now storage.UnixMsec) (sure, open *roaring.Bitmap) {
-	r := &setRun{population: p, view: v, now: now, answers: map[*setPart]answer{}}
-	b := r.filter(p.plan, pool{v.Everyone, false}, false)
+func (p *Population) Bounds(
+	v *storage.View, now storage.UnixMsec, pool *storage.WordPool,
+) (sure, open *roaring.Bitmap) {
+	if pool == nil {
+		pool = &storage.WordPool{}
+	}
+	r := &setRun{
+		population: p, view: v, now: now, answers: map[*setPart]answer{},
+		words: pool, wordsFrom: uint64(v.Words()),
+	}
+	return r.bounds()
+}
+
+func (r *setRun) bounds() (sure, open *roaring.Bitmap) {
+	b := r.filter(r.population.plan, pool{r.view.Everyone, false}, false)
 	if b.exact() {
 		return b.sure, roaring.New()
 	}
@@ -50,6 +64,8 @@ type setRun struct {
 	view       *storage.View
 	now        storage.UnixMsec
 	answers    map[*setPart]answer
+	words      *storage.WordPool
+	wordsFrom  uint64 // of so many people numbers are compared over words
 }
 
 // pool is the people still asked about. An own one may be changed.

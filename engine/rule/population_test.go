@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ type crowd struct {
 	g     *storage.Group
 	home  *time.Location
 	zones []*time.Location // by ordinal
+	pool  storage.WordPool
 }
 
 func newCrowd(t testing.TB, seed uint64, n int) *crowd {
@@ -151,7 +153,8 @@ func (c *crowd) plan(tree *Tree, now storage.UnixMsec, ctx []ContextValue) *roar
 	}
 	v := c.g.OpenView(p.Ask(), now)
 	defer v.Close()
-	sure, open := p.Bounds(v, now)
+	sure, open := p.Bounds(v, now, nil)
+	c.bothWays(tree, p, v, now)
 	if sure.Intersects(open) || roaring.AndNot(roaring.Or(sure, open), v.Everyone).GetCardinality() > 0 {
 		c.t.Fatalf("%s: sure %v, open %v of %v", tree.Explain(nil, nil, ""), sure, open, v.Everyone)
 	}
@@ -168,6 +171,26 @@ func (c *crowd) plan(tree *Tree, now storage.UnixMsec, ctx []ContextValue) *roar
 		c.t.Fatal(err)
 	}
 	return sure
+}
+
+// bothWays answers a plan with numbers compared by sets and by words, in one pool each
+// time: what is sure and what is open is the same.
+func (c *crowd) bothWays(tree *Tree, p *Population, v *storage.View, now storage.UnixMsec) {
+	c.t.Helper()
+	run := func(wordsFrom uint64) (sure, open *roaring.Bitmap) {
+		r := setRun{
+			population: p, view: v, now: now, answers: map[*setPart]answer{},
+			words: &c.pool, wordsFrom: wordsFrom,
+		}
+		return r.bounds()
+	}
+	sure, open := run(math.MaxUint64)
+	for range 2 {
+		if s, o := run(0); !s.Equals(sure) || !o.Equals(open) {
+			c.t.Fatalf("%s: by sets %v and open %v, by words %v and %v",
+				tree.Explain(nil, nil, ""), sure, open, s, o)
+		}
+	}
 }
 
 // The bits of a row, the plan over the population and Naive agree on every
