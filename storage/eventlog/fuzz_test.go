@@ -115,7 +115,7 @@ func FuzzText(f *testing.F) {
 	for _, s := range []string{
 		`{"a":1.50,"b":"SKU-0012","c":[1,"}"],"d":null,"e":true}`, `{"a":-0.00}`, `{"":""}`, "order-77",
 		`{"a":18446744073709551615,"b":0.000000000000000001}`, `{"a":"\\","b":"\""}`,
-		"0190aaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee",
+		"0190aaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee", `{"":""0}`,
 	} {
 		f.Add([]byte(s), []byte{tagDecimal, 200, 3})
 	}

@@ -177,7 +177,7 @@ func appendEntry(dst []byte, i uint32) []byte {
 // appendValue codes one JSON value.
 func (c *coder) appendValue(dst, v []byte) []byte {
 	switch {
-	case len(v) >= 2 && v[0] == '"':
+	case len(v) > 0 && stringEnd(v) == len(v):
 		return c.appendString(dst, v[1:len(v)-1])
 	case string(v) == "null":
 		return append(dst, tagNull)
