@@ -129,7 +129,7 @@ func (e *Engine) countKeys(w *decideWork) {
 	w.record.Counts = w.record.Counts[:0]
 	for i := range w.result.Keys {
 		if k := &w.result.Keys[i]; !k.Total {
-			n := w.person.Contact.Count(k.Key, 0, e.instant(w.group, w.now)).N
+			n := w.person.Contact.Count(k.Key, 0, w.at.Instant).N
 			w.record.Counts = append(w.record.Counts, recordCount{k.Key, n})
 		}
 	}

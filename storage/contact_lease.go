@@ -170,10 +170,14 @@ func (c Contact) standIns(t Instant, yield func(standIn) bool) {
 	if tr == nil || t.certain {
 		return
 	}
+	written := int(tr[len(tr)-trailerEnd])
+	if written == 0 && len(t.incidents) == 0 {
+		return
+	}
 	l := parseLease(tr)
 	charged := false
 	at := leaseSize
-	for range int(tr[len(tr)-trailerEnd]) {
+	for range written {
 		p, size := parseStandIn(tr[at:])
 		charged = charged || p.epoch == l.Epoch && p.from == 0
 		if p.live(t) && !yield(p) {

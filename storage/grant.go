@@ -182,11 +182,11 @@ func (e *ReserveEffect) hasTotal() bool {
 
 // describe fills in what a record says of its owner.
 func (g *Group) describe(e *Effect, r *journal.Record) {
-	*r = journal.Record{
-		Kind: journal.Reserve, Group: uint16(g.id), Ord: uint32(e.Ord),
-		Person: uint64(g.mu.state.row(e.Ord).Person),
-		Time:   journal.Msec(max(int64(e.Time), g.high.Load())),
-	}
+	// Field by field: the others are for Put to fill in.
+	r.Kind, r.Group, r.Ord = journal.Reserve, uint16(g.id), uint32(e.Ord)
+	r.Person = uint64(g.mu.state.row(e.Ord).Person)
+	r.Time = journal.Msec(max(int64(e.Time), g.high.Load()))
+	r.Frame, r.ID, r.Expires, r.Payload = 0, 0, 0, nil
 	switch e.Kind {
 	case EffectRelease:
 		r.Kind = journal.Release

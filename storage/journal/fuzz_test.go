@@ -80,7 +80,7 @@ func recoverFrom(t *testing.T, o Options, st State, b []byte, isRing bool) {
 	for i := range rec.Records {
 		r := &rec.Records[i]
 		slot := make([]byte, SlotSize)
-		r.put(slot, j.salt)
+		r.put(slot, j.salt, j.table)
 		if r.Number <= last || r.Epoch != st.Epoch ||
 			!bytes.Contains(b, slot[:recordHead+len(r.Payload)]) {
 			t.Fatalf("record %d of epoch %d behind %d", r.Number, r.Epoch, last)

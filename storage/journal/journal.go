@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"slices"
 	"sync"
@@ -132,7 +133,8 @@ type State struct {
 type Journal struct {
 	o      Options
 	salt   uint32
-	ring   *ring // nil: none
+	table  *crc32.Table // of the records' checksums
+	ring   *ring        // nil: none
 	mem    []byte
 	file   File
 	direct bool     // file, as it was opened
@@ -353,7 +355,7 @@ func (j *Journal) store(r *Record) {
 	if r.Kind != Time {
 		m.sharing = m.nowMono + j.o.Lease.Milliseconds()
 	}
-	r.put(j.slot(at), j.salt)
+	r.put(j.slot(at), j.salt, j.table)
 	m.tail = r.Number
 	j.backlog.Store(m.tail - m.water)
 	if j.ring != nil {

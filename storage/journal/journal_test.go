@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -340,8 +341,9 @@ func TestAllocations(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	slot := make([]byte, SlotSize)
-	(&Record{Kind: Reserve, Number: 3, Epoch: 1, Payload: []byte("payload")}).put(slot, 5)
+	slot, table := make([]byte, SlotSize), crc32.MakeTable(crc32.Castagnoli)
+	first := Record{Kind: Reserve, Number: 3, Epoch: 1, Payload: []byte("payload")}
+	first.put(slot, 5, table)
 	f.Add(slot)
 	f.Add(make([]byte, SlotSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -354,7 +356,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		back := make([]byte, SlotSize)
 		copy(back, b)
-		r.put(back, 5)
+		r.put(back, 5, table)
 		if string(back) != string(b) {
 			t.Errorf("%x was read as %+v", b, r)
 		}

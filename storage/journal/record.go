@@ -56,8 +56,8 @@ type Record struct {
 	Payload []byte
 }
 
-// put writes r into a slot, its checksum last.
-func (r *Record) put(slot []byte, salt uint32) {
+// put writes r into a slot, its checksum last; table is that of Castagnoli.
+func (r *Record) put(slot []byte, salt uint32, table *crc32.Table) {
 	le := binary.LittleEndian
 	slot[4], slot[5] = byte(len(r.Payload)), byte(r.Kind)
 	le.PutUint16(slot[6:], r.Group)
@@ -73,7 +73,7 @@ func (r *Record) put(slot []byte, salt uint32) {
 	le.PutUint32(slot[68:], 0)
 	le.PutUint64(slot[72:], r.ID)
 	n := copy(slot[recordHead:], r.Payload)
-	le.PutUint32(slot, sum(salt, slot[4:recordHead+n]))
+	le.PutUint32(slot, crc32.Update(salt, table, slot[4:recordHead+n]))
 }
 
 // parse reads a slot; false when it holds no whole record. The payload aliases

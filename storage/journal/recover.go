@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -51,7 +52,8 @@ func Recover(o Options, st State) (*Journal, *Recovery, error) {
 		return nil, nil, err
 	}
 	j := &Journal{
-		o: o, salt: saltOf(o.StoreID), kick: make(chan struct{}, 1),
+		o: o, salt: saltOf(o.StoreID), table: crc32.MakeTable(crc32.Castagnoli),
+		kick: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 		durable: make([]atomic.Uint64, o.Groups),
 	}

@@ -86,7 +86,7 @@ func (w *world) cutStore() {
 		Payload: appendSim(nil, &simPending{caps: 7}, Lease{}, -1),
 	}
 	full := make([]byte, SlotSize)
-	r.put(full, j.salt)
+	r.put(full, j.salt, j.table)
 	n := w.rng.IntN(SlotSize)
 	copy(j.slot(int(r.Number % uint64(j.o.Slots)))[4:4+min(n, SlotSize-4)], full[4:])
 }
