@@ -68,5 +68,15 @@ func plantedStore() []plantedBug {
 			old: "		rec.ends.raise(ends)\n", bad: "		_ = ends\n",
 			pkg: inStore, run: "TestQuietDamageIsRefused",
 		},
+		{
+			law: "a key of two blocks is entered once", file: "storage/dedup_block.go",
+			old: "			if t.holds(b[:l.fill[i]], key) {\n", bad: "			if false {\n",
+			pkg: inStore, run: "TestDedupKeyInTwoBlocks",
+		},
+		{
+			law: "the room of a key of two blocks is given back", file: "storage/dedup_block.go",
+			old: "	if twice > 0 {\n", bad: "	if twice < 0 {\n",
+			pkg: inStore, run: "TestDedupKeyInTwoBlocks",
+		},
 	}
 }

@@ -110,6 +110,71 @@ func TestDedupBytes(t *testing.T) {
 	f(260_000)
 }
 
+// A key that lies in two blocks, of one run of them or of two, is entered once: with
+// the body of the first, counted once, and in no more room than it needs.
+func TestDedupKeyInTwoBlocks(t *testing.T) {
+	const day = 20
+	blockOf := func(from, until uint64, body uint32) []byte {
+		d := newState(0, stateOptions{})
+		for i := from; i < until; i++ {
+			d.dedup.add(day*dayMsec, i*0x9E3779B97F4A7C15, body)
+		}
+		return d.takeDedup()[0].value
+	}
+	f := func(n int, finishBetween bool, blocks ...[]byte) {
+		t.Helper()
+		s := newState(0, stateOptions{})
+		s.high = day * dayMsec
+		l := dedupLoad{state: s}
+		for _, b := range blocks {
+			if err := l.add(b); err != nil {
+				t.Fatal(err)
+			}
+			if finishBetween {
+				if err := l.finish(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := l.finish(); err != nil {
+			t.Fatal(err)
+		}
+		told := map[uint64]int{}
+		s.dedup.each(func(key uint64, _ uint16, _ uint32) {
+			if told[key]++; told[key] > 1 {
+				t.Errorf("key %x is told %d times", key, told[key])
+			}
+		})
+		room := 0
+		for i := range s.dedup.segments() {
+			room += len(s.slab.get(*s.dedup.at(i))) / dedupPlace
+		}
+		if s.dedup.n != n || len(told) != n || room != n {
+			t.Errorf("%d entries are counted, %d told, and there is room for %d: want %d",
+				s.dedup.n, len(told), room, n)
+		}
+		if _, used := s.slab.bytes(); used != s.dedup.used || used != s.dedup.held() {
+			t.Errorf("%d bytes are counted, %d are held", s.dedup.used, used)
+		}
+		for i := uint64(1); i <= uint64(n); i++ {
+			want := uint32(1)
+			if i > 1000 {
+				want = 2
+			}
+			if body, ok := s.dedup.find(i * 0x9E3779B97F4A7C15); !ok || body != want {
+				t.Fatalf("key %d: %d %t, want %d", i, body, ok, want)
+			}
+		}
+	}
+	first, again, beside := blockOf(1, 1001, 1), blockOf(1, 1001, 2), blockOf(501, 1501, 2)
+	for _, between := range []bool{false, true} {
+		f(1000, between, first)
+		f(1000, between, first, again)
+		f(1500, between, first, beside)
+		f(1500, between, first, beside, again, beside)
+	}
+}
+
 func BenchmarkDedup(b *testing.B) {
 	s := newState(0, stateOptions{})
 	r := rand.New(rand.NewPCG(7, 7))
