@@ -410,14 +410,11 @@ func (b *Batch) eventOnce(doc *EventDoc) LineResult {
 		Event: event, Occurred: at, Clamped: clamped, EventID: doc.EventID,
 		Indexed: indexed, Raw: doc.Raw, Shift: b.snap.shift(at),
 	}
-	if err := p.group.FitsEvent(&b.effect); err != nil {
-		return b.undo(&p, storeProblem(err))
+	if _, ok := b.snap.counted[string(doc.Event)]; ok { // else Append alone is all or nothing
+		if err := b.countFitting(&p, event, doc); err != nil {
+			return b.undo(&p, err)
+		}
 	}
-	own := b.effect
-	if err := b.countEvent(&p, event, doc); err != nil {
-		return b.undo(&p, err)
-	}
-	b.effect = own
 	r := b.finish(&p)
 	if r.Err == nil && clamped {
 		r.Flags |= FlagClockClamped

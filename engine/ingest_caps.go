@@ -6,15 +6,24 @@ import (
 	"tact/storage"
 )
 
+// countFitting is countEvent of the event in b.effect, if that fits, which is the
+// caller's to append.
+func (b *Batch) countFitting(p *found, event storage.Name, doc *EventDoc) error {
+	if err := p.group.FitsEvent(&b.effect); err != nil {
+		return storeProblem(err)
+	}
+	own := b.effect
+	err := b.countEvent(p, event, doc)
+	b.effect = own
+	return err
+}
+
 // countEvent counts an event in the caps that count it, or are closed by it. Its
 // properties offer_id and placement_id, where they name published ones, say to
 // which item it belongs. The uses come before the event, which the caller has found
 // to fit, in one lock section and so in one frame: both are there or none. The group
 // is locked.
 func (b *Batch) countEvent(p *found, event storage.Name, doc *EventDoc) error {
-	if _, ok := b.snap.counted[string(doc.Event)]; !ok {
-		return nil
-	}
 	now := b.e.clock.Now()
 	at, _ := clampEventTime(doc.OccurredAt, now)
 	of := decide.Fact{

@@ -93,6 +93,9 @@ func (t *dedupTable) look(key uint64) (day uint16, body uint32, ok bool) {
 
 // findPlain is find in days that may hold keys of an older version.
 func (t *dedupTable) findPlain(key uint64) (body uint32, ok bool) {
+	if !slices.ContainsFunc(t.tables, func(d dedupDay) bool { return d.plain }) {
+		return 0, false
+	}
 	day, body, ok := t.look(key)
 	if !ok {
 		return 0, false
