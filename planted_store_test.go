@@ -70,7 +70,7 @@ func plantedStore() []plantedBug {
 		},
 		{
 			law: "a key of two blocks is entered once", file: "storage/dedup_block.go",
-			old: "			if t.holds(b[:l.fill[i]], key) {\n", bad: "			if false {\n",
+			old: "		if t.holds(b[:*fill], p.key) {\n", bad: "		if false {\n",
 			pkg: inStore, run: "TestDedupKeyInTwoBlocks",
 		},
 		{
