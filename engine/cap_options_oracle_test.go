@@ -389,7 +389,7 @@ func (o *optOracle) use(keys []optKey, it *optItem, at int64) {
 
 // contact reports an impression, a send or a delivery.
 func (o *optOracle) contact(it *optItem, on string, at, now int64) {
-	if !it.reserved || slices.Contains(it.counted, on) {
+	if slices.Contains(it.counted, on) {
 		return
 	}
 	if it.live(now, o.floor) {

@@ -166,3 +166,50 @@ func TestHalfConfirmedIsLate(t *testing.T) {
 		}
 	}
 }
+
+// A contact of an item that held nothing counts in the caps that count it when it
+// happens: of a window that has begun since, and of a cap published since; once, over a
+// start, and not in the caps it is exempt from. A fallback counts nothing.
+func TestContactThatHeldNothing(t *testing.T) {
+	const start = 1_790_000_000_000
+	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+	known := true
+	f := func(what, cap, later string, flags LineFlags, next string) {
+		t.Helper()
+		b := newBed(t, capWorld+cap)
+		if known {
+			b.user(UserDoc{UserID: []byte("ann")})
+		}
+		b.want(b.decideReq("ann", "spot"), "a")
+		it := &b.out.Items[0]
+		if it.Reserved {
+			t.Fatalf("%s: something is held", what)
+		}
+		token := bytes.Clone(it.Token)
+		b.m.pass(time.Hour)
+		if later != "" {
+			b.publish(capWorld + later)
+		}
+		say := func(id string, want LineFlags) {
+			t.Helper()
+			if r := b.outcome(token, "impression", id); r.Err != nil || r.Flags != want {
+				t.Fatalf("%s: %+v, want %d", what, r, want)
+			}
+		}
+		if say("1", flags); flags != 0 {
+			b.reopen()
+			say("2", FlagRepeat)
+		}
+		b.want(b.decideReq("ann", "spot"), next)
+	}
+	const person = "scope: person\nper: offer\ncount_on: impression\nlimit: 1\n"
+	const total = "scope: total\nper: offer\ncount_on: impression\nlimit: 1\n"
+	between := "window: {between: [\"" + at(start+1800_000) + "\", \"" + at(start+7200_000) + "\"]}\n"
+	const clicks = "scope: person\nper: offer\ncount_on: click\nwindow: lifetime\nlimit: 1\n"
+	f("a total that has begun", total+between, "", FlagLate, "none: capped_total")
+	f("published since", clicks, person+"window: lifetime\n", FlagLate, "none: capped_user")
+	f("of another kind", clicks, "", 0, "a")
+	f("exempt", clicks, person+"window: lifetime\nexempt: [marketing]\n", 0, "a")
+	known = false
+	f("of a stranger", total+between, "", FlagLate, "none: capped_total")
+}

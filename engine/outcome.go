@@ -273,7 +273,8 @@ func (b *Batch) applyOutcome(
 		f.at, _ = clampEventTime(doc.OccurredAt, now)
 		f.at = min(max(f.at, decidedAt(&t.Decision)), now)
 		switch {
-		case countOn&definition.CountContacts != 0 && ord != storage.NoOrd:
+		case countOn&definition.CountContacts != 0 &&
+			(ord != storage.NoOrd || t.Reservation.Number == 0):
 			flags, err = b.contact(&f)
 		case string(doc.Outcome) == outcomeRefund:
 			flags, err = b.refund(&f)

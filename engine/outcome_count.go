@@ -95,13 +95,16 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 // or, when that has gone, counts the use as ungranted. A contact of an item is counted
 // once, and once in each cap that counts several kinds of contact.
 func (b *Batch) contact(f *fact) (LineFlags, error) {
-	if f.token.Reservation.Number == 0 {
-		return 0, nil // no cap counted it at the decision
+	if f.token.Reservation.Number == 0 && !b.binds(f) {
+		return 0, nil
 	}
 	once := b.onceKey(f)
 	if _, ok := f.group.SeenDedup(once); ok {
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
+	}
+	if f.ord == storage.NoOrd {
+		return b.gone(f, once)
 	}
 	held, state := f.group.Contact(f.ord).Reservation(f.token.Reservation)
 	open := state == storage.ReservationOpen
@@ -115,10 +118,31 @@ func (b *Batch) contact(f *fact) (LineFlags, error) {
 	case live:
 		return 0, b.confirm(f, held, once)
 	}
+	// It may never have held one: no cap counted it at the decision, and one does now.
 	// One that is there and lives no more was given back in the counting, and goes with
 	// the effect of the use.
 	f.lost = !open && f.group.LostReservation(f.token.Reservation)
 	return b.gone(f, once)
+}
+
+// binds tells whether a cap counts the contact, whatever the decision held: one that was
+// published since, or whose window of two times has begun since.
+func (b *Batch) binds(f *fact) bool {
+	of, ok := b.decideFact(f)
+	if !ok {
+		return false
+	}
+	b.contactKeys(f, of)
+	return len(b.keys) > 0
+}
+
+// contactKeys sets b.keys to the counters of a contact that no reservation holds. Of a
+// person without a row only totals count.
+func (b *Batch) contactKeys(f *fact, of decide.Fact) {
+	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
+	if f.ord == storage.NoOrd {
+		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
+	}
 }
 
 // gone counts a contact whose reservation has gone in the caps that did not count the
@@ -130,7 +154,7 @@ func (b *Batch) gone(f *fact, once uint64) (LineFlags, error) {
 		return FlagLate, nil
 	}
 	seen := b.reported(f)
-	b.keys = b.snap.Plan.AppendContactKeys(b.keys[:0], of)
+	b.contactKeys(f, of)
 	all := len(b.keys)
 	b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool {
 		return definition.CountOn(k.CountOn)&seen != 0
@@ -167,7 +191,7 @@ func (b *Batch) reported(f *fact) (seen definition.CountOn) {
 			seen |= other.on
 		}
 	}
-	if decidedAt(&f.token.Decision)+onceLife > b.e.clock.Now() {
+	if f.ord == storage.NoOrd || decidedAt(&f.token.Decision)+onceLife > b.e.clock.Now() {
 		return seen
 	}
 	mark := f.mark()
