@@ -39,7 +39,9 @@ const (
 
 // plantedBugs is the whole table.
 func plantedBugs() []plantedBug {
-	return slices.Concat(plantedCaps(), plantedPolicy(), plantedRules(), plantedStore())
+	return slices.Concat(
+		plantedCaps(), plantedPolicy(), plantedGates(), plantedRules(), plantedStore(),
+	)
 }
 
 // TestPlantedBugs breaks one law after the other in a copy of one file, which the
