@@ -117,8 +117,9 @@ func (p *parts) readAhead(file string, cuts []partCut) {
 	}
 	var next atomic.Int64
 	read := func() {
+		met := make(words)
 		for i := next.Add(1) - 1; i < int64(len(fresh)); i = next.Add(1) - 1 {
-			fresh[i].part = readPart(file, fresh[i].line, fresh[i].text)
+			fresh[i].part = readPart(file, fresh[i], met)
 		}
 	}
 	var all sync.WaitGroup
@@ -129,18 +130,18 @@ func (p *parts) readAhead(file string, cuts []partCut) {
 	all.Wait()
 }
 
-// readPart reads a part that begins on a line; nil: it has a fault. A panic is none of
-// the goroutine it runs in: the caller reads what has a fault again, and meets it.
-func readPart(file string, line int, text string) (t *part) {
+// readPart reads a part; nil: it has a fault. A panic is none of the goroutine it runs
+// in: the caller reads what has a fault again, and meets it.
+func readPart(file string, cut *partCut, met words) (t *part) {
 	defer func() {
 		if recover() != nil {
 			t = nil
 		}
 	}()
-	y := yamlReading{file: file, above: line - 1}
-	t = &part{file: file, line: line}
+	y := yamlReading{file: file, above: cut.line - 1, words: met}
+	t = &part{file: file, line: cut.line}
 	var faults []Fault
-	if t.docs, faults, _ = y.read(text); len(faults) > 0 {
+	if t.docs, faults, _ = y.read(cut.text); len(faults) > 0 {
 		return nil
 	}
 	t.tokens = y.tokens

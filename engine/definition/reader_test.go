@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // A Reader gives what Load gives, places and faults too, whatever it loaded before:
@@ -125,5 +126,21 @@ func TestReaderOfManyParts(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("broken part %d: another set", broken)
 		}
+	}
+}
+
+// A text that is met again is the string of the first time, and without words it is
+// itself.
+func TestWordsAreSharedByNodes(t *testing.T) {
+	met := make(words)
+	one := met.first(strings.Clone("eligibility"))
+	for range 3 {
+		again := met.first(strings.Clone("eligibility"))
+		if again != one || unsafe.StringData(again) != unsafe.StringData(one) {
+			t.Fatalf("%q is another string", again)
+		}
+	}
+	if got := words(nil).first("offer"); got != "offer" || met.first("") != "" {
+		t.Fatalf("got %q", got)
 	}
 }
