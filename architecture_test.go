@@ -40,6 +40,7 @@ func mayImport() map[string][]string {
 		"storage/eventlog":  {},
 		"storage/invariant": {},
 		"storage/journal":   {},
+		"storage/lossy":     {},
 		"storage/seeds":     {},
 		"engine/definition": {},
 		"engine/content":    {"engine/definition"},

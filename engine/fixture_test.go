@@ -19,6 +19,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"tact/storage"
+	"tact/storage/lossy"
 )
 
 // A store of every format that main ever wrote lies in testdata/stores: what was
@@ -154,7 +155,7 @@ func writeFixture(t *testing.T, name string) {
 	if err := l.e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for kind, fs := range map[string]*vfs.MemFS{"killed": killed, "closed": l.fs} {
+	for kind, fs := range map[string]*lossy.FS{"killed": killed, "closed": l.fs} {
 		path := filepath.Join(fixtureFolder, name+"-"+kind)
 		err := errors.Join(os.MkdirAll(fixtureFolder, 0o755), pack(fs, path+".tar.gz"),
 			os.WriteFile(path+".txt", []byte(words), 0o644))
@@ -284,7 +285,7 @@ func tellUser(say func(string, ...any), v *UserView) {
 	}
 }
 
-func pack(fs *vfs.MemFS, path string) error {
+func pack(fs *lossy.FS, path string) error {
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	archive := tar.NewWriter(zip)

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/lossy"
 	"tact/storage/seeds"
 )
 
@@ -76,7 +77,7 @@ type lin struct {
 	seed  uint64
 	rng   *rand.Rand
 	m     *machine
-	fs    *vfs.MemFS
+	fs    *lossy.FS
 	ring  string // "" = grants are answered after they are durable
 	slow  bool
 	apart bool // nobody is merged: then the specification knows every stand-in
@@ -122,7 +123,7 @@ type linToken struct {
 func newLin(seed uint64) *lin {
 	rng := rand.New(rand.NewPCG(seed, 23))
 	l := &lin{
-		seed: seed, rng: rng, fs: vfs.NewCrashableMem(), slow: rng.IntN(4) == 0,
+		seed: seed, rng: rng, fs: lossy.New(), slow: rng.IntN(4) == 0,
 		m: &machine{wall: clockStart, mono: 1}, ops: map[string][]porcupine.Operation{},
 	}
 	l.apart = seed%3 == 0
@@ -243,7 +244,7 @@ func (l *lin) live() error {
 		l.every(kind)
 		return l.again()
 	}
-	var left *vfs.MemFS
+	var left *lossy.FS
 	old := l.e
 	err := l.phase(func() (err error) { left, err = l.snapshot(kind); return err })
 	if err != nil {
@@ -270,7 +271,7 @@ func (l *lin) again() error {
 }
 
 // snapshot is what the end of the process leaves of the disk and of the ring.
-func (l *lin) snapshot(kind linKind) (*vfs.MemFS, error) {
+func (l *lin) snapshot(kind linKind) (*lossy.FS, error) {
 	percent := 100
 	if kind == linCut {
 		percent = []int{0, 10, 50, 90}[l.rng.IntN(4)]

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // under sends one line while the power goes; the client sends it again later.
@@ -102,9 +104,7 @@ func (l *loss) crash() error {
 	return err
 }
 
-func (l *loss) clone(percent int) *vfs.MemFS {
-	l.locking.Lock()
-	defer l.locking.Unlock()
+func (l *loss) clone(percent int) *lossy.FS {
 	return l.fs.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(l.seed, l.rng.Uint64())),
 	})
@@ -124,7 +124,7 @@ func (l *loss) lose(keep bool) error {
 // cutOpen loses the power, or is killed, while the engine opens. Of a kill the ring is
 // kept as it was a moment before the disk.
 func (l *loss) cutOpen() error {
-	var cut *vfs.MemFS
+	var cut *lossy.FS
 	var copied error
 	done, kill := make(chan struct{}), l.rng.IntN(3) == 0
 	pause := time.Duration(l.rng.IntN(4000)) * time.Microsecond

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,9 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"tact/storage"
+	"tact/storage/lossy"
 	"tact/storage/seeds"
 )
 
@@ -103,25 +101,22 @@ properties: {n: {type: int, indexed: true}}
 // loss is one seed: a client and an engine on a file system that forgets what was
 // not synced.
 type loss struct {
-	seed uint64
-	rng  *rand.Rand
-	m    *machine
-	fs   *vfs.MemFS
-	// The file system in memory reads its lock twice while it locks a file, and is
-	// stuck when it is copied in between.
-	locking sync.Mutex
-	ring    string // folder of the ring; "" = none
-	early   bool   // planted: what is left of the disk is older than the last answers
-	caps    storage.CapsPolicy
-	e       *Engine
-	out     Decision
-	oracle  *lossOracle
-	shown   []*impression
-	asked   []askedBefore
-	doubt   []func() error // lines that were under way: the client sends them again
-	revs    int
-	lines   int
-	losses  int
+	seed   uint64
+	rng    *rand.Rand
+	m      *machine
+	fs     *lossy.FS
+	ring   string // folder of the ring; "" = none
+	early  bool   // planted: what is left of the disk is older than the last answers
+	caps   storage.CapsPolicy
+	e      *Engine
+	out    Decision
+	oracle *lossOracle
+	shown  []*impression
+	asked  []askedBefore
+	doubt  []func() error // lines that were under way: the client sends them again
+	revs   int
+	lines  int
+	losses int
 	// Requests answered again with the first answer, and how many of them right
 	// after a start.
 	repeats, kept int
@@ -157,7 +152,7 @@ type askedBefore struct {
 
 func newLoss(seed uint64) *loss {
 	return &loss{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewCrashableMem(),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 11)), fs: lossy.New(),
 		m: &machine{wall: 1_790_000_000_000, mono: 1}, oracle: newLossOracle(0),
 		users: []lossUser{
 			{"ann", "Asia/Shanghai"}, {"bob", "America/New_York"}, {"eve", ""},
@@ -165,21 +160,9 @@ func newLoss(seed uint64) *loss {
 	}
 }
 
-// lockedFS is not copied while it locks a file.
-type lockedFS struct {
-	*vfs.MemFS
-	locking *sync.Mutex
-}
-
-func (f lockedFS) Lock(name string) (io.Closer, error) {
-	f.locking.Lock()
-	defer f.locking.Unlock()
-	return f.MemFS.Lock(name)
-}
-
 func (l *loss) open() (*Engine, error) {
 	return Open("store", Options{Read: l.m.read, Storage: storage.Options{
-		Groups: 2, FS: lockedFS{l.fs, &l.locking}, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
+		Groups: 2, FS: l.fs, RingDir: l.ring, FlushEvery: 20 * time.Millisecond,
 		BoundedMax: 3 * time.Millisecond, JournalSlots: 32 << (l.seed % 5), Caps: l.caps,
 	}})
 }

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"tact/storage"
+	"tact/storage/lossy"
 	"tact/storage/seeds"
 )
 
@@ -18,7 +17,7 @@ import (
 // go on.
 type rolledBack struct {
 	*loss
-	copied *vfs.MemFS
+	copied *lossy.FS
 	given  int // items, long after
 	why    string
 	tb     testing.TB

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/lossy"
 )
 
 // A store that is put back as it was earlier does not know what was used of totals and
@@ -19,7 +20,7 @@ func TestOlderCopyProtectsTotals(t *testing.T) {
 	f := func(what, shape string, accepts bool, free time.Duration) {
 		t.Helper()
 		for _, policy := range []storage.CapsPolicy{storage.CapsProtect, storage.CapsTrust} {
-			fs := vfs.NewCrashableMem()
+			fs := lossy.New()
 			b := &bed{t: t, dir: "store", fs: fs, m: &machine{wall: 1_790_000_000_000, mono: 1}}
 			b.open()
 			b.publish(pricedWorld + shape)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"tact/storage/lossy"
 )
 
 // With a ring, decisions that use a total are answered at once from its block. A
@@ -17,7 +17,7 @@ import (
 // of a burnt unit.
 func TestTotalsFromBlocks(t *testing.T) {
 	l := newLoss(1)
-	l.fs = vfs.NewCrashableMem()
+	l.fs = lossy.New()
 	if _, err := os.Stat("/dev/shm"); err != nil {
 		t.Skip("no shared memory here")
 	}
@@ -61,7 +61,7 @@ func totalsFromBlocks(t *testing.T, l *loss) {
 		}
 		return got[0]
 	}
-	restart := func(disk *vfs.MemFS, keepRing bool) int64 {
+	restart := func(disk *lossy.FS, keepRing bool) int64 {
 		t.Helper()
 		l.losses++
 		must(l.lose(keepRing))

@@ -15,6 +15,7 @@ import (
 
 	"tact/engine/rule"
 	"tact/storage"
+	"tact/storage/lossy"
 )
 
 // trackDefinitions declares what the segments below read.
@@ -76,14 +77,14 @@ func trackRules() map[string][]string {
 type trackRun struct {
 	*bed
 	r      *rand.Rand
-	mem    *vfs.MemFS
+	mem    *lossy.FS
 	use    map[string]int // which rule a segment has; -1: it is not tracked
 	seen   []SegmentChange
 	nextID int
 }
 
 func newTrackRun(t *testing.T, seed uint64) *trackRun {
-	x := &trackRun{r: rand.New(rand.NewPCG(seed, 5)), mem: vfs.NewCrashableMem(), use: map[string]int{}}
+	x := &trackRun{r: rand.New(rand.NewPCG(seed, 5)), mem: lossy.New(), use: map[string]int{}}
 	// 03:00 on 8 March 2026 in New York does not exist; 1 November has 25 hours.
 	at := time.Date(2026, 3, 6, 12, 0, 0, 0, time.UTC)
 	if seed%2 == 1 {

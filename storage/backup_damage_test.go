@@ -16,6 +16,7 @@ import (
 
 	"tact/storage"
 	"tact/storage/backup"
+	"tact/storage/lossy"
 )
 
 // backupFiles returns the paths of all files of all backups, with their bytes.
@@ -195,10 +196,10 @@ func (d *drill) lay(made map[string][]byte) {
 // Pebble ends the process when some of them fail, which leaves the same.
 type cut struct {
 	vfs.FS
-	crashed *vfs.MemFS // nil: the operation was never reached
+	crashed *lossy.FS // nil: the operation was never reached
 }
 
-func cutAt(mem *vfs.MemFS, index int32, rng *rand.Rand) *cut {
+func cutAt(mem *lossy.FS, index int32, rng *rand.Rand) *cut {
 	c := &cut{}
 	var n atomic.Int32
 	c.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -215,9 +216,9 @@ func cutAt(mem *vfs.MemFS, index int32, rng *rand.Rand) *cut {
 }
 
 // layBackups puts files on a disk of their own, durably.
-func layBackups(t *testing.T, files map[string][]byte) *vfs.MemFS {
+func layBackups(t *testing.T, files map[string][]byte) *lossy.FS {
 	t.Helper()
-	mem := vfs.NewCrashableMem()
+	mem := lossy.New()
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		dir := mem.PathDir(path)
 		if err := mem.MkdirAll(dir, 0o755); err != nil {
@@ -318,7 +319,7 @@ func TestBackupCutAnywhere(t *testing.T) {
 				d.judgeTaken(mem.CrashClone(vfs.CrashCloneCfg{}), len(before)+1)
 				return false
 			}
-			for i, left := range []*vfs.MemFS{mem, c.crashed} {
+			for i, left := range []*lossy.FS{mem, c.crashed} {
 				d.judgeCut(left, before, fmt.Sprintf("full %v, operation %d, disk %d (%v)", full, index, i, err))
 			}
 			return true
@@ -329,7 +330,7 @@ func TestBackupCutAnywhere(t *testing.T) {
 
 // judgeTaken looks at what a loss of power leaves of a backup that has been reported as
 // taken: the whole of it.
-func (d *drill) judgeTaken(left *vfs.MemFS, want int) {
+func (d *drill) judgeTaken(left *lossy.FS, want int) {
 	d.t.Helper()
 	if whole := d.wholeOn(left); len(whole) != want {
 		d.t.Fatalf("after a loss of power: backups %v, want %d", whole, want)
@@ -341,7 +342,7 @@ func (d *drill) judgeTaken(left *vfs.MemFS, want int) {
 }
 
 // judgeCut looks at what a cut backup has left.
-func (d *drill) judgeCut(left *vfs.MemFS, before []string, what string) {
+func (d *drill) judgeCut(left *lossy.FS, before []string, what string) {
 	d.t.Helper()
 	whole := d.wholeOn(left)
 	if len(whole) > len(before)+1 || !slices.Equal(whole[:min(len(before), len(whole))], before) {
@@ -399,7 +400,7 @@ func TestRestoreCutAnywhere(t *testing.T) {
 		}
 		// Who has failed may hold locks until the process ends.
 		ended := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
-		for i, left := range []*vfs.MemFS{ended, c.crashed} {
+		for i, left := range []*lossy.FS{ended, c.crashed} {
 			what := fmt.Sprintf("operation %d, disk %d (%v)", index, i, err)
 			_, statErr := left.Stat("again")
 			switch {

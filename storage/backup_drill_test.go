@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"tact/storage"
 	"tact/storage/backup"
+	"tact/storage/lossy"
 )
 
 // A drill writes from many sides while backups are taken, and restores the store as it
@@ -19,7 +18,7 @@ import (
 type drill struct {
 	*storage.Drill
 	t     *testing.T
-	fs    *vfs.MemFS
+	fs    *lossy.FS
 	s     *storage.Store
 	marks []storage.DrillMark
 	seed  uint64
@@ -27,7 +26,7 @@ type drill struct {
 }
 
 func newDrill(t *testing.T, seed uint64) *drill {
-	d := &drill{Drill: storage.NewDrill(seed, 4), t: t, fs: vfs.NewMem(), seed: seed}
+	d := &drill{Drill: storage.NewDrill(seed, 4), t: t, fs: lossy.New(), seed: seed}
 	d.open()
 	return d
 }

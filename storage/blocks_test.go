@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 const (
@@ -137,7 +139,7 @@ func (w *poolWorld) check() {
 }
 
 func (w *poolWorld) play() {
-	w.fs, w.ring, w.now = vfs.NewCrashableMem(), &ringMemory{}, 1_700_000_000_000
+	w.fs, w.ring, w.now = lossy.New(), &ringMemory{}, 1_700_000_000_000
 	w.spent = make(map[int64]int64)
 	w.open()
 	for range 120 {
@@ -211,7 +213,7 @@ func TestBlocksOverCrashes(t *testing.T) {
 func TestBurntUnits(t *testing.T) {
 	w := &poolWorld{spent: make(map[int64]int64)}
 	w.t, w.rng = t, rand.New(rand.NewPCG(1, 1))
-	w.fs, w.ring, w.now = vfs.NewCrashableMem(), &ringMemory{}, 1_700_000_040_000 // a window begins
+	w.fs, w.ring, w.now = lossy.New(), &ringMemory{}, 1_700_000_040_000 // a window begins
 	w.open()
 	used := func(want int64) {
 		t.Helper()

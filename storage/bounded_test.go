@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // boundedAnswer is an effect that was answered before it was known to be durable.
@@ -23,7 +25,7 @@ type boundedAnswer struct {
 // may, cuts the power and says what was answered and how far the groups survived.
 func boundedRun(seed uint64, early bool) (answers []boundedAnswer, last []uint64, err error) {
 	rng := rand.New(rand.NewPCG(seed, 11))
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	o := testOptions(fs)
 	o.BoundedMax = 4 * time.Millisecond
 	pauses := make(chan time.Duration, 1000)

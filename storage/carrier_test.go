@@ -14,10 +14,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // carried is a store in memory with one person and a ring.
-func carried(t *testing.T, fs *vfs.MemFS, ring journal.Shm) (*Store, *Group, Ord) {
+func carried(t *testing.T, fs *lossy.FS, ring journal.Shm) (*Store, *Group, Ord) {
 	t.Helper()
 	o := simOptions()
 	o.Groups, o.FS, o.JournalSlots, o.BoundedMax = 1, fs, 64, time.Hour
@@ -85,7 +86,7 @@ func personKey(c Name) HeldKey { return HeldKey{Key: CounterKey{c, 0}, CountOn: 
 
 // What a reservation waits for: its record, nothing, or its frame.
 func TestTickets(t *testing.T) {
-	s, g, ord := carried(t, vfs.NewCrashableMem(), &ringMemory{})
+	s, g, ord := carried(t, lossy.New(), &ringMemory{})
 	first := hold(t, s, g, ord, personKey(1))
 	if first.Record == 0 || first.Frame != 0 {
 		t.Fatalf("the first of a session waits for %+v", first)
@@ -140,7 +141,7 @@ func TestTickets(t *testing.T) {
 
 // A store written before there was a journal opens, and has one then.
 func TestOpensWithoutJournal(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	s, _, _ := carried(t, fs, nil)
 	if err := s.db.db.Delete([]byte{prefixNode, nodeJournal}, pebble.Sync); err != nil {
 		t.Fatal(err)
@@ -167,12 +168,12 @@ func TestOpensWithoutJournal(t *testing.T) {
 // A store without its journal is refused, and so is an older copy beside a newer
 // ring; a clean end needs neither.
 func TestRefusals(t *testing.T) {
-	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	fs, ring := lossy.New(), &ringMemory{}
 	s, g, ord := carried(t, fs, ring)
 	if err := s.WaitTicket(0, hold(t, s, g, ord, personKey(1)), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	crashed := func() *vfs.MemFS { return fs.CrashClone(vfs.CrashCloneCfg{}) }
+	crashed := func() *lossy.FS { return fs.CrashClone(vfs.CrashCloneCfg{}) }
 	old, lost := crashed(), crashed()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -200,7 +201,7 @@ func TestRefusals(t *testing.T) {
 // may take its frame at any moment, also by a kick that came too late for the
 // frame it was meant for.
 func TestReloadKeepsReservations(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	var refuse atomic.Bool
 	o := simOptions()
 	o.Groups, o.FS, o.JournalSlots, o.BoundedMax = 1, fs, 64, time.Hour
@@ -245,7 +246,7 @@ func TestReloadKeepsReservations(t *testing.T) {
 // durable: its group takes no more, its record stays in the journal whatever other
 // groups commit, and the next start holds it.
 func TestReloadThatFailsForgetsNothing(t *testing.T) {
-	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	fs, ring := lossy.New(), &ringMemory{}
 	var refuse, failing atomic.Bool
 	o := simOptions()
 	o.Groups, o.FS, o.JournalSlots, o.BoundedMax = 2, fs, 64, time.Hour
@@ -324,7 +325,7 @@ func TestReloadThatFailsForgetsNothing(t *testing.T) {
 func TestJournalFaults(t *testing.T) {
 	disk := &faultyDisk{}
 	o := simOptions()
-	o.Groups, o.FS, o.JournalSlots = 1, vfs.NewCrashableMem(), 64
+	o.Groups, o.FS, o.JournalSlots = 1, lossy.New(), 64
 	o.hooks.shm = &ringMemory{}
 	o.hooks.disk = func(d journal.Disk) journal.Disk { disk.Disk = d; return disk }
 	s, err := Open("store", o)

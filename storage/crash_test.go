@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"tact/storage/lossy"
 	"tact/storage/seeds"
 )
 
@@ -68,10 +69,10 @@ func simOptions() Options {
 
 // open opens fs, crashing up to nested times during recovery, each time at some
 // operation of the file system, and verifies.
-func (sim *simulation) open(fs *vfs.MemFS, nested int) (*Store, *vfs.MemFS, error) {
+func (sim *simulation) open(fs *lossy.FS, nested int) (*Store, *lossy.FS, error) {
 	for range nested {
 		var once sync.Once
-		var cut *vfs.MemFS
+		var cut *lossy.FS
 		take := func() { once.Do(func() { cut = sim.crash(fs) }) }
 		o := sim.o
 		o.FS = injectFS{fs, &injection{mode: injectCut, index: 1 + sim.rng.Int64N(400), cut: take}}
@@ -94,7 +95,7 @@ func (sim *simulation) open(fs *vfs.MemFS, nested int) (*Store, *vfs.MemFS, erro
 	return s, fs, sim.verify(s)
 }
 
-func (sim *simulation) crash(fs *vfs.MemFS) *vfs.MemFS {
+func (sim *simulation) crash(fs *lossy.FS) *lossy.FS {
 	percent := []int{0, 10, 50, 90}[sim.rng.IntN(4)]
 	return fs.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(sim.seed, sim.rng.Uint64())),
@@ -317,7 +318,7 @@ func (g *simGroup) write(s *Store, group *Group, n int, stop <-chan struct{}) er
 }
 
 // life runs writers and cuts the power; it returns what is left of the disk.
-func (sim *simulation) life(s *Store, fs *vfs.MemFS) (*vfs.MemFS, error) {
+func (sim *simulation) life(s *Store, fs *lossy.FS) (*lossy.FS, error) {
 	stop := make(chan struct{})
 	n := 1 + sim.rng.IntN(60)
 	errs := make(chan error, 2*len(sim.groups))
@@ -359,7 +360,7 @@ func (sim *simulation) life(s *Store, fs *vfs.MemFS) (*vfs.MemFS, error) {
 }
 
 func (sim *simulation) run() error {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	for life := range 3 {
 		nested := 0
 		if sim.rng.IntN(3) == 0 {
@@ -460,7 +461,7 @@ func TestStoreEqualsModelAcrossReloads(t *testing.T) {
 		}
 		sim := newSimulation(seed, o)
 		g := sim.groups[0]
-		fs := vfs.NewCrashableMem()
+		fs := lossy.New()
 		for restart := range 3 {
 			s, _, err := sim.open(fs, 0)
 			if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // What Pebble alone would pass over: each is refused, and nothing is changed.
@@ -181,10 +182,10 @@ func (f markerCut) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 // Several starts in a row lose the power when their MANIFEST is recorded and not
 // yet current: the one that is current stays known. Seed 2791 of a long run.
 func TestStartsCutBeforeTheMarker(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	mustClose(t, mustOpen(t, fs, testOptions(nil)))
 	for i := range 3 {
-		var left *vfs.MemFS
+		var left *lossy.FS
 		o := testOptions(nil)
 		s := mustOpen(t, markerCut{fs, func() {
 			if left == nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"tact/storage/lossy"
 )
 
 // erasePerson erases a person and waits until that is durable.
@@ -215,7 +215,7 @@ func TestPurgeWaitsForReaders(t *testing.T) {
 // What was held of a person is counted, and nothing of it is left; the id makes a new
 // person with a new key; totals that are held count as used.
 func TestEraseTakesOut(t *testing.T) {
-	s := mustOpen(t, vfs.NewCrashableMem(), testOptions(nil))
+	s := mustOpen(t, lossy.New(), testOptions(nil))
 	defer mustClose(t, s)
 	g, o, _ := addPerson(t, s, "ann")
 	patch := &Patch{

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"tact/storage/lossy"
 )
 
 // Effort scales a long test: see effort.
@@ -44,7 +44,7 @@ func NewDrill(seed uint64, groups int) *Drill {
 func (d *Drill) Options() Options { return d.sim.o }
 
 // Open opens the drill's store and compares it with the log.
-func (d *Drill) Open(fs *vfs.MemFS) (*Store, error) {
+func (d *Drill) Open(fs *lossy.FS) (*Store, error) {
 	s, _, err := d.sim.open(fs, 0)
 	return s, err
 }

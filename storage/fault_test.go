@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // A refused commit tells all who wait ErrUnknown, drops what memory is ahead,
@@ -24,7 +26,7 @@ func TestRefusedCommitIsDropped(t *testing.T) {
 		}
 		return nil
 	}
-	fs := vfs.NewMem()
+	fs := lossy.New()
 	s := mustOpen(t, fs, o)
 	g, kept, frame := addPerson(t, s, "kept")
 	mustWait(t, s, g, frame)
@@ -77,7 +79,7 @@ func TestLateCommitFences(t *testing.T) {
 	var slow atomic.Pointer[chan struct{}]
 	o := testOptions(nil)
 	o.CommitMax = 20 * time.Millisecond
-	o.FS = slowFS{vfs.NewMem(), &slow}
+	o.FS = slowFS{lossy.New(), &slow}
 	s, err := Open("store", o)
 	if err != nil {
 		t.Fatal(err)
@@ -153,9 +155,9 @@ func (f slowFile) SyncData() error { f.hold(); return f.File.SyncData() }
 // A flipped bit in the MANIFEST, a cut or missing last log, a lost sidecar and a
 // missing folder are refused, and nothing is deleted.
 func TestCorruptionIsRefused(t *testing.T) {
-	f := func(name string, damage func(fs *vfs.MemFS)) {
+	f := func(name string, damage func(fs *lossy.FS)) {
 		t.Helper()
-		fs := vfs.NewMem()
+		fs := lossy.New()
 		o := testOptions(nil)
 		o.hooks.memTable = 64 << 10
 		s := mustOpen(t, fs, o)
@@ -179,7 +181,7 @@ func TestCorruptionIsRefused(t *testing.T) {
 			}
 		}
 	}
-	last := func(fs *vfs.MemFS, prefix, suffix string) string {
+	last := func(fs *lossy.FS, prefix, suffix string) string {
 		var found string
 		for name := range names(t, fs) {
 			if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) {
@@ -188,10 +190,10 @@ func TestCorruptionIsRefused(t *testing.T) {
 		}
 		return "store/db/" + found
 	}
-	f("manifest", func(fs *vfs.MemFS) {
+	f("manifest", func(fs *lossy.FS) {
 		flip(t, fs, last(fs, "MANIFEST-", ""), 200)
 	})
-	f("cut log", func(fs *vfs.MemFS) {
+	f("cut log", func(fs *lossy.FS) {
 		name := last(fs, "0", ".log")
 		b, err := readFile(fs, name)
 		if err != nil {
@@ -199,21 +201,21 @@ func TestCorruptionIsRefused(t *testing.T) {
 		}
 		rewrite(t, fs, name, b[:len(b)/2])
 	})
-	f("lost log", func(fs *vfs.MemFS) {
+	f("lost log", func(fs *lossy.FS) {
 		rewrite(t, fs, last(fs, "0", ".log"), nil)
 	})
-	f("both sidecars", func(fs *vfs.MemFS) {
+	f("both sidecars", func(fs *lossy.FS) {
 		flip(t, fs, "store/sidecar-a", 40)
 		flip(t, fs, "store/sidecar-b", 40)
 	})
-	f("missing folder", func(fs *vfs.MemFS) {
+	f("missing folder", func(fs *lossy.FS) {
 		if err := fs.Rename("store/db", "store/elsewhere"); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
-func names(t *testing.T, fs *vfs.MemFS) map[string]bool {
+func names(t *testing.T, fs *lossy.FS) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
 	list, err := fs.List("store/db")
@@ -226,7 +228,7 @@ func names(t *testing.T, fs *vfs.MemFS) map[string]bool {
 	return all
 }
 
-func flip(t *testing.T, fs *vfs.MemFS, name string, at int) {
+func flip(t *testing.T, fs *lossy.FS, name string, at int) {
 	t.Helper()
 	b, err := readFile(fs, name)
 	if err != nil {
@@ -236,7 +238,7 @@ func flip(t *testing.T, fs *vfs.MemFS, name string, at int) {
 	rewrite(t, fs, name, b)
 }
 
-func rewrite(t *testing.T, fs *vfs.MemFS, name string, b []byte) {
+func rewrite(t *testing.T, fs *lossy.FS, name string, b []byte) {
 	t.Helper()
 	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -257,7 +259,7 @@ func TestDiskGuard(t *testing.T) {
 	o := testOptions(nil)
 	o.MinFree = 1 << 30
 	o.hooks.freeSpace = func() (uint64, uint64) { return free.Load(), 1 << 41 }
-	s := mustOpen(t, vfs.NewMem(), o)
+	s := mustOpen(t, lossy.New(), o)
 	g, _, _ := addPerson(t, s, "ann")
 	until := func(full bool) {
 		t.Helper()
@@ -295,7 +297,7 @@ func TestGroupCommit(t *testing.T) {
 	o.FlushEvery = time.Hour
 	o.hooks.synced = func() { syncs.Add(1) }
 	o.hooks.commit = func(int) error { time.Sleep(200 * time.Microsecond); return nil } // a disk
-	s := mustOpen(t, vfs.NewMem(), o)
+	s := mustOpen(t, lossy.New(), o)
 	syncs.Store(0)
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -318,7 +320,7 @@ func TestGroupCommit(t *testing.T) {
 func TestMemoryCap(t *testing.T) {
 	o := testOptions(nil)
 	o.MemoryCap = 1
-	s := mustOpen(t, vfs.NewMem(), o)
+	s := mustOpen(t, lossy.New(), o)
 	g := s.Group(0)
 	g.Lock()
 	person, ord := g.NextPerson()
@@ -342,7 +344,7 @@ func TestRandomSourceFails(t *testing.T) {
 	var left atomic.Int64
 	left.Store(1 << 20)
 	o.Rand = limitedReader{&left}
-	s := mustOpen(t, vfs.NewMem(), o)
+	s := mustOpen(t, lossy.New(), o)
 	left.Store(0)
 	g := s.Group(0)
 	g.Lock()

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // ringMemory is shared memory of a test: it outlives a store.
@@ -36,7 +37,7 @@ type capWorld struct {
 	t     *testing.T
 	seed  uint64
 	rng   *rand.Rand
-	fs    *vfs.MemFS
+	fs    *lossy.FS
 	ring  *ringMemory
 	disk  func(journal.Disk) journal.Disk // nil: a sound one
 	watch func()                          // called before the process ends; nil: by nobody
@@ -296,7 +297,7 @@ func (w *capWorld) check() {
 }
 
 func (w *capWorld) run() {
-	w.fs = vfs.NewCrashableMem()
+	w.fs = lossy.New()
 	w.ring = &ringMemory{}
 	w.now = 1_700_000_000_000
 	w.uses = make(map[CounterKey][]UnixSec)

@@ -11,13 +11,15 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/zeebo/xxh3"
+
+	"tact/storage/lossy"
 )
 
 // grown fills a store as one of a version without an event log has it: all frames
 // lie in Pebble.
-func grown(t *testing.T, bytes int64) *vfs.MemFS {
+func grown(t *testing.T, bytes int64) *lossy.FS {
 	t.Helper()
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	o := testOptions(fs)
 	o.LogEvery = time.Hour
 	s := mustOpen(t, fs, o)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // hangAfter is when a call is said to hang: far beyond Options.CommitMax of these
@@ -29,7 +31,7 @@ const (
 // faultRun is one client of a store whose disk fails. What was answered is kept.
 type faultRun struct {
 	in   *injection
-	mem  *vfs.MemFS
+	mem  *lossy.FS
 	s    *Store
 	log  logText
 	hung string
@@ -247,7 +249,7 @@ func (r *faultRun) live() (opened bool, err error) {
 }
 
 // verify opens a disk that works again and looks for all that was answered.
-func (r *faultRun) verify(fs *vfs.MemFS) error {
+func (r *faultRun) verify(fs *lossy.FS) error {
 	s, err := Open("store", faultOptions(fs, nil))
 	if err != nil {
 		return fmt.Errorf("open again: %w", err)
@@ -333,7 +335,7 @@ func (r *faultRun) counted(i int) error {
 // faultTrial runs a client on a disk that fails at an operation, and looks at what
 // is left after the end of the process and after a power loss.
 func faultTrial(mode injectMode, index int64, seed uint64) string {
-	r := &faultRun{in: &injection{mode: mode, index: index}, mem: vfs.NewCrashableMem()}
+	r := &faultRun{in: &injection{mode: mode, index: index}, mem: lossy.New()}
 	opened, err := r.live()
 	rng := rand.New(rand.NewPCG(seed, 23))
 	power := r.mem.CrashClone(vfs.CrashCloneCfg{
@@ -363,7 +365,7 @@ func faultTrial(mode injectMode, index int64, seed uint64) string {
 	case r.refused > 0:
 		outcome = "resumed"
 	}
-	for name, fs := range map[string]*vfs.MemFS{"killed": killed, "power loss": power} {
+	for name, fs := range map[string]*lossy.FS{"killed": killed, "power loss": power} {
 		if err := r.verify(fs); err != nil {
 			return fmt.Sprintf("FAULT %s: %s: %v", r.in, name, err)
 		}
@@ -386,7 +388,7 @@ func countFaults(t *testing.T) (counts [injectModes]int64) {
 	var text []string
 	for mode := range counts {
 		r := &faultRun{
-			in: &injection{mode: injectMode(mode)}, mem: vfs.NewCrashableMem(), commitMax: hangAfter,
+			in: &injection{mode: injectMode(mode)}, mem: lossy.New(), commitMax: hangAfter,
 		}
 		if _, err := r.live(); err != nil || r.refused > 0 {
 			t.Fatalf("a disk that works: %v, %d calls refused\n%s", err, r.refused, r.log.String())

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // flakyDisk is a journal's disk on which writes fail from one on.
@@ -119,7 +120,7 @@ func TestKeysOfSeveralOwners(t *testing.T) {
 	}
 	play(t, "keys of several owners", 1500, counts, func(seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 13))
-		fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+		fs, ring := lossy.New(), &ringMemory{}
 		s, g, ord := carried(t, fs, ring)
 		keys := []HeldKey{
 			personKey(1),

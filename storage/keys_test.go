@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // The slot of an id never changes: these values are on disks.
@@ -61,7 +63,7 @@ func TestManifestBitFlips(t *testing.T) {
 
 // Names come back with their ids.
 func TestDictionary(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	s := mustOpen(t, fs, testOptions(nil))
 	for i := range 200 {
 		id, err := s.Intern(DictEvent, string(rune('a'+i%100))+"x")

@@ -14,6 +14,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // hashOf is the list hash of the n-th value of a kind.
@@ -127,7 +129,7 @@ func TestListing(t *testing.T) {
 func TestListCrash(t *testing.T) {
 	play(t, "lists over crashes", 1000, nil, func(seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 77))
-		fs := vfs.NewCrashableMem()
+		fs := lossy.New()
 		sure := map[int]bool{} // what an answered edit last said
 		for range 3 {
 			s := mustOpen(t, fs, testOptions(fs))
@@ -141,7 +143,7 @@ func TestListCrash(t *testing.T) {
 					t.Fatalf("seed %d: %d is listed: %t, want %t", seed, n, got, want)
 				}
 			}
-			var cut *vfs.MemFS
+			var cut *lossy.FS
 			for range 1 + r.IntN(6) {
 				e := ListEdit{List: list}
 				add, numbers := r.IntN(3) > 0, []int(nil)
@@ -180,7 +182,7 @@ func TestListCrash(t *testing.T) {
 	})
 }
 
-func crashClone(fs *vfs.MemFS, r *rand.Rand) *vfs.MemFS {
+func crashClone(fs *lossy.FS, r *rand.Rand) *lossy.FS {
 	return fs.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: r.IntN(101), RNG: rand.New(rand.NewPCG(r.Uint64(), 1)),
 	})

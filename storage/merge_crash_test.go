@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // A mergeCrash is a mergeWorld whose process is killed and whose power is cut, also in
@@ -21,7 +22,7 @@ import (
 // that was under way is made again, as whoever had asked for it would.
 type mergeCrash struct {
 	*mergeWorld
-	fs    *vfs.MemFS
+	fs    *lossy.FS
 	ring  *ringMemory
 	clock atomic.Int64
 	point struct {
@@ -41,7 +42,7 @@ const mergeCaps = 3
 
 func newMergeCrash(t *testing.T, seed uint64) *mergeCrash {
 	t.Helper()
-	w := &mergeCrash{fs: vfs.NewCrashableMem(), ring: &ringMemory{}}
+	w := &mergeCrash{fs: lossy.New(), ring: &ringMemory{}}
 	w.mergeWorld = &mergeWorld{t: t, r: rand.New(rand.NewPCG(seed, 41)), now: 1_700_000_000}
 	w.start()
 	for i := range 4 {
@@ -203,7 +204,7 @@ func (w *mergeCrash) crash(f func()) {
 	} else {
 		w.n.cuts++
 	}
-	var cut *vfs.MemFS
+	var cut *lossy.FS
 	seed := w.r.Uint64()
 	take := func() {
 		if kill {

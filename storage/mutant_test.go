@@ -15,6 +15,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/zeebo/xxh3"
+
+	"tact/storage/lossy"
 )
 
 // A disk is the content of every file of a store, and of its ring.
@@ -23,7 +25,7 @@ type disk map[string][]byte
 const diskRing = "ring"
 
 // takeDisk copies what lies on fs, and the ring.
-func takeDisk(fs *vfs.MemFS, ring *ringMemory) (disk, error) {
+func takeDisk(fs *lossy.FS, ring *ringMemory) (disk, error) {
 	d := disk{}
 	for _, dir := range []string{"store", "store/db", "store/log"} {
 		names, err := fs.List(dir)
@@ -54,8 +56,8 @@ func takeDisk(fs *vfs.MemFS, ring *ringMemory) (disk, error) {
 }
 
 // lay puts d on a new file system.
-func (d disk) lay() (*vfs.MemFS, *ringMemory, error) {
-	fs, ring := vfs.NewMem(), &ringMemory{}
+func (d disk) lay() (*lossy.FS, *ringMemory, error) {
+	fs, ring := lossy.New(), &ringMemory{}
 	if err := errors.Join(fs.MkdirAll("store/db", 0o755), fs.MkdirAll("store/log", 0o755)); err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +87,7 @@ func (d disk) clone() disk {
 }
 
 // changed names a file of d that fs lacks or holds otherwise, "" when none.
-func (d disk) changed(fs *vfs.MemFS) string {
+func (d disk) changed(fs *lossy.FS) string {
 	for path, content := range d {
 		if path == diskRing {
 			continue
@@ -122,7 +124,7 @@ func mutantOptions(ring *ringMemory) Options {
 // makeOriginals plays four lives of a store and keeps what it leaves.
 func makeOriginals(seed uint64) ([]original, error) {
 	o := mutantOptions(&ringMemory{})
-	fs, ring := vfs.NewCrashableMem(), o.hooks.shm.(*ringMemory)
+	fs, ring := lossy.New(), o.hooks.shm.(*ringMemory)
 	sim := newSimulation(seed, o)
 	var states []disk
 	for life := range 4 {
@@ -270,7 +272,7 @@ func tellDisk(d disk) (string, error) {
 	return text, err
 }
 
-func tellFolder(fs *vfs.MemFS, ring *ringMemory) (text string, opened bool, err error) {
+func tellFolder(fs *lossy.FS, ring *ringMemory) (text string, opened bool, err error) {
 	o := mutantOptions(ring)
 	o.FS = fs
 	s, err := Open("store", o)

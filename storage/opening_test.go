@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // A process that is killed again and again before the flusher's pause is over replays
 // what came since the start before, and not all that ever came.
 func TestKilledStartsReplayLittle(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	o := testOptions(fs)
 	o.FlushEvery, o.BoundedMax = time.Hour, time.Hour
 	const starts, people = 12, 40

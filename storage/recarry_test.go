@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/journal"
+	"tact/storage/lossy"
 )
 
 // decided reserves a use and appends the decision that made it, with a record of
@@ -72,7 +73,7 @@ func known(t *testing.T, s *Store, g *Group, ord Ord, d *DecisionEffect) {
 func TestDecisionsOutliveTheirFrame(t *testing.T) {
 	f := func(what string, killed bool) {
 		t.Helper()
-		fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+		fs, ring := lossy.New(), &ringMemory{}
 		s, g, ord := carried(t, fs, ring)
 		var all []DecisionEffect
 		for i, size := range []int{1000, 100, partsMax*partBytes - 100} {
@@ -167,7 +168,7 @@ func FuzzMovedDecision(f *testing.F) {
 // with the record of that grant: after a loss records are judged as they were when
 // they were made.
 func TestRecordsKeepTheirFloor(t *testing.T) {
-	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	fs, ring := lossy.New(), &ringMemory{}
 	s, g, ord := carried(t, fs, ring)
 	start := s.HighWater()
 	reserve := func(now UnixMsec) (ReservationID, Ticket) {

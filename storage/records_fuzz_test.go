@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"tact/storage/lossy"
 )
 
 // nodeRecords are the decoders of the small records that belong to nobody, each with
@@ -105,7 +105,7 @@ func FuzzNodeRecords(f *testing.F) {
 func FuzzInspectFrame(f *testing.F) {
 	o := simOptions()
 	sim := newSimulation(3, o)
-	s, _, err := sim.open(vfs.NewMem(), 0)
+	s, _, err := sim.open(lossy.New(), 0)
 	if err != nil {
 		f.Fatal(err)
 	}

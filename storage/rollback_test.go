@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // olderCopyOf is a store's folder as it was before it was started again, and the
 // ring that knows of the later start and of a grant in it.
-func olderCopyOf(t *testing.T) (old *vfs.MemFS, ring *ringMemory, o Options) {
+func olderCopyOf(t *testing.T) (old *lossy.FS, ring *ringMemory, o Options) {
 	t.Helper()
-	fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+	fs, ring := lossy.New(), &ringMemory{}
 	s, g, ord := carried(t, fs, ring)
 	if err := s.WaitTicket(0, hold(t, s, g, ord, personKey(1)), time.Minute); err != nil {
 		t.Fatal(err)
@@ -108,7 +110,7 @@ func TestMarkOlderCopy(t *testing.T) {
 	const newest = 1_800_000_000_001
 	f := func(mark, option CapsPolicy, opens bool, blind UnixSec) {
 		t.Helper()
-		fs, ring := vfs.NewCrashableMem(), &ringMemory{}
+		fs, ring := lossy.New(), &ringMemory{}
 		s, g, ord := carried(t, fs, ring)
 		old := fs.CrashClone(vfs.CrashCloneCfg{})
 		ticket := hold(t, s, g, ord, personKey(1))

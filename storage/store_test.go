@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 const testDay UnixMsec = 1_763_769_600_000 // 2025-11-22
@@ -86,7 +88,7 @@ func mustWait(t testing.TB, s *Store, g *Group, frame uint64) {
 }
 
 func TestStoreComesBack(t *testing.T) {
-	fs := vfs.NewCrashableMem()
+	fs := lossy.New()
 	s := mustOpen(t, fs, testOptions(nil))
 	id := s.StoreID()
 	tag, err := s.Intern(DictTag, "vip")

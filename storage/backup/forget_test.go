@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"tact/storage"
+	"tact/storage/lossy"
 )
 
 const testGroups = 4
@@ -266,11 +267,11 @@ func TestForgetIsCrashSafe(t *testing.T) {
 	people := []Person{somebody(3), somebody(10), somebody(11)}
 	before, after := without(n), without(n, 3, 10, 11)
 	for index, ended := int32(0), false; !ended; index++ {
-		mem := vfs.NewCrashableMem()
+		mem := lossy.New()
 		writePeople(t, mem, "b/0001", n, parts)
 		syncAll(t, mem, "b/0001", "b", "")
 		var at atomic.Int32
-		var crashed *vfs.MemFS
+		var crashed *lossy.FS
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || at.Add(1)-1 != index {
 				return nil
@@ -286,7 +287,7 @@ func TestForgetIsCrashSafe(t *testing.T) {
 		if ended {
 			break
 		}
-		for _, left := range []*vfs.MemFS{crashed, mem} {
+		for _, left := range []*lossy.FS{crashed, mem} {
 			rows, err := readRows(left, "b/0001")
 			if err != nil || !sameRows(rows, before) && !sameRows(rows, after) {
 				t.Fatalf("operation %d: %d records, %v", index, len(rows), err)

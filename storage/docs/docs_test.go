@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage"
+	"tact/storage/lossy"
 )
 
 func open(t testing.TB, fs vfs.FS) *storage.Store {
@@ -136,7 +137,7 @@ func TestCorruptBytesAreAnError(t *testing.T) {
 func TestPublishSurvivesPowerLoss(t *testing.T) {
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		fs := vfs.NewCrashableMem()
+		fs := lossy.New()
 		s := open(t, fs)
 		d := Open(s)
 		var acked uint32

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tact/storage/lossy"
 )
 
 // world makes records like those of a shop, and knows the keys of its people.
@@ -616,7 +618,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		w := newWorld(seed)
-		fs := vfs.NewCrashableMem()
+		fs := lossy.New()
 		if err := fs.MkdirAll("store", 0o755); err != nil {
 			t.Fatal(err)
 		}
