@@ -447,6 +447,58 @@ func TestMergeWaitsForWhatWasAnswered(t *testing.T) {
 	}
 }
 
+// A confirm that comes again after a merge counts nothing: what is resolved goes along,
+// also over a start.
+func TestMergedConfirmIsKnown(t *testing.T) {
+	w := &mergeWorld{t: t, o: testOptions(vfs.NewMem())}
+	w.o.Groups, w.now = 2, UnixSec(testDay/1000)+10
+	w.open()
+	for i := range 2 {
+		w.newPerson(i)
+	}
+	a, b := w.people[0], w.people[1]
+	id := ReservationID{1, 77}
+	w.append(b, Effect{Kind: EffectReserve, Reserve: ReserveEffect{
+		ID: id, Granted: w.now, Expires: w.now + 10, Grace: mergeGrace,
+		Keys: []HeldKey{personKey(1)},
+	}})
+	confirm := func(p *mergePerson) {
+		t.Helper()
+		w.append(p, Effect{Kind: EffectConfirm, Resolve: ResolveEffect{
+			ID: id, CountOn: personKey(1).CountOn, At: w.now,
+		}})
+	}
+	used := func(p *mergePerson, want int) {
+		t.Helper()
+		g := w.s.Group(p.ref.Group)
+		g.Lock()
+		defer g.Unlock()
+		c := g.Contact(p.ref.Ord)
+		if n := c.Count(personKey(1).Key, 0, g.Instant(w.now)).N; n != want {
+			t.Fatalf("%d uses, want %d", n, want)
+		}
+		if _, state := c.Reservation(id); want > 0 && state != ReservationConfirmed {
+			t.Fatalf("the reservation is %d", state)
+		}
+	}
+	confirm(b)
+	used(b, 1)
+	if err := w.s.MergeContacts(a.ref, b.ref, math.MaxUint32, w.ms()); err != nil {
+		t.Fatal(err)
+	}
+	confirm(a)
+	used(a, 1)
+	if err := w.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	confirm(a)
+	used(a, 1)
+	if err := errors.Join(w.s.Check(), w.s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Units of totals that a reservation holds move with it, and come back when it
 // ends with whom it is then.
 func TestMergeMovesTotals(t *testing.T) {
