@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -56,6 +57,9 @@ func newBackup() *cobra.Command {
 func (o *backupFlags) run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var b client.Backup
 	if len(args) == 1 {
+		if there, err := os.ReadDir(storeFolder(args[0])); err != nil || len(there) == 0 {
+			return fmt.Errorf("%s holds no store", args[0]) // to open one would make it
+		}
 		options := engine.Options{Logger: newLogger(stderr, false)}
 		options.Storage.RingDir = o.ringDir
 		options.Storage.KeepEffects, options.Storage.KeepDecisions = -1, -1

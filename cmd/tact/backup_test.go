@@ -73,3 +73,18 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Error("a refused restore has left a store")
 	}
 }
+
+// A data folder that is not there, or is empty, is not backed up, and stays as it is.
+func TestBackupOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	for _, data := range []string{filepath.Join(dir, "none"), dir} {
+		to := filepath.Join(dir, "backups")
+		if _, logs, code := tact(t, "backup", data, "--to", to); code != exitFailure ||
+			!strings.Contains(logs, "holds no store") {
+			t.Errorf("%s: exit code %d: %s", data, code, logs)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is there: %v", left, err)
+	}
+}

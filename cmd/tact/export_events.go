@@ -46,6 +46,9 @@ func (x *eventExport) run(cmd *cobra.Command, c *client.Client, path string, asJ
 				"2026-11-22T10:00:00Z", t.name))
 		}
 	}
+	if x.query.Limit < 0 {
+		return wrongUse(cmd, errors.New("--limit: must not be negative"))
+	}
 	if path == "-" {
 		_, err := x.write(cmd, c, cmd.OutOrStdout())
 		return err
