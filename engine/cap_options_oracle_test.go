@@ -317,16 +317,24 @@ func (o *optOracle) refuses(c *optCap, it *optItem, now, live int64, more []optU
 
 // judge tells why an item is refused now and by which cap.
 func (o *optOracle) judge(it *optItem, now int64, more []optUse) (reason string, by *optCap) {
-	order := []string{ // the ledger of totals is asked last
-		"suppressed", "user_not_found", "capped_user", "capped_contact", "min_gap", "capped_total",
+	const never = "capped_total by a limit of 0" // told without the ledger of totals
+	order := []string{ // which is asked last
+		"suppressed", "user_not_found", "capped_user", "capped_contact", never, "min_gap",
+		"capped_total",
 	}
 	at := len(order)
 	for _, c := range o.caps {
 		// Rejections are judged first, so a cap that is closed may be full too.
 		why := o.refuses(c, it, now, now, more)
+		if why == "capped_total" && c.limitOf(it.person) == 0 {
+			why = never
+		}
 		if k := slices.Index(order, why); k >= 0 && k < at {
 			at, reason, by = k, why, c
 		}
+	}
+	if reason == never {
+		reason = "capped_total"
 	}
 	return reason, by
 }
