@@ -318,7 +318,7 @@ func (o *optOracle) refuses(c *optCap, it *optItem, now, live int64, more []optU
 // judge tells why an item is refused now and by which cap.
 func (o *optOracle) judge(it *optItem, now int64, more []optUse) (reason string, by *optCap) {
 	const never = "capped_total by a limit of 0" // told without the ledger of totals
-	order := []string{ // which is asked last
+	order := []string{                           // which is asked last
 		"suppressed", "user_not_found", "capped_user", "capped_contact", never, "min_gap",
 		"capped_total",
 	}
