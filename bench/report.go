@@ -158,10 +158,11 @@ const (
 	plotWide, plotHigh = 720.0, 300.0
 	plotLeft, plotFoot = 70.0, 40.0
 	plotTop            = 20.0
+	plotName           = 18.0 // a line with the name of a curve, above them all
 )
 
-// drawCurves draws lines over a logarithmic x from 0. Lines differ in dashes too,
-// so that a printed page can be read, and carry their names and last values.
+// drawCurves draws lines over a logarithmic x from 0, their names above them. Lines
+// differ in dashes too, so that a printed page can be read.
 func drawCurves(xTitle, yTitle string, curves []curve) template.HTML {
 	loX, hiX, hiY := math.Inf(1), 0.0, 0.0
 	for _, c := range curves {
@@ -180,11 +181,13 @@ func drawCurves(xTitle, yTitle string, curves []curve) template.HTML {
 	x := func(v float64) float64 {
 		return plotLeft + (plotWide-plotLeft-20)*math.Log(v/loX)/math.Log(hiX/loX)
 	}
-	y := func(v float64) float64 { return plotHigh - plotFoot - (plotHigh-plotFoot-plotTop)*v/top }
+	head := plotTop + plotName*float64(len(curves))
+	foot := head + plotHigh - plotTop - plotFoot // where y is 0
+	y := func(v float64) float64 { return foot - (foot-head)*v/top }
 	esc := template.HTMLEscapeString
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="plot" viewBox="0 0 %.0f %.0f" role="img" aria-label="%s">`,
-		plotWide, plotHigh, esc(yTitle+" over "+xTitle))
+		plotWide, foot+plotFoot, esc(yTitle+" over "+xTitle))
 	for v := 0.0; v <= top*1.001; v += step {
 		fmt.Fprintf(&b, `<line class="grid" x1="%.0f" x2="%.0f" y1="%.1f" y2="%.1f"/>`+
 			`<text x="%.0f" y="%.1f" text-anchor="end">%s</text>`,
@@ -192,20 +195,21 @@ func drawCurves(xTitle, yTitle string, curves []curve) template.HTML {
 	}
 	for v := loX; v <= hiX*1.001; v *= 10 {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>`,
-			x(v), plotHigh-plotFoot+16, number(v))
+			x(v), foot+16, number(v))
 	}
 	fmt.Fprintf(&b, `<text x="%.0f" y="%.0f" text-anchor="middle">%s</text>`+
 		`<text x="2" y="12">%s</text>`,
-		(plotLeft+plotWide)/2, plotHigh-6, esc(xTitle), esc(yTitle))
+		(plotLeft+plotWide)/2, foot+plotFoot-6, esc(xTitle), esc(yTitle))
 	for i, c := range curves {
 		fmt.Fprintf(&b, `<polyline class="c%d" points="`, i%4)
 		for _, p := range c.at {
 			fmt.Fprintf(&b, "%.1f,%.1f ", x(p[0]), y(p[1]))
 		}
 		b.WriteString(`"/>`)
-		fmt.Fprintf(&b, `<line class="c%d" x1="%.0f" x2="%.0f" y1="%d" y2="%d"/>`+
-			`<text x="%.0f" y="%d">%s</text>`, i%4, plotLeft+14, plotLeft+44, 36+18*i, 36+18*i,
-			plotLeft+50, 40+18*i, esc(c.name))
+		line := plotTop + plotName*float64(i) + 6
+		fmt.Fprintf(&b, `<line class="c%d" x1="%.0f" x2="%.0f" y1="%.0f" y2="%.0f"/>`+
+			`<text x="%.0f" y="%.0f">%s</text>`, i%4, plotLeft, plotLeft+30, line, line,
+			plotLeft+36, line+4, esc(c.name))
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()) // every text in it was escaped above
