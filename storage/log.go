@@ -90,6 +90,7 @@ func (s *Store) openLog() error {
 	id := s.man.id
 	l.log, err = eventlog.Open(s.o.FS, s.o.FS.PathJoin(s.dir, folderLog), eventlog.Options{
 		StoreID: id, Key: s.logKey(), Groups: n, SegmentBytes: s.o.LogSegment, Random: s.o.Rand,
+		SegmentAge: [eventlog.Streams]int64{logSpan(s.o.KeepEffects), logSpan(s.o.KeepDecisions)},
 	}, value)
 	if err != nil {
 		return logFault(err)
@@ -230,6 +231,10 @@ func (s *Store) logPass(groups []*Group, retire bool) error {
 	}
 	return p.Commit()
 }
+
+// logSpan is how long a file of the event log is written to, in ms, where what is in it
+// is kept so long: a tenth of it.
+func logSpan(keep time.Duration) int64 { return max(0, keep.Milliseconds()/10) }
 
 // logKeep says how much of each stream is kept now: the bytes are shared out as
 // the streams are long.

@@ -62,7 +62,7 @@ func (o *backupFlags) run(ctx context.Context, args []string, stdout, stderr io.
 		}
 		options := engine.Options{Logger: newLogger(stderr, false)}
 		options.Storage.RingDir = o.ringDir
-		options.Storage.KeepEffects, options.Storage.KeepDecisions = -1, -1
+		keepAll(&options.Storage)
 		v, err := engine.BackupOf(ctx, storeFolder(args[0]), options,
 			engine.BackupDoc{To: o.to, Full: o.full, Rate: o.rate})
 		if err != nil {

@@ -42,7 +42,7 @@ func newRestore() *cobra.Command {
 				r.At = storage.UnixMsec(when.UnixMilli())
 			}
 			r.Storage.Logger = newLogger(cmd.ErrOrStderr(), false)
-			r.Storage.KeepEffects, r.Storage.KeepDecisions = -1, -1
+			keepAll(&r.Storage)
 			if _, err := os.Stat(storeFolder(to)); !errors.Is(err, fs.ErrNotExist) {
 				return errors.Join(err, fmt.Errorf("%s holds a store already: name a new folder", to))
 			}

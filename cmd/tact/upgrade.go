@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -28,6 +29,7 @@ func newUpgrade() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := engine.Options{Logger: newLogger(cmd.ErrOrStderr(), false)}
 			o.Storage.Logger, o.Storage.RingDir = o.Logger, ringDir
+			keepAll(&o.Storage)
 			out, err := upgrade(args[0], o)
 			if err != nil {
 				return err
@@ -41,8 +43,14 @@ func newUpgrade() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one line of JSON")
-	cmd.Flags().StringVar(&ringDir, "ring-dir", "", "as of serve")
+	cmd.Flags().StringVar(&ringDir, "ring-dir", defaultRingDir, "as of serve")
 	return cmd
+}
+
+// keepAll lets a store that a command opens for a moment keep its whole event log: how
+// much of it stays is for the server to say.
+func keepAll(o *storage.Options) {
+	o.KeepEffects, o.KeepDecisions, o.LogBytes = -1, -1, math.MaxInt64
 }
 
 // upgraded is what upgrade prints.

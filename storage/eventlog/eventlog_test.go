@@ -574,6 +574,35 @@ func TestRetire(t *testing.T) {
 	}
 }
 
+// A stream that fills its segments slowly begins a new one in time, so that what is old
+// can leave.
+func TestSegmentAge(t *testing.T) {
+	w := newWorld(9)
+	l, err := Open(vfs.NewMem(), "store/log", Options{
+		Groups: 4, SegmentAge: [Streams]int64{Effects: 100_000},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 10 {
+		var b Builder
+		b.Reset(0, Effects)
+		w.fill(t, &b, 20)
+		write(t, l, &b)
+		w.now += 50_000
+	}
+	segments := l.snapshot(Effects)
+	if len(segments) < 4 {
+		t.Fatalf("%d segments", len(segments))
+	}
+	for i, g := range segments {
+		if g.records == 0 || g.until-g.from >= 150_000 {
+			t.Errorf("segment %d: %d records over %d ms", i, g.records, g.until-g.from)
+		}
+	}
+}
+
 // A segment that holds no record, left behind by a start, goes; nothing is said to
 // be missing then.
 func TestRetireEmpty(t *testing.T) {

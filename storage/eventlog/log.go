@@ -18,6 +18,10 @@ type Options struct {
 	Key          [16]byte  // of the store: encrypts the tables of blocks
 	Groups       int       // of the store; default 1
 	SegmentBytes int64     // from which a new segment begins; default 128 MiB
+	// SegmentAge is the time in ms between a stream's first record of a segment and the
+	// record from which a new one begins; 0: no bound. A segment leaves whole, so what is
+	// in it stays that much longer at most.
+	SegmentAge [Streams]int64
 	Random       io.Reader // nil = crypto/rand
 }
 

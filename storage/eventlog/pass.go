@@ -34,7 +34,7 @@ func (p *Pass) Logged(group uint16, frame uint64) {
 
 // Add writes the block of a builder that is not empty; it is not durable yet.
 func (p *Pass) Add(b *Builder) error {
-	g, err := p.segment(b.stream)
+	g, err := p.segment(b)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,13 @@ func (p *Pass) Add(b *Builder) error {
 	return nil
 }
 
-// segment returns the segment that takes the next block of a stream.
-func (p *Pass) segment(stream Stream) (*segment, error) {
-	l := p.l
+// segment returns the segment that takes a block.
+func (p *Pass) segment(b *Builder) (*segment, error) {
+	l, stream := p.l, b.stream
 	if l.files[stream] != nil {
 		for i := len(p.state.segments) - 1; i >= 0; i-- {
 			g := &p.state.segments[i]
-			if g.stream == stream && g.size < l.o.SegmentBytes {
+			if g.stream == stream && g.size < l.o.SegmentBytes && !l.tooOld(g, b) {
 				return g, nil
 			}
 			if g.stream == stream {
@@ -97,6 +97,15 @@ func (p *Pass) segment(stream Stream) (*segment, error) {
 	p.state.next++
 	p.state.segments = append(p.state.segments, g)
 	return &p.state.segments[len(p.state.segments)-1], nil
+}
+
+// tooOld tells whether a segment began so long before the records of a block that they
+// go into another one.
+func (l *Log) tooOld(g *segment, b *Builder) bool {
+	age := l.o.SegmentAge[b.stream]
+	return age > 0 && g.records > 0 && slices.ContainsFunc(b.entries, func(e entry) bool {
+		return e.time-g.from >= age
+	})
 }
 
 // finish syncs and closes the segment that a stream is written to.
