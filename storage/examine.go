@@ -50,7 +50,7 @@ func (d *Diagnosis) Damaged() bool {
 // What to do about a finding.
 const (
 	wayRestore = "copy the whole folder away first; then put back a backup, or a copy of the " +
-		"folder that was taken while no server used it"
+		"folder that was taken while no server used it, after tact mark"
 	wayNothing = "nothing: the next start writes it anew"
 	wayNewer   = "use the version that wrote it, or a newer one"
 	wayOlder   = "use the newer folder. If it is gone for good: start it once with --caps " +

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"tact/engine"
 )
 
 func TestUsage(t *testing.T) {
@@ -314,6 +316,7 @@ func TestDoctor(t *testing.T) {
 	}
 	ringOfNobody(t, data)
 	upgradeAndBack(t, data)
+	marked(t, data)
 	damaged(t, data)
 	if _, logs, code := tact(t, "upgrade", data); code != exitDamaged {
 		t.Errorf("upgrade of a damaged store: exit code %d: %s", code, logs)
@@ -364,6 +367,38 @@ func upgradeAndBack(t *testing.T, data string) {
 	out, logs, code = tact(t, "doctor", data)
 	if code != exitOK || !strings.Contains(out, "300 users, revision 1") {
 		t.Errorf("the checkpoint: exit code %d: %s%s", code, out, logs)
+	}
+}
+
+// marked says that the store is an older copy: doctor notes it, the next start minds it
+// once, and the one after it does not.
+func marked(t *testing.T, data string) {
+	t.Helper()
+	for _, args := range [][]string{{data}, {data, "--caps", "lift"}, {data, "--caps", "x"}} {
+		if out, logs, code := tact(t, append([]string{"mark"}, args...)...); code != exitUsage {
+			t.Errorf("mark %v: exit code %d: %s%s", args, code, out, logs)
+		}
+	}
+	if _, logs, code := tact(t, "mark", t.TempDir(), "--caps", "protect"); code != exitFailure ||
+		!strings.Contains(logs, "holds no store") {
+		t.Errorf("mark of nothing: exit code %d: %s", code, logs)
+	}
+	if out, logs, code := tact(t, "mark", data, "--caps", "protect"); code != exitOK {
+		t.Fatalf("mark: exit code %d: %s%s", code, out, logs)
+	}
+	protected := func() bool {
+		e, err := engine.Open(storeFolder(data), engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		return strings.Contains(strings.Join(e.Notes(), ""), "caps: protected")
+	}
+	if out, _, _ := tact(t, "doctor", data); !strings.Contains(out, "put back as it was earlier") {
+		t.Errorf("doctor does not tell the mark: %s", out)
+	}
+	if !protected() {
+		t.Error("the start minds no mark")
 	}
 }
 

@@ -113,7 +113,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	})
 	root.AddCommand(newDemo(), newServe(), newCheck(), newPlan(), newApply(), newDefinitions(),
 		newImport(), newQuery(), newExport(), newErase(), newBackup(), newRestore(), newDoctor(),
-		newUpgrade(), newLoadtest(), newBench(), newTop(), newVersion())
+		newUpgrade(), newMark(), newLoadtest(), newBench(), newTop(), newVersion())
 	return root
 }
 

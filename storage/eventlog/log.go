@@ -15,14 +15,14 @@ import (
 // Options says how a log is kept. The zero value works but for StoreID and Key.
 type Options struct {
 	StoreID      [16]byte
-	Key          [16]byte  // of the store: encrypts the tables of blocks
-	Groups       int       // of the store; default 1
-	SegmentBytes int64     // from which a new segment begins; default 128 MiB
+	Key          [16]byte // of the store: encrypts the tables of blocks
+	Groups       int      // of the store; default 1
+	SegmentBytes int64    // from which a new segment begins; default 128 MiB
 	// SegmentAge is the time in ms between a stream's first record of a segment and the
 	// record from which a new one begins; 0: no bound. A segment leaves whole, so what is
 	// in it stays that much longer at most.
 	SegmentAge [Streams]int64
-	Random       io.Reader // nil = crypto/rand
+	Random     io.Reader // nil = crypto/rand
 }
 
 // Log is the event log in a folder. Scan, Find, Stats and Verify may be called
