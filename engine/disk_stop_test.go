@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -113,5 +114,23 @@ func TestBrokenDisk(t *testing.T) {
 	}
 	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "input/output error") {
 		t.Errorf("close: %v", err)
+	}
+}
+
+// A server that was told to leave more room than there is starts again all the same:
+// what a start writes fits.
+func TestStartsWhileTheDiskIsNearlyFull(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	for i, free := range []int64{0, 1 << 60, 1 << 60} {
+		e, err := Open(dir, Options{Storage: storage.Options{MinFree: free}})
+		if err != nil {
+			t.Fatalf("start %d: %v", i, err)
+		}
+		if full := e.store.DiskFull(); full != (free > 0) {
+			t.Errorf("start %d: full %v", i, full)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatalf("end %d: %v", i, err)
+		}
 	}
 }

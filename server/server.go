@@ -160,6 +160,12 @@ type Server struct {
 	slowly    *slowly   // Options.ServiceTime
 
 	profiling atomic.Bool // a profile of a stretch of time is being taken
+
+	serving struct {
+		sync.Mutex
+		listener net.Listener // nil before Serve
+		ended    bool         // Shutdown is over
+	}
 }
 
 // New makes a server of e. All faults of o are named at once.
@@ -213,9 +219,17 @@ func (q quiet) Printf(format string, args ...any) {
 }
 
 // Serve answers the connections of l until Shutdown, which makes it return nil,
-// or until l fails.
+// also when it came before; or until l fails.
 func (s *Server) Serve(l net.Listener) error {
-	return s.http.Serve(listener{l, s})
+	wrapped := listener{l, s}
+	s.serving.Lock()
+	s.serving.listener = wrapped
+	ended := s.serving.ended
+	s.serving.Unlock()
+	if ended {
+		return l.Close()
+	}
+	return s.http.Serve(wrapped)
 }
 
 // Shutdown takes the server out of service: /readyz answers 503, DrainDelay
@@ -231,5 +245,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return s.http.ShutdownWithContext(ctx)
+	err := s.http.ShutdownWithContext(ctx)
+	// fasthttp knows a listener only once it serves it: a Shutdown that overtakes Serve
+	// finds none to close.
+	s.serving.Lock()
+	defer s.serving.Unlock()
+	s.serving.ended = true
+	if s.serving.listener == nil {
+		return err
+	}
+	if closing := s.serving.listener.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -468,5 +469,37 @@ func TestShutdown(t *testing.T) {
 	if c, err := net.Dial("tcp", r.addr); err == nil {
 		_ = c.Close()
 		t.Error("the server still listens")
+	}
+}
+
+// A shutdown that comes before Serve, or beside its beginning, ends it.
+func TestShutdownBeforeServe(t *testing.T) {
+	r := start(t, Options{})
+	for i := range 200 {
+		s, err := New(r.engine, Options{AdminKey: testKey})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		serve := func() { ended <- s.Serve(l) }
+		if i%4 != 0 {
+			go serve()
+		}
+		if i%4 == 2 {
+			runtime.Gosched()
+		}
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if i%4 == 0 {
+			go serve()
+		}
+		if err := <-ended; err != nil {
+			t.Fatalf("try %d: %v", i, err)
+		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 // of the same bytes; the rest is copied and synced. The copy is a store. It is
 // half a backup: it is no help against a broken disk.
 // It errors with ErrNotFound without a store, ErrLocked, os.ErrExist, or what the
-// disk says; what was copied until then stays.
+// disk says. What was copied until then stays under another name, to with
+// ".unfinished" behind it, which the next one of that name removes.
 func Checkpoint(dir, to string, o Options) error {
 	o.fill()
 	lock, err := lockExamined(o.FS, dir)
@@ -33,7 +34,14 @@ func checkpoint(fs vfs.FS, dir, to string) error {
 	if there, err := exists(fs, to); err != nil || there {
 		return errors.Join(err, os.ErrExist)
 	}
-	if err := copyFolder(fs, dir, to); err != nil {
+	making := to + ".unfinished"
+	if err := fs.RemoveAll(making); err != nil {
+		return err
+	}
+	if err := copyFolder(fs, dir, making); err != nil {
+		return err
+	}
+	if err := fs.Rename(making, to); err != nil {
 		return err
 	}
 	return syncFolder(fs, fs.PathDir(to))

@@ -267,7 +267,8 @@ func keyHolds(key []byte) string {
 		prefixFrame: "frames", prefixGroup: "records of groups", prefixMember: "members of segments",
 		prefixPersonKey: "people's keys", prefixName: "names", prefixDedup: "idempotency keys",
 		prefixDoc: "definitions and other documents", prefixNode: "records of the store",
-		prefixList: "suppression lists",
+		prefixList: "suppression lists", prefixMoved: "where decisions lie",
+		prefixErased: "the ledger of erasures", prefixPurge: "purges that are due",
 	}
 	if name, ok := names[key[0]]; ok {
 		return name

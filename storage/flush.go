@@ -242,7 +242,7 @@ func (s *Store) encodeMeta(g *Group, f *flushGroup, b *pebble.Batch, pass *flush
 	int, error,
 ) {
 	st := g.mu.state
-	s.flush.value = appsealRecord(s.flush.value[:0], pass.watermark)
+	s.flush.value = appendGroupRecord(s.flush.value[:0], pass.watermark)
 	s.flush.value = st.appendMeta(s.flush.value, pass.frame)
 	s.flush.value = sealRecord(s.flush.value)
 	s.flush.key = appendGroupKey(s.flush.key[:0], g.id)

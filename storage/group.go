@@ -285,7 +285,7 @@ func (g *Group) admit(e *Effect) error {
 		return g.mu.fenced
 	case g.store.dead.why.Load() != nil && !g.mu.admitted:
 		return fmt.Errorf("%w: %w", ErrFenced, g.store.dead.err())
-	case g.store.guard.full.Load() && !g.mu.admitted:
+	case g.store.guard.full.Load() && !g.mu.admitted && !raisesFloor(e):
 		return ErrDiskFull
 	case e.Kind == EffectCreate && g.store.o.MemoryCap > 0:
 		return g.store.admitPerson()
@@ -294,6 +294,10 @@ func (g *Group) admit(e *Effect) error {
 	}
 	return nil
 }
+
+// raisesFloor tells whether e raises the floor, which a start and a step of the clock do
+// with the few bytes that are there.
+func raisesFloor(e *Effect) bool { return e.Kind == EffectTime && e.Floor != 0 }
 
 // admitPerson compares the resident bytes of all groups with the cap.
 // Cost: one atomic load a group.

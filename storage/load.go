@@ -11,8 +11,8 @@ import (
 
 const groupFormat = 1
 
-// appsealRecord begins a group's record: format u8 | watermark u64.
-func appsealRecord(b []byte, watermark uint64) []byte {
+// appendGroupRecord begins a group's record: format u8 | watermark u64.
+func appendGroupRecord(b []byte, watermark uint64) []byte {
 	return binary.LittleEndian.AppendUint64(append(b, groupFormat), watermark)
 }
 

@@ -97,5 +97,8 @@ func parseEpoch(b []byte) (uint32, error) {
 	if len(b) != 17 || checkSum(b[:13]) != binary.LittleEndian.Uint32(b[13:]) {
 		return 0, fmt.Errorf("%w: the epoch record", ErrCorrupt)
 	}
+	if b[0] > manifestFormat {
+		return 0, fmt.Errorf("%w: epoch record, format %d", ErrNewerFormat, b[0])
+	}
 	return binary.LittleEndian.Uint32(b[1:]), nil
 }

@@ -17,7 +17,7 @@ const mergeTries = 16
 // of lost reservations count on. Live request ids of the other end: a retry is
 // decided anew.
 //
-// The caller sends what comes for the other person to the survivor from then on:
+// No route of the server calls it yet. The caller sends what comes for the other person to the survivor from then on:
 // the outcome of a reservation that the other held is the survivor's to confirm,
 // and counts as the survivor's own use.
 //

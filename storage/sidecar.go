@@ -17,7 +17,7 @@ import (
 // with data missing, and that open deletes the files it no longer knows; a cut
 // or lost last log opens with the newest records missing. So two files beside
 // the Pebble folder, written in turn, hold the checksum of the MANIFEST's prefix
-// and the highest durable frame of every group, at most a second old. Both are
+// and the highest durable frame of every group, at most half a second old. Both are
 // compared before the store is opened for writing.
 //
 // Each file is one record, little-endian:

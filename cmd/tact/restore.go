@@ -54,6 +54,9 @@ func newRestore() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, name := range done.Ignored {
+				fmt.Fprintf(cmd.ErrOrStderr(), "not usable and not used: %s\n", name)
+			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), done)
 			}
@@ -63,9 +66,6 @@ func newRestore() *cobra.Command {
 			if done.Erased+done.LeftOut > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "%d erased since, %d without a key are left out\n",
 					done.Erased, done.LeftOut)
-			}
-			for _, name := range done.Ignored {
-				fmt.Fprintf(cmd.OutOrStdout(), "not usable and not used: %s\n", name)
 			}
 			return nil
 		},

@@ -79,7 +79,7 @@ func newServe() *cobra.Command {
 		"folder in memory for the ring that lets grants be answered before they are on disk;\n"+
 			"keep it over restarts; \"\" lets every grant wait")
 	f.StringVar(&o.backupDir, "backup-dir", "",
-		"folder that `tact backup` may have this server write backups into, or into folders below it")
+		"folder that tact backup may have this server write backups into, or into folders below it")
 	f.BoolVar(&o.acceptClock, "accept-clock", false,
 		"adopt a wall clock that is far ahead of the store")
 	f.StringVar(&o.caps, "caps", storage.CapsRefuse.String(),
@@ -88,7 +88,7 @@ func newServe() *cobra.Command {
 			"there is. lift ends a protection; else nothing happens to any other folder")
 	f.DurationVar(&o.serviceTime, "service-time", 0,
 		"added to every decision, one behind the other, at most 1s: a known capacity for\n"+
-			"`tact loadtest --mode overload`")
+			"tact loadtest --mode overload")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
 	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
 	return cmd

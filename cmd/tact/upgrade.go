@@ -24,7 +24,9 @@ func newUpgrade() *cobra.Command {
 			"everything in memory with the disk, and ends it. No server may use it. A server\n" +
 			"does the same without the checkpoint when it starts on an older store.\n\n" +
 			"The way back, with the version of before: remove DIR/store and give the checkpoint\n" +
-			"its name. Remove the checkpoint when it is not needed: it holds disk space.",
+			"its name; serve then asks once for --caps protect or --caps trust, since caps may\n" +
+			"have been used in between. Remove the checkpoint when it is not needed: it holds\n" +
+			"disk space, and people who were erased since.",
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := engine.Options{Logger: newLogger(cmd.ErrOrStderr(), false)}
@@ -75,6 +77,11 @@ func upgrade(data string, o engine.Options) (_ *upgraded, err error) {
 	out := &upgraded{Checkpoint: filepath.Join(data,
 		"checkpoint-"+time.Now().UTC().Format("20060102-150405.000"))}
 	if err := storage.Checkpoint(store, out.Checkpoint, o.Storage); err != nil {
+		return nil, err
+	}
+	// Whoever goes back to it must say what becomes of caps that were used since.
+	mark := storage.OlderCopy{Caps: storage.CapsRefuse}
+	if err := storage.MarkOlderCopy(out.Checkpoint, mark, o.Storage); err != nil {
 		return nil, err
 	}
 	e, err := engine.Open(store, o)

@@ -9,8 +9,8 @@
 // Laws, each with a test:
 //  1. A backup without a whole manifest is none. Nothing in a finished one
 //     changes but its people files.
-//  2. Any byte that is not what was written is an error of the restore, before
-//     the restored store has its name.
+//  2. Any byte that is not what was written, in a backup that a restore uses, is
+//     an error of it, before the restored store has its name.
 //  3. Forget leaves nothing that opens the sealed parts of a person in any backup
 //     of the folder, touches the people files alone, and may be cut anywhere: what
 //     was there before or what is to be there counts.

@@ -292,13 +292,15 @@ func parseHead(b []byte) (h head, err error) {
 	if len(b) < 1+4+8+4+3*4+digests {
 		return h, fmt.Errorf("%w: head of %d bytes", ErrCorrupt, len(b))
 	}
-	if b[0] != headFormat {
-		return h, fmt.Errorf("%w: head format %d", ErrCorrupt, b[0])
-	}
 	end := len(b) - len(Digest{})
 	h.Digest = Digest(b[end:])
-	if sha256.Sum256(b[:end]) != h.Digest {
+	switch {
+	case sha256.Sum256(b[:end]) != h.Digest:
 		return h, fmt.Errorf("%w: head fails its digest", ErrCorrupt)
+	case b[0] > headFormat:
+		return h, fmt.Errorf("%w: head, format %d", storage.ErrNewerFormat, b[0])
+	case b[0] != headFormat:
+		return h, fmt.Errorf("%w: head format %d", ErrCorrupt, b[0])
 	}
 	le := binary.LittleEndian
 	h.Number, h.Time = le.Uint32(b[1:]), storage.UnixMsec(le.Uint64(b[5:]))

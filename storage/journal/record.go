@@ -10,7 +10,7 @@ const (
 	// SlotSize is the bytes of one slot. A record fills exactly one.
 	SlotSize = 256
 	// MaxPayload bounds the caller's part of a record: a longer one does not go
-	// into the journal. It holds a reservation of about fifteen counters.
+	// into the journal. It holds a reservation of a dozen counters.
 	MaxPayload = SlotSize - recordHead
 
 	pageSize   = 4096
