@@ -319,7 +319,9 @@ func (s *Store) logFrame(p *eventlog.Pass, g *Group, value []byte) error {
 	if err := l.takeFrame(&h, records); err != nil {
 		return err
 	}
-	l.findKeys(g)
+	if last := l.findKeys(g); last > g.durable.Load() && s.Wait(g.id, last, 0) != nil {
+		return errLogBite // who went may come back: this frame has time
+	}
 	for stream := range l.builders {
 		b := &l.builders[stream]
 		if b.Full() || !b.Empty() && !b.Fits(int(h.count), len(value)) {
@@ -357,8 +359,10 @@ func (l *logger) takeFrame(h *frameHead, records []byte) error {
 	return nil
 }
 
-// findKeys reads the keys of the people that the frame tells of.
-func (l *logger) findKeys(g *Group) {
+// findKeys reads the keys of the people that the frame tells of. Where one is gone it
+// returns the last frame that anything was done in: only when that is durable is it
+// sure that the person is gone, else a loss of power may bring the person back.
+func (l *logger) findKeys(g *Group) (last uint64) {
 	l.keys = l.keys[:0]
 	for at := 0; at < len(l.found); {
 		g.mu.Lock()
@@ -368,12 +372,23 @@ func (l *logger) findKeys(g *Group) {
 				n++
 				if row := g.mu.state.row(r.ord); row != nil {
 					k.key, k.ok = row.Key, true
+				} else {
+					last = g.lastFrame()
 				}
 			}
 			l.keys = append(l.keys, k)
 		}
 		g.mu.Unlock()
 	}
+	return last
+}
+
+// lastFrame is the last frame that anything was done in. The group is locked.
+func (g *Group) lastFrame() uint64 {
+	if f := g.mu.open; f.count > 0 {
+		return f.number
+	}
+	return g.mu.open.number - 1
 }
 
 // logRecord adds one effect to its stream.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"tact/storage/eventlog"
+	"tact/storage/lossy"
 )
 
 // compareLog reads everything that happened to a group back: what lies in blocks
@@ -379,4 +381,56 @@ func processorTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Whoever was taken out by what is not durable may come back: the log waits with what
+// is sealed with their key. Found by seed 2382 of TestPowerLoss.
+func TestLogWaitsForGoing(t *testing.T) {
+	o := testOptions(nil)
+	o.CommitMax, o.LogEvery, o.FlushEvery = 200*time.Millisecond, time.Hour, time.Hour
+	var held atomic.Bool
+	free := make(chan struct{})
+	o.hooks.commit = func(int) error {
+		if held.Load() {
+			<-free
+		}
+		return nil
+	}
+	s := mustOpen(t, lossy.New(), o)
+	id := []byte("ann")
+	g := s.GroupOf(s.SlotOf(1, id))
+	g.Lock()
+	person, ord := g.NextPerson()
+	key := g.NewKey()
+	g.Unlock()
+	frame := mustAppend(t, g, &Effect{
+		Kind: EffectCreate, Ord: ord, Time: testDay,
+		Create: CreateEffect{
+			Workspace: 1, Slot: s.SlotOf(1, id), Person: person, ID: id,
+			IDHash: s.IndexHash(1, id), Visitor: true, Key: key,
+		},
+	})
+	if err := s.Wait(g.id, frame, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	held.Store(true)
+	going := mustAppend(t, g, &Effect{Kind: EffectForget, Ord: ord, Time: testDay})
+	if err := s.FlushLog(); err != nil {
+		t.Fatal(err)
+	}
+	if at := s.logs.log.Logged(uint16(g.id)); at >= frame {
+		t.Errorf("frame %d is in the log, its person is not gone for sure", at)
+	}
+	held.Store(false)
+	close(free)
+	if err := s.Wait(g.id, going, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.FlushLog(); err != nil {
+		t.Fatal(err)
+	}
+	if at := s.logs.log.Logged(uint16(g.id)); at != going {
+		t.Errorf("the log ends at frame %d, want %d", at, going)
+	}
+	mustClose(t, s)
 }

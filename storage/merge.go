@@ -17,9 +17,9 @@ const mergeTries = 16
 // of lost reservations count on. Live request ids of the other end: a retry is
 // decided anew.
 //
-// No route of the server calls it yet. The caller sends what comes for the other person to the survivor from then on:
-// the outcome of a reservation that the other held is the survivor's to confirm,
-// and counts as the survivor's own use.
+// No route of the server calls it yet. The caller sends what comes for the other
+// person to the survivor from then on: the outcome of a reservation that the other
+// held is the survivor's to confirm, and counts as the survivor's own use.
 //
 // Errors: ErrInvalid for people who are not there or are the same, ErrTooLarge for
 // too many open reservations or stand-ins, else those of Append and Wait; nothing is changed

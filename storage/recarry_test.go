@@ -86,9 +86,6 @@ func TestDecisionsOutliveTheirFrame(t *testing.T) {
 			}
 			all = append(all, d)
 		}
-		if _, ticket := decided(t, s, g, ord, 9, partsMax*partBytes); ticket.Frame == 0 {
-			t.Error("a decision of too many parts does not wait for its frame")
-		}
 		left := &ringMemory{}
 		if killed {
 			left.mem = slices.Clone(ring.mem)
@@ -99,6 +96,9 @@ func TestDecisionsOutliveTheirFrame(t *testing.T) {
 			}
 		}
 		cut := fs.CrashClone(vfs.CrashCloneCfg{})
+		if _, ticket := decided(t, s, g, ord, 9, partsMax*partBytes); ticket.Frame == 0 {
+			t.Error("a decision of too many parts does not wait for its frame")
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
