@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
@@ -90,6 +91,12 @@ func TestNewerFormats(t *testing.T) {
 		if changed := d.changed(fs); changed != "" {
 			t.Error(changed)
 		}
+	}
+	epoch := appendEpoch(nil, 4, 5)
+	epoch[0] = manifestFormat + 1
+	binary.LittleEndian.PutUint32(epoch[13:], checkSum(epoch[:13]))
+	if _, err := parseEpoch(epoch); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("the record of epochs: %v", err)
 	}
 	f("store/sidecar-a", 8, 0)
 	f("store/witness", 8, 0)

@@ -48,7 +48,7 @@ type CopyKind uint8
 
 // Kinds of keys, for copies.
 const (
-	CopyOther     CopyKind = iota // documents, names, lists, records of the node
+	CopyOther     CopyKind = iota // records of the node that a copy keeps, and what no other kind is
 	CopyRow                       // part of a person, of a group, of the members of segments
 	CopyIdentity                  // identity → person, by a keyed hash
 	CopyPersonKey                 // what opens the sealed parts of a person

@@ -35,6 +35,7 @@
 //
 // Costs: an append allocates nothing for reserve, decision and use; no I/O and
 // no cryptography happens with a group locked, but for the first look at a person
-// after a start and for the sealing of rows that are written behind, 64 at a time
-// (about 0.1 ms). A read never waits for the disk, but for ReadDecision.
+// after a start, the sealing of rows that are written behind, 64 at a time (about
+// 0.1 ms), an erasure, random bytes for the keys of new people, and Check, which
+// reads the group from disk. A read never waits for the disk, but for ReadDecision.
 package storage

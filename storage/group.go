@@ -27,7 +27,7 @@ const (
 
 // A Group owns a contiguous range of slots: the rows of their people and the
 // frames of their effects. Everything below mu is read and changed only between
-// Lock and Unlock; mu is never held across I/O.
+// Lock and Unlock. What the package comment names is all that it is held across of I/O.
 //
 // All that is appended between one Lock and its Unlock lands in one frame: after
 // a crash either all of it is there or none.
@@ -225,7 +225,7 @@ func (d DecisionID) epoch() uint16 {
 // without it they are committed within Options.BoundedMax. e.Time is raised to
 // the group's newest time when it lies before. Nothing has changed after an
 // error: ErrFenced, ErrDiskFull, ErrMemoryCap (only for EffectCreate), ErrClosed,
-// or a fault in e.
+// ErrLimit for too many decisions in one lock section, or a fault in e.
 //
 // It does not allocate for EffectReserve, EffectDecision and EffectUse once the
 // buffers have grown.

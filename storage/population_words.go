@@ -53,16 +53,6 @@ func (w Words) Or(m Words) {
 	}
 }
 
-// Empty says that nobody is in w.
-func (w Words) Empty() bool {
-	for _, bits := range w {
-		if bits != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // Bitmap returns the people as a set, which belongs to the caller.
 func (w Words) Bitmap() *roaring.Bitmap { return roaring.FromDense(w, true) }
 

@@ -30,8 +30,6 @@ type purger struct {
 	ask   chan chan error // passes that somebody waits for
 	added atomic.Int64    // erasures committed
 	fresh atomic.Bool     // logs are not written over meanwhile
-	runs  atomic.Uint64
-	keys  atomic.Uint64 // purged
 }
 
 const (
@@ -123,12 +121,6 @@ func (s *Store) Purge(ctx context.Context) error {
 	}
 }
 
-// PurgeStats says what the purger has done in this process.
-type PurgeStats struct {
-	Passes uint64
-	Keys   uint64 // of erased people that no file holds any more
-}
-
 // purgePass purges what is due, and returns how many entries could not be taken yet.
 func (s *Store) purgePass() (left int, err error) {
 	due, left, err := s.duePurges()
@@ -163,8 +155,6 @@ func (s *Store) purgePass() (left int, err error) {
 			return left, err
 		}
 	}
-	s.purge.runs.Add(1)
-	s.purge.keys.Add(uint64(len(due.people)))
 	return left, nil
 }
 

@@ -20,8 +20,8 @@ const clockAheadMax UnixMsec = 30 * 24 * 3600 * 1000
 const closeCommits = 20
 
 // Open opens the store in dir, making it when there is none, and brings its
-// memory back from rows and frames. It refuses with ErrLocked, ErrCorrupt or
-// ErrNewerFormat; it deletes nothing then.
+// memory back from rows and frames. It refuses with ErrLocked, ErrCorrupt,
+// ErrNewerFormat or ErrRolledBack; it deletes nothing then.
 //
 // The order is: take the lock; compare the MANIFEST with the sidecar; open
 // Pebble for reading, since an open for writing already deletes files, compare

@@ -546,3 +546,11 @@ func TestDamagedPartIsReported(t *testing.T) {
 		t.Fatal("a damaged profile has a checksum")
 	}
 }
+
+// markAllDirty marks every part of every person, as after a change of format.
+func (s *state) markAllDirty() {
+	s.rows.each(func(o Ord, r *Row) bool {
+		s.mark(r, o, rowDirty)
+		return true
+	})
+}

@@ -23,7 +23,6 @@ const (
 	rowFormat     = 1
 	rowHeader     = 24
 	rowDiskFlags  = rowDiskVisitor
-	rowDiskSum    = 4
 	rowDiskIDHash = 8
 
 	rowDiskVisitor = 1
@@ -52,14 +51,6 @@ func (s *state) takeDirty(dst []Ord, max int) []Ord {
 		s.dirtyHead = 0
 	}
 	return dst
-}
-
-// markAllDirty marks every part of every person, as after a change of format.
-func (s *state) markAllDirty() {
-	s.rows.each(func(o Ord, r *Row) bool {
-		s.mark(r, o, rowDirty)
-		return true
-	})
 }
 
 // appendRow appends the stored form of one part of a row that takeDirty

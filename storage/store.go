@@ -39,7 +39,8 @@ var (
 	// ErrClosed reports a call after Close.
 	ErrClosed = errors.New("store is closed")
 	// ErrRolledBack reports that the journal or the ring in shared memory knows a
-	// later start of the store than the store itself: the folder is an older copy.
+	// later start of the store than the store itself, or that a mark in the folder says
+	// so: it is an older copy, and nobody has said what becomes of its caps.
 	ErrRolledBack = errors.New("store is an older copy of itself")
 	// ErrNotFound reports a decision, document or name that is not there.
 	ErrNotFound = errors.New("not found")

@@ -18,7 +18,7 @@ type Listed struct {
 	Fault error // of the manifest: the backup is none; nil: it is whole as far as that says
 }
 
-// Unfinished reports a backup that did not end.
+// errUnfinished is the Fault of a backup that did not end.
 var errUnfinished = errors.New("it did not end")
 
 // List returns the backups in dir, oldest first, those that did not end or have a

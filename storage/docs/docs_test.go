@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -107,6 +108,12 @@ func TestCorruptBytesAreAnError(t *testing.T) {
 		if _, err := parseHead(bad); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("bit %d: %v", bit, err)
 		}
+	}
+	head[0] = headFormat + 1
+	sum := sha256.Sum256(head[:len(head)-len(Digest{})])
+	copy(head[len(head)-len(Digest{}):], sum[:])
+	if _, err := parseHead(head); !errors.Is(err, storage.ErrNewerFormat) {
+		t.Errorf("a head of a format to come: %v", err)
 	}
 	s := open(t, vfs.NewMem())
 	defer s.Close()

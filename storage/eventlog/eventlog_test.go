@@ -521,6 +521,18 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// writeTen writes ten blocks of n effects, each so many ms after the one before.
+func (w *world) writeTen(t *testing.T, l *Log, n int, after int64) {
+	t.Helper()
+	for range 10 {
+		var b Builder
+		b.Reset(0, Effects)
+		w.fill(t, &b, n)
+		write(t, l, &b)
+		w.now += after
+	}
+}
+
 // Segments leave oldest first, by age and by bytes; their files go, and the
 // figures say so.
 func TestRetire(t *testing.T) {
@@ -531,13 +543,7 @@ func TestRetire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for range 10 {
-		var b Builder
-		b.Reset(0, Effects)
-		w.fill(t, &b, 100)
-		write(t, l, &b)
-		w.now += 1000
-	}
+	w.writeTen(t, l, 100, 1000)
 	retire := func(k Keep) StreamStats {
 		t.Helper()
 		p := l.Begin()
@@ -585,13 +591,7 @@ func TestSegmentAge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for range 10 {
-		var b Builder
-		b.Reset(0, Effects)
-		w.fill(t, &b, 20)
-		write(t, l, &b)
-		w.now += 50_000
-	}
+	w.writeTen(t, l, 20, 50_000)
 	segments := l.snapshot(Effects)
 	if len(segments) < 4 {
 		t.Fatalf("%d segments", len(segments))

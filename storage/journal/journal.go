@@ -210,7 +210,6 @@ const (
 	CauseTime          // A1: the time is not below the durable high-water
 	CauseCounter       // A1: an answered record of a counter is not durable
 	CauseSeveral       // A1: several uses of one counter
-	Causes       = int(CauseSeveral) + 1
 )
 
 // Put stores a record and returns its number. atOnce says that the reservation
