@@ -166,3 +166,57 @@ func TestForgottenReloadTakesNoSecondUse(t *testing.T) {
 		}
 	})
 }
+
+// Server time is a little ahead of the wall clock after a kill, since it begins at a
+// high-water that was written ahead. It stands there until the wall has caught up: a
+// hundred kills in a row leave it no further ahead than one.
+func TestKillsLeaveTimeWithTheWallClock(t *testing.T) {
+	l := newLoss(1)
+	l.withRing(t, func() {
+		if l.ring == "" {
+			t.Skip("no shared memory here")
+		}
+		var err error
+		if l.e, err = l.open(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.publish(); err != nil {
+			t.Fatal(err)
+		}
+		const ahead = 2000 // ms, of journal.Options.Ahead
+		stood, last := 0, l.e.Now()
+		for kill := range 100 {
+			l.m.pass(time.Duration(100+l.rng.IntN(900)) * time.Millisecond)
+			if err := l.decide(); err != nil {
+				t.Fatal(err)
+			}
+			l.losses++
+			if err := l.lose(true); err != nil {
+				t.Fatal(err)
+			}
+			cut := l.clone(100)
+			if err := l.e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l.fs = cut
+			if l.e, err = l.open(); err != nil {
+				t.Fatal(err)
+			}
+			now := l.e.Now()
+			wall, _ := l.m.read()
+			if lead := int64(now) - wall; lead > ahead || now < last {
+				t.Fatalf("after %d kills time is %d ms ahead of the wall clock, %d ms after the start "+
+					"before", kill+1, lead, now-last)
+			} else if lead > 0 {
+				stood++
+			}
+			last = now
+		}
+		if stood < 50 {
+			t.Errorf("time was ahead after %d of 100 kills", stood)
+		}
+		if err := errors.Join(l.e.CheckStore(), l.e.Close()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -131,6 +131,7 @@ func (s *Store) journalOptions() journal.Options {
 	o := journal.Options{
 		StoreID: s.man.id, Groups: s.man.groups, Slots: s.o.JournalSlots, Lease: s.o.Lease,
 		Logger: s.o.Logger, Disk: vfsDisk{s.o.FS, s.dir}, Shm: s.o.hooks.shm,
+		Wall: func() journal.Msec { return journal.Msec(s.o.Now()) },
 		OnSync: func(epoch uint32, number uint64) {
 			s.witness(logEnds{epoch: epoch, journal: number})
 		},

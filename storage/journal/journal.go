@@ -41,7 +41,10 @@ type Options struct {
 	Lease   time.Duration // of a session; default 30 min
 	Every   time.Duration // pause between syncs nobody waits for; default 5 ms
 	Mono    func() int64  // milliseconds of a clock that no one sets; nil = the machine's
-	Logger  *slog.Logger  // nil = discard
+	// Wall is the clock that server time follows and may be ahead of, as after a start
+	// whose floor is; nil = server time is never ahead. Any goroutine calls it.
+	Wall   func() Msec
+	Logger *slog.Logger // nil = discard
 	// Known is a record of the dead epoch that is known to have been durable: when
 	// it or one before it is missing, the journal is corrupt. 0 = nothing is known.
 	Known uint64
@@ -161,6 +164,7 @@ type Journal struct {
 		water      uint64 // durable watermark
 		now        Msec   // newest time
 		nowMono    int64  // when it was met
+		lead       Msec   // by which it was ahead of Options.Wall when that was looked at
 		again      bool   // it was met again since
 		mark       Msec   // M
 		ahead      Msec   // newest high-water written
@@ -279,6 +283,26 @@ func (j *Journal) reopen() {
 	}
 }
 
+// aheadOf returns the high-water that goes with a time that is ahead of the wall clock
+// by lead: the time stands until the wall has caught up, so the high-water need not lie
+// as far ahead of it. Were it always so far ahead, each start would begin that much
+// above the floor of the one before, and a process that is killed again and again would
+// run away from the wall.
+func (j *Journal) aheadOf(now, lead Msec) Msec {
+	if j.o.bugs.aheadBehind {
+		return now
+	}
+	return now + max(0, Msec(j.o.Ahead/time.Millisecond)-lead)
+}
+
+// leadOf returns by how much a time is ahead of the wall clock.
+func (j *Journal) leadOf(now Msec) Msec {
+	if j.o.Wall == nil {
+		return 0
+	}
+	return max(0, now-j.o.Wall())
+}
+
 func (j *Journal) takes(r *Record) bool {
 	full := j.mu.tail-j.mu.water >= uint64(j.o.Slots)
 	if j.o.bugs.reuseEarly {
@@ -341,10 +365,7 @@ func (j *Journal) crowded() bool { return j.backlog.Load() > uint64(j.o.Slots)/2
 func (j *Journal) store(r *Record) {
 	m := &j.mu
 	r.Number, r.Epoch, r.Synced = m.tail+1, j.epoch.Load(), m.mark
-	r.Ahead = max(m.now, r.Time) + Msec(j.o.Ahead/time.Millisecond)
-	if j.o.bugs.aheadBehind {
-		r.Ahead = m.now
-	}
+	r.Ahead = j.aheadOf(max(m.now, r.Time), m.lead)
 	m.ahead = max(m.ahead, r.Ahead)
 	at := int(r.Number % uint64(j.o.Slots))
 	m.place[at] = place{r.Group, r.Frame, r.ID}

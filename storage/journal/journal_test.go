@@ -110,6 +110,43 @@ func TestAnswersAtOnce(t *testing.T) {
 	f(false, 14, 13) // the lease has run out
 }
 
+// A process that is killed again and again begins each time at the floor, which is never
+// further ahead of the wall clock than the high-water is written ahead; and grants are
+// answered at once while time stands there.
+func TestKillsDoNotRunAway(t *testing.T) {
+	b := newBench(t)
+	wall := func() Msec { return 1000 + Msec(b.mono) }
+	b.o.Wall = wall
+	id := uint64(0)
+	for kill := range 100 {
+		rec := b.start()
+		now := max(rec.Floor, wall())
+		if lead := now - wall(); lead > 2000 {
+			t.Fatalf("after %d kills time is %d ms ahead of the wall clock", kill, lead)
+		}
+		l := Lease{}
+		for range 10 { // of 30 ms
+			id++
+			r := Record{Kind: Reserve, Time: max(now, wall()), ID: id, Frame: 1}
+			carries := l == Lease{}
+			if carries {
+				l, _ = b.j.Renew(l, &r, 60, 60)
+			}
+			ask := Ask{AtOnce: true, Counters: []uint64{id}, Lease: l, Carries: carries}
+			if _, atOnce := b.j.Put(&r, &ask); !carries && !atOnce {
+				t.Fatalf("kill %d: grant %d waits: %v", kill, id, ask.Why)
+			}
+			b.mono += 30
+			b.sync()
+			b.j.stayAhead()
+			b.sync()
+		}
+		if err := b.j.Close(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Without shared memory every grant waits, and says why.
 func TestNoRing(t *testing.T) {
 	b := newBench(t)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 const (
@@ -362,7 +361,7 @@ func (j *Journal) Start(st State, now Msec) error {
 	m.owed = make([]uint64, j.o.Groups)
 	m.unsynced = newUnsynced(j.o.counters)
 	m.mark, m.ahead, m.aheadSaved = st.Synced, st.Ahead, st.Ahead
-	m.now, m.nowMono = now, j.o.Mono()
+	m.now, m.nowMono, m.lead = now, j.o.Mono(), j.leadOf(now)
 	m.sharing = m.nowMono - 1
 	m.started = true
 	j.epoch.Store(st.Epoch)
@@ -373,10 +372,7 @@ func (j *Journal) Start(st State, now Msec) error {
 // First returns the state that begins an epoch, to be made durable in the batch
 // that ends a recovery.
 func (j *Journal) First(epoch uint32, rec *Recovery, now Msec) State {
-	ahead := now + Msec(j.o.Ahead/time.Millisecond)
-	if j.o.bugs.aheadBehind {
-		ahead = now
-	}
+	ahead := j.aheadOf(now, j.leadOf(now))
 	return State{Epoch: epoch, Synced: rec.Synced, Ahead: ahead, Shared: j.ring != nil}
 }
 

@@ -129,6 +129,7 @@ func newWorld(seed uint64, b bugs, sb simBugs) *world {
 		Slots: 12 + 4*rng.IntN(6), Ahead: simAhead * time.Millisecond,
 		Lease: time.Duration(40+rng.IntN(300)) * time.Millisecond,
 		Mono:  func() int64 { return w.mono() },
+		Wall:  func() Msec { return w.wall() },
 		page:  1024, counters: 4096, batch: 64, bugs: b,
 	}
 	for i := range w.caps {

@@ -179,8 +179,12 @@ func (j *Journal) stayAhead() {
 		m.nowMono, m.again = mono, false
 	}
 	now := m.now + Msec(mono-m.nowMono)
+	if j.o.Wall != nil { // time stands while it is ahead
+		now = max(m.now, min(now, j.o.Wall()))
+		m.lead = j.leadOf(now)
+	}
 	half := Msec(j.o.Ahead/time.Millisecond) / 2
-	if !j.Fast() || mono > m.sharing || m.ahead-now > half || m.dead != nil {
+	if !j.Fast() || mono > m.sharing || j.aheadOf(now, m.lead)-m.ahead < half || m.dead != nil {
 		return
 	}
 	r := Record{Kind: Time, Group: noGroup, Time: now}
