@@ -323,7 +323,7 @@ func (s *state) takeOut(frame uint64, r *Row, o Ord) {
 	p := Profile{s.slab.get(r.profile)}
 	p.EachTag(func(t TagValue) bool { s.unhold(&t, o); return true })
 	p.EachSegment(func(n Name) bool { s.segments.remove(n, o); return true })
-	for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity} {
+	for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity, r.pending} {
 		clear(s.slab.get(ref))
 		s.slab.drop(ref)
 	}
@@ -337,7 +337,7 @@ func (s *state) takeOut(frame uint64, r *Row, o Ord) {
 	wasDirty := r.Flags & rowDirty
 	*r = Row{
 		Person: r.Person, IDHash: r.IDHash, Workspace: r.Workspace, Slot: r.Slot,
-		Flags: RowGone | wasDirty,
+		Flags: RowGone | wasDirty, events: r.events,
 	}
 	s.touch(frame, r, o, rowDirty)
 }
@@ -361,8 +361,16 @@ func (s *state) touch(frame uint64, r *Row, o Ord, parts RowFlags) {
 	s.mark(r, o, parts)
 }
 
-// mark enters a row in the list of dirty rows.
+// mark enters a row in the list of dirty rows. What is written whole makes the events
+// beside it useless.
 func (s *state) mark(r *Row, o Ord, parts RowFlags) {
+	if parts&rowDirtyWhole != 0 && (r.events > 0 || r.pending != 0) {
+		parts |= rowDirtyWhole | rowDirtyEvents
+		if r.Flags&rowEventsSealed == 0 {
+			s.slab.drop(r.pending)
+			r.pending = 0
+		}
+	}
 	if r.Flags&rowDirty == 0 {
 		s.dirty = append(s.dirty, o)
 	}

@@ -45,10 +45,11 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 	if err != nil {
 		return err
 	}
+	kept := r.keepsEvents()
 	if err := s.addEvent(r, in, &sum); err != nil {
 		return err
 	}
-	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
+	s.touch(frame, r, e.Ord, s.pend(r, kept, in, sum.shift))
 	s.noteEvent(e.Ord, e.Event.Event, false)
 	s.indexes.did(e.Ord, IndexEvent, e.Event.Event)
 	if r.Flags&RowVisitor != 0 {
@@ -61,14 +62,15 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 	o := &e.Outcome
 	s.body = appendOutcomeBody(s.body[:0], o)
-	err := s.addEvent(r, tailEdit{o.Occurred, e.Time, s.body}, &activityEdit{
+	in, kept := tailEdit{o.Occurred, e.Time, s.body}, r.keepsEvents()
+	err := s.addEvent(r, in, &activityEdit{
 		key: activityKey{o.Event, o.Offer, true}, occurred: o.Occurred, now: e.Time,
 		shift: o.Shift,
 	})
 	if err != nil {
 		return err
 	}
-	s.touch(frame, r, e.Ord, rowDirtyTail|rowDirtyActivity)
+	s.touch(frame, r, e.Ord, s.pend(r, kept, in, o.Shift))
 	s.noteEvent(e.Ord, o.Event, true)
 	s.indexes.did(e.Ord, IndexOutcome, o.Event)
 	return nil
@@ -100,13 +102,8 @@ func (s *state) drawEvent(r *Row, in tailEdit, sum *activityEdit) error {
 	if sum.shift < -shiftMax || sum.shift > shiftMax {
 		return fmt.Errorf("%w: a zone %d s from UTC", ErrInvalid, sum.shift)
 	}
-	if r.Flags&rowTailSealed != 0 {
-		if err := s.openTail(r); err != nil {
-			return err
-		}
-	}
-	if r.Flags&rowActivitySealed != 0 {
-		if err := s.openActivity(r); err != nil {
+	if r.Flags&(rowTailSealed|rowActivitySealed) != 0 {
+		if err := s.openHistory(r); err != nil {
 			return err
 		}
 	}

@@ -87,26 +87,12 @@ func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
 		part(s.idOf(r))
 		part(s.slab.get(r.profile))
 	}
-	tail := s.slab.get(r.tail)
-	if r.Flags&rowTailSealed != 0 {
-		bind := rowBind(r.Workspace, r.Person, RowTail)
-		var err error
-		if s.scratch, err = appendOpened(s.scratch[:0], &r.Key, tail, bind[:]); err != nil {
-			return 0, fmt.Errorf("tail of ordinal %d: %w", o, err)
-		}
-		tail = s.scratch
+	tail, activity, err := s.openedHistory(r)
+	if err != nil {
+		return 0, fmt.Errorf("ordinal %d: %w", o, err)
 	}
 	part(tail)
 	part(s.slab.get(r.contact))
-	activity := s.slab.get(r.activity)
-	if r.Flags&rowActivitySealed != 0 {
-		bind := rowBind(r.Workspace, r.Person, RowActivity)
-		var err error
-		if s.scratch, err = appendOpened(s.scratch[:0], &r.Key, activity, bind[:]); err != nil {
-			return 0, fmt.Errorf("activity of ordinal %d: %w", o, err)
-		}
-		activity = s.scratch
-	}
 	part(activity)
 	return h.Sum64(), nil
 }
@@ -142,7 +128,7 @@ func (s *state) check() error {
 		p := Profile{s.slab.get(r.profile)}
 		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); ends.add(&t, o); return true })
 		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
-		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity} {
+		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity, r.pending} {
 			if ref != 0 {
 				used += int64(classUnits(slabClass(len(s.slab.get(ref))))) * slabUnit
 			}
@@ -235,15 +221,8 @@ func (s *state) checkRow(o Ord, r *Row) error {
 	if uint16(p.Zone()) != r.Zone || p.withdrawn() != (r.Flags&RowWithdrawn != 0) {
 		return fmt.Errorf("row and profile differ: %w", ErrCorrupt)
 	}
-	if r.Flags&rowTailSealed == 0 {
-		if err := checkTail(s.slab.get(r.tail)); err != nil {
-			return err
-		}
-	}
-	if r.Flags&rowActivitySealed == 0 {
-		if err := checkActivity(s.slab.get(r.activity)); err != nil {
-			return err
-		}
+	if err := s.checkHistory(r); err != nil {
+		return err
 	}
 	c := Contact{s.slab.get(r.contact)}
 	if err := checkContact(c.b); err != nil {

@@ -13,24 +13,14 @@ import (
 func samples(t testing.TB) (*state, *fakeDisk) {
 	t.Helper()
 	g, s := newGenerator(21), newState(3, stateOptions{})
+	d := newFakeDisk()
+	seal := testSealer()
 	for i := range 1500 {
 		if err := s.apply(uint64(i/5+1), g.next()); err != nil {
 			t.Fatal(err)
 		}
-	}
-	d := newFakeDisk()
-	seal := testSealer()
-	for _, o := range s.takeDirty(nil, 1<<20) {
-		r := s.rows.at(o)
-		d.keys[r.Person] = r.Key
-		for kind := RowProfile; kind <= RowActivity; kind++ {
-			value, part, err := s.appendRow(nil, o, kind, seal)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if part == rowPartStored {
-				d.rows[rowKey{r.Slot, r.Workspace, r.Person, kind}] = value
-			}
+		if i%100 == 50 { // of some, events lie beside the whole parts
+			d.write(t, s, seal, 1<<20)
 		}
 	}
 	d.meta = s.appendMeta(nil, 300)
@@ -233,6 +223,13 @@ func decodeRow(kind RowKind) decoder {
 					return err
 				}
 			}
+			if r := s.rows.at(p.ord); r != nil && kind >= RowEvents {
+				r.tail, _ = s.slab.put(0, make([]byte, sealExtra))
+				r.activity, _ = s.slab.put(0, make([]byte, sealExtra))
+				r.Flags |= rowTailSealed | rowActivitySealed
+				r.events = uint8(kind - RowEvents)
+				s.loading.whole.person = at.person
+			}
 		}
 		if err := s.loadRow(at, value, [16]byte{}); err != nil {
 			return err
@@ -249,6 +246,19 @@ func decodeRow(kind RowKind) decoder {
 		}
 		return nil
 	})
+}
+
+func decodeEvents(b []byte) error {
+	s := newState(3, stateOptions{})
+	s.events.tail = make([]byte, tailHeader)
+	s.events.sums, s.events.plain = startActivity(nil, 0), b
+	if err := s.addEvents(); err != nil {
+		return err
+	}
+	if err := errors.Join(checkTail(s.events.tail), checkActivity(s.events.sums)); err != nil {
+		panic(err)
+	}
+	return nil
 }
 
 func decodePersonal(b []byte) error {
@@ -319,6 +329,7 @@ func decoders(t testing.TB) map[string]struct {
 	}
 	profiles, tails, contacts := entry{f: decodeProfile}, entry{f: decodeTail}, entry{f: decodeContact}
 	personal, activities := entry{f: decodePersonal}, entry{f: decodeActivity}
+	events := entry{f: decodeEvents}
 	for o := range Ord(s.len()) {
 		if s.row(o) == nil {
 			continue
@@ -330,22 +341,29 @@ func decoders(t testing.TB) map[string]struct {
 		}
 		tails.inputs = append(tails.inputs, s.tail(o).b)
 		activities.inputs = append(activities.inputs, s.activity(o).b)
+		if waits := s.slab.get(s.row(o).pending); len(waits) > 0 {
+			events.inputs = append(events.inputs, waits)
+		}
 		contacts.inputs = append(contacts.inputs, s.contact(o).b)
 	}
-	out["activity"] = activities
+	out["activity"], out["events"] = activities, events
 	out["profile"], out["tail"], out["contact"], out["personal"] = profiles, tails, contacts, personal
 	names := [...]string{
 		RowProfile: "row profile", RowTail: "row tail", RowContact: "row contact",
-		RowActivity: "row activity",
+		RowActivity: "row activity", RowEvents: "row events",
 	}
-	for kind := RowProfile; kind <= RowActivity; kind++ {
+	for kind, name := range names {
+		if name == "" {
+			continue
+		}
+		kind := RowKind(kind)
 		e := entry{f: decodeRow(kind)}
 		for at, value := range d.rows {
 			if at.kind == kind && len(e.inputs) < 8 {
 				e.inputs = append(e.inputs, value[:len(value)-4])
 			}
 		}
-		out[names[kind]] = e
+		out[name] = e
 	}
 	return out
 }
@@ -419,6 +437,8 @@ func FuzzRowProfile(f *testing.F)  { fuzzDecoder(f, "row profile") }
 func FuzzRowTail(f *testing.F)     { fuzzDecoder(f, "row tail") }
 func FuzzRowContact(f *testing.F)  { fuzzDecoder(f, "row contact") }
 func FuzzRowActivity(f *testing.F) { fuzzDecoder(f, "row activity") }
+func FuzzRowEvents(f *testing.F)   { fuzzDecoder(f, "row events") }
+func FuzzEvents(f *testing.F)      { fuzzDecoder(f, "events") }
 
 // A stored value with a wrong sum is refused whatever else it says.
 func TestWrongSumIsRefused(t *testing.T) {

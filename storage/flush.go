@@ -214,18 +214,19 @@ func (s *Store) encodeRow(g *Group, b *pebble.Batch, o Ord) error {
 		return nil
 	}
 	invariant.Check(row.LastFrame <= g.mu.last, "a row to be written is ahead of the sealed frames")
-	for kind := RowProfile; kind <= RowActivity; kind++ {
-		s.flush.key = AppendKey(s.flush.key[:0], row.Slot, row.Workspace, row.Person, kind)
+	for kind := range rowKinds {
 		value, state, err := st.appendRow(s.flush.value[:0], o, kind, &s.flush.seal)
 		if err != nil {
 			return err
 		}
 		s.flush.value = value
-		switch state {
-		case rowPartKept:
-		case rowPartGone:
+		if state == rowPartKept {
+			continue
+		}
+		s.flush.key = AppendKey(s.flush.key[:0], row.Slot, row.Workspace, row.Person, kind)
+		if state == rowPartGone {
 			err = b.Delete(s.flush.key, nil)
-		default:
+		} else {
 			err = b.Set(s.flush.key, value, nil)
 		}
 		if err != nil {

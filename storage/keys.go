@@ -74,7 +74,7 @@ func parseRowKey(key []byte) (k rowKey, ok bool) {
 		person: PersonID(be.Uint64(key[6:])),
 		kind:   RowKind(key[14]),
 	}
-	return k, k.slot < Slots && k.kind >= RowProfile && k.kind <= RowActivity
+	return k, k.slot < Slots && k.kind.known()
 }
 
 // appendFrameKey appends 0x20 | group u16 | number u64.

@@ -76,6 +76,7 @@ type state struct {
 	edit    contactDraft
 	sum     activityDraft
 	sums    []byte // of the person's activity
+	events  eventsDraft
 	scratch []byte
 	body    []byte
 }
@@ -192,7 +193,7 @@ func (s *state) contact(o Ord) Contact {
 // tail returns the latest events of a person: a view.
 func (s *state) tail(o Ord) Tail {
 	r := s.row(o)
-	if r == nil || r.Flags&rowTailSealed != 0 && s.openTail(r) != nil {
+	if r == nil || r.Flags&rowTailSealed != 0 && s.openHistory(r) != nil {
 		return Tail{}
 	}
 	return Tail{s.slab.get(r.tail)}
@@ -201,7 +202,7 @@ func (s *state) tail(o Ord) Tail {
 // activity returns what a person ever did, summed up: a view.
 func (s *state) activity(o Ord) Activity {
 	r := s.row(o)
-	if r == nil || r.Flags&rowActivitySealed != 0 && s.openActivity(r) != nil {
+	if r == nil || r.Flags&rowActivitySealed != 0 && s.openHistory(r) != nil {
 		return Activity{}
 	}
 	return Activity{s.slab.get(r.activity)}
@@ -421,46 +422,6 @@ func (s *state) openedProfile(r *Row) (id []byte, err error) {
 		s.scratch = s.scratch[:0]
 	}
 	return id, nil
-}
-
-// openTail opens the tail of a loaded row and keeps it open.
-func (s *state) openTail(r *Row) error {
-	bind := rowBind(r.Workspace, r.Person, RowTail)
-	var err error
-	s.scratch, err = appendOpened(s.scratch[:0], &r.Key, s.slab.get(r.tail), bind[:])
-	if err == nil {
-		err = checkTail(s.scratch)
-	}
-	if err != nil {
-		return s.damagedBy(fmt.Errorf("tail of person %d: %w", r.Person, err))
-	}
-	ref, err := s.slab.put(r.tail, s.scratch)
-	if err != nil {
-		return s.damagedBy(err)
-	}
-	r.tail = ref
-	r.Flags &^= rowTailSealed
-	return nil
-}
-
-// openActivity opens the activity of a loaded row and keeps it open.
-func (s *state) openActivity(r *Row) error {
-	bind := rowBind(r.Workspace, r.Person, RowActivity)
-	var err error
-	s.scratch, err = appendOpened(s.scratch[:0], &r.Key, s.slab.get(r.activity), bind[:])
-	if err == nil {
-		err = checkActivity(s.scratch)
-	}
-	if err != nil {
-		return s.damagedBy(fmt.Errorf("activity of person %d: %w", r.Person, err))
-	}
-	ref, err := s.slab.put(r.activity, s.scratch)
-	if err != nil {
-		return s.damagedBy(err)
-	}
-	r.activity = ref
-	r.Flags &^= rowActivitySealed
-	return nil
 }
 
 func (s *state) damagedBy(err error) error {

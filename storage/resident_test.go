@@ -1,7 +1,10 @@
 package storage
 
 import (
+	"bytes"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 )
@@ -32,23 +35,7 @@ func (z *zeroReader) Read(b []byte) (int, error) {
 func (d *fakeDisk) flush(t *testing.T, s *state, frame uint64, max int) {
 	t.Helper()
 	all := s.dirtyCount() <= max
-	seal := testSealer()
-	for _, o := range s.takeDirty(nil, max) {
-		r := s.rows.at(o)
-		d.keys[r.Person] = r.Key
-		for kind := RowProfile; kind <= RowActivity; kind++ {
-			at := rowKey{r.Slot, r.Workspace, r.Person, kind}
-			value, part, err := s.appendRow(nil, o, kind, seal)
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case part == rowPartGone:
-				delete(d.rows, at)
-			case part == rowPartStored:
-				d.rows[at] = value
-			}
-		}
-	}
+	d.write(t, s, testSealer(), max)
 	d.meta = s.appendMeta(nil, frame)
 	for _, c := range s.takeClaims() {
 		d.claims[c.hash] = c
@@ -62,6 +49,27 @@ func (d *fakeDisk) flush(t *testing.T, s *state, frame uint64, max int) {
 	}
 }
 
+// write writes up to max dirty rows.
+func (d *fakeDisk) write(t testing.TB, s *state, seal *sealer, max int) {
+	t.Helper()
+	for _, o := range s.takeDirty(nil, max) {
+		r := s.rows.at(o)
+		d.keys[r.Person] = r.Key
+		for kind := range rowKinds {
+			at := rowKey{r.Slot, r.Workspace, r.Person, kind}
+			value, part, err := s.appendRow(nil, o, kind, seal)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case part == rowPartGone:
+				delete(d.rows, at)
+			case part == rowPartStored:
+				d.rows[at] = value
+			}
+		}
+	}
+}
+
 func (d *fakeDisk) load(t *testing.T) *state {
 	t.Helper()
 	s := newState(3, stateOptions{})
@@ -71,14 +79,13 @@ func (d *fakeDisk) load(t *testing.T) *state {
 		}
 	}
 	s.beginRows(&d.room.rows)
-	for kind := RowProfile; kind <= RowActivity; kind++ {
-		for at, value := range d.rows {
-			if at.kind != kind {
-				continue
-			}
-			if err := s.loadRow(at, value, d.keys[at.person]); err != nil {
-				t.Fatal(err)
-			}
+	byKey := func(a, b rowKey) int {
+		return bytes.Compare(AppendKey(nil, a.slot, a.ws, a.person, a.kind),
+			AppendKey(nil, b.slot, b.ws, b.person, b.kind))
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(d.rows), byKey) {
+		if err := s.loadRow(at, d.rows[at], d.keys[at.person]); err != nil {
+			t.Fatal(err)
 		}
 	}
 	s.endRows()

@@ -14,6 +14,11 @@ const (
 	RowActivity
 )
 
+// RowEvents and the kinds behind it, rowEventsMax in all, are the events that came since
+// the tail and the activity were written whole, in the order of their writing: see
+// row_events.go.
+const RowEvents RowKind = 16
+
 // A Row is the fixed part of one person: three cache lines, without pointers,
 // so that the garbage collector never looks at it. Rows lie in chunks of
 // rowChunk; the ordinal is the position.
@@ -37,6 +42,7 @@ type Row struct {
 	Zone      uint16 // DictZone name; 0 = none
 	Flags     RowFlags
 	idLen     uint8
+	events    uint8 // parts of kind RowEvents and up that lie on disk
 
 	// What came since the engine computed a page of the bits, bit k for page k:
 	// Changed, anything but events; Stirred, an event or an outcome. The engine
@@ -45,6 +51,9 @@ type Row struct {
 	Stirred uint32
 	Key     [16]byte // seals the personal parts on disk
 	id      [idInline]byte
+	// Events that neither tail nor activity on disk have: those not written yet, in the
+	// form of row_events.go; with rowEventsSealed those parts as they were loaded.
+	pending Ref
 }
 
 // RowFlags are the flags of a Row.
@@ -63,12 +72,17 @@ const (
 	rowDirtyContact
 	rowActivitySealed
 	rowDirtyActivity
+	// rowDirtyEvents: events to be written lie in pending; without any, the parts of
+	// events on disk are of no use any more.
+	rowDirtyEvents
+	rowEventsSealed
 )
 
 const (
-	rowDirty = rowDirtyProfile | rowDirtyTail | rowDirtyContact | rowDirtyActivity
-	// idInline is the longest canonical id that lies in the row.
-	idInline = 40
+	rowDirtyWhole = rowDirtyTail | rowDirtyActivity
+	rowDirty      = rowDirtyProfile | rowDirtyContact | rowDirtyWhole | rowDirtyEvents
+	// idInline is the longest canonical id that lies in the row: a UUID does.
+	idInline = 36
 	idMax    = 128
 	rowChunk = 4096
 	// hugeFrom is from which chunk of a table on, of about a MiB each, huge pages

@@ -16,6 +16,7 @@ import (
 //	tail:    sealed tail
 //	activity: sealed activity; a person stored before it was kept has none
 //	contact: as in memory
+//	events:  sealed events, drawn in row_events.go; the last frame is the newest of theirs
 //
 // The id is always in the personal part on disk, in memory only when it does
 // not fit in the row. Sealed parts are kept as loaded and opened at first use.
@@ -61,8 +62,15 @@ func (s *state) appendRow(dst []byte, o Ord, kind RowKind, seal *sealer) (
 	[]byte, rowPart, error,
 ) {
 	r := s.rows.at(o)
-	if r == nil {
+	switch {
+	case r == nil:
 		return dst, rowPartKept, nil
+	case kind >= RowEvents:
+		return s.appendEvents(dst, o, kind, seal)
+	case r.Flags&rowEventsSealed != 0 && r.Flags&rowDirtyWhole != 0:
+		if err := s.openHistory(r); err != nil {
+			return dst, 0, fmt.Errorf("row of ordinal %d: %w", o, err)
+		}
 	}
 	mark, ref, sealed := rowDirtyContact, r.contact, false
 	switch kind {
@@ -186,7 +194,12 @@ func parseRow(kind RowKind, value []byte) (p storedRow, err error) {
 			return p, err
 		}
 	default:
-		return p, fmt.Errorf("kind %d: %w", kind, ErrCorrupt)
+		if !kind.known() {
+			return p, fmt.Errorf("kind %d: %w", kind, ErrCorrupt)
+		}
+		if len(p.contents) < sealExtra {
+			return p, fmt.Errorf("sealed part: %w", ErrCorrupt)
+		}
 	}
 	return p, nil
 }
@@ -196,6 +209,7 @@ func parseRow(kind RowKind, value []byte) (p storedRow, err error) {
 type rowLoad struct {
 	tags     tagLoad
 	segments setLoad
+	whole    wholeLoad
 }
 
 // beginRows comes before the first loadRow, endRows after the last one: people are not
@@ -232,6 +246,9 @@ func (s *state) loadRow(at rowKey, value []byte, key [16]byte) error {
 		return fmt.Errorf("row of person %d: no profile under ordinal %d: %w",
 			at.person, p.ord, ErrCorrupt)
 	}
+	if at.kind >= RowEvents {
+		return s.loadEvents(at, r, &p)
+	}
 	if at.kind == RowTail && r.tail != 0 || at.kind == RowContact && r.contact != 0 ||
 		at.kind == RowActivity && r.activity != 0 {
 		return fmt.Errorf("row of person %d: part %d comes twice: %w",
@@ -248,6 +265,7 @@ func (s *state) loadRow(at rowKey, value []byte, key [16]byte) error {
 		r.Flags |= rowTailSealed
 		return nil
 	case RowActivity:
+		s.loading.whole = wholeLoad{at.person, p.frame}
 		r.activity = ref
 		r.Flags |= rowActivitySealed
 		return nil
