@@ -16,7 +16,7 @@ func eventsPerson(t *testing.T, s *state, r *rand.Rand, frame *uint64, now *Unix
 		*now += UnixMsec(r.IntN(3_600_000))
 		e := &Effect{Kind: EffectEvent, Time: *now, Event: EventEffect{
 			Event: Name(1 + r.IntN(6)), Occurred: *now - UnixMsec(r.IntN(40)*3_600_000),
-			Shift: int32(r.IntN(3) * 3600),
+			Shift:   int32(r.IntN(3) * 3600),
 			Indexed: []AttrValue{{ID: 9, Value: Value{Kind: KindInt, Num: r.Uint64N(1000)}}},
 		}}
 		if r.IntN(4) == 0 {
