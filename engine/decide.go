@@ -134,8 +134,8 @@ func (d *Decision) reset(snap *Snapshot) {
 const (
 	durabilityStrict  = "strict"
 	durabilityBounded = "bounded(50ms)"
-	// A dry run writes nothing; and while the disk is late nobody knows when what
-	// was written will be durable.
+	// A dry run writes nothing, nor does a decision on a full disk; and while the disk
+	// is late nobody knows when what was written will be durable.
 	durabilityNone = "none"
 )
 

@@ -516,7 +516,7 @@ func (w *decideWork) fail(why storage.Name) {
 // made again without caps: false.
 func (e *Engine) settle(w *decideWork, out *Decision) bool {
 	if !w.ticket.Waits() {
-		if e.store.Behind() {
+		if !out.HasID || e.store.Behind() { // without an id nothing was recorded
 			out.Durability = durabilityNone
 		}
 		return true

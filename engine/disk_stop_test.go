@@ -106,6 +106,9 @@ func TestBrokenDisk(t *testing.T) {
 		!slices.Contains(b.out.Degraded, "not_recorded") {
 		t.Errorf("a decision: %s, degraded %v", got, b.out.Degraded)
 	}
+	if b.out.Durability != durabilityNone {
+		t.Errorf("a decision that is not recorded says %s", b.out.Durability)
+	}
 	if v, err := e.User([]byte("ann")); err != nil || v.Locale != "en" {
 		t.Errorf("reading a user: %+v, %v", v, err)
 	}

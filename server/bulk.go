@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"tact/engine"
 	"tact/server/wire"
 )
@@ -89,16 +91,60 @@ func (s *Server) readLines(r *request, l *lines) {
 		return
 	}
 	r.work.body = r.work.body[:0]
-	r.streams = true
 	l.server, l.r, l.body, l.text, l.free = s, r, body, text, free
 	l.left = s.opts.UnpackedBytes
+	if l.upload == nil && l.refused() {
+		return
+	}
 	r.ctx.SetContentType("application/x-ndjson")
 	r.ctx.Response.Header.Set(durabilityHeader, durabilityStrict)
 	if l.bounded { // or more: a group of lines waits when the disk is late
 		r.ctx.Response.Header.Set(durabilityHeader, durabilityBounded)
 	}
+	r.streams = true
 	r.ctx.Response.SetBodyStream(l, -1)
 }
+
+// refused takes the first group of lines, while the reply can still have a status.
+// When none of them was taken and the disk is full, nothing of the body is, and the
+// answer is the problem of the first line that was refused for it.
+func (l *lines) refused() (refused bool) {
+	refused = true // also by a panic
+	defer func() {
+		if refused {
+			l.free()
+		}
+	}()
+	l.fillGroup()
+	full := l.noRoom()
+	if full == nil {
+		l.commit()
+		return false
+	}
+	l.server.problem(l.r.ctx, wire.Problem{
+		Status: fasthttp.StatusInsufficientStorage, Code: full.Code,
+		Detail: full.Detail + "; nothing of the body was taken: send it again when there is room",
+	})
+	return true
+}
+
+// noRoom is the first line that the full disk refused, of a group of which no line
+// was taken; else nil.
+func (l *lines) noRoom() (full *wire.LineError) {
+	for i := range l.group {
+		g := &l.group[i]
+		if g.res.Status != engine.LineRejected {
+			return nil
+		}
+		if full == nil && g.err.Code == codeDiskFull {
+			full = &g.err
+		}
+	}
+	return full
+}
+
+// codeDiskFull is the engine's code of what is refused for want of room on the disk.
+const codeDiskFull = "disk_full"
 
 // Read produces the results of the next group of lines when the last are read.
 func (l *lines) Read(p []byte) (n int, err error) {

@@ -3,6 +3,8 @@ package server
 import (
 	"strings"
 	"testing"
+
+	"tact/engine"
 )
 
 // A reply says how durable what it answers for is, and only events may be answered
@@ -52,5 +54,57 @@ func TestDurabilityOfReplies(t *testing.T) {
 	_, text, _ := r.do(ask{method: "GET", path: "/v1/nodes"})
 	if !strings.Contains(text, `"last_end":{"clean":true,"epoch":0`) {
 		t.Errorf("%s", text)
+	}
+}
+
+// On a full disk what is to be stored is refused with 507, one document and a body of
+// many lines alike; a decision is given and says that nothing of it is kept. What was
+// there already is a repeat: then there is a result for each line.
+func TestDurabilityOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("with room", func(t *testing.T) {
+		r := startIn(t, dir, Options{}, engine.Options{})
+		r.publish()
+		r.post("/v1/users", `{"user_id":"ann"}`)
+		r.post("/v1/events", `{"event_id":"old","user_id":"ann","event":"visit"}`)
+	})
+	of := engine.Options{}
+	of.Storage.MinFree = 1 << 60
+	r := startIn(t, dir, Options{}, of)
+	f := func(path, kind, body string, status int, part string) {
+		t.Helper()
+		got, text, header := r.do(ask{method: "POST", path: path, kind: kind, body: body})
+		if got != status || !strings.Contains(text, part) {
+			t.Errorf("%s: %d %s, want %d with %s", path, got, text, status, part)
+		}
+		if said := header.Get(durabilityHeader); status == 507 && said != "" {
+			t.Errorf("%s: what was refused is called %s", path, said)
+		}
+	}
+	const (
+		one  = "application/json"
+		many = "application/x-ndjson"
+		full = `"code":"disk_full"`
+	)
+	event := func(id string) string {
+		return `{"event_id":"` + id + `","user_id":"ann","event":"visit"}` + "\n"
+	}
+	f("/v1/users", one, `{"user_id":"bob"}`, 507, full)
+	f("/v1/events", one, event("1"), 507, full)
+	f("/v1/users", many, `{"user_id":"bob"}`+"\n", 507, full)
+	f("/v1/events", many, event("1")+event("2"), 507, full)
+	f("/v1/events", many, "{}\n"+event("2"), 507, full)
+	f("/v1/events", many, strings.Repeat(event("3"), 5000), 507, "nothing of the body was taken")
+	f("/v1/events", many, event("1")+event("old"), 200, `"duplicate"`)
+	f("/v1/events", many, "{}\n", 200, `"rejected"`)
+	r.alive()
+	const decide = `{"user":{"user_id":"ann"},"placements":[{"key":"a","placement_id":"home"}]}`
+	for range 3 { // the later ones are read without the HTTP library
+		status, text, header := r.do(
+			ask{method: "POST", path: "/v1/decide", kind: one, body: decide})
+		if said := header.Get(durabilityHeader); status != 200 || said != "none" ||
+			!strings.Contains(text, `"not_recorded"`) {
+			t.Errorf("a decision: %d %s, durability %q", status, text, said)
+		}
 	}
 }

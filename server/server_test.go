@@ -38,7 +38,13 @@ func start(t *testing.T, o Options) *running {
 
 func startWith(t *testing.T, o Options, of engine.Options) *running {
 	t.Helper()
-	e, err := engine.Open(t.TempDir(), of)
+	return startIn(t, t.TempDir(), o, of)
+}
+
+// startIn starts a server on the store in dir.
+func startIn(t *testing.T, dir string, o Options, of engine.Options) *running {
+	t.Helper()
+	e, err := engine.Open(dir, of)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type fake struct {
 	applied map[string]string   // key of a line → body
 	order   map[string][]string // user → event ids or attribute values, as applied
 	sent    int                 // lines received, duplicates counted
-	fail    func(n int) string  // by number of the request: "", drop, 429, cut, doubt
+	fail    func(n int) string  // by number of the request: "", drop, 429, 507, cut, doubt, full
 	n       int
 }
 
@@ -40,6 +40,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if plan == "429" {
 		w.WriteHeader(http.StatusTooManyRequests)
+		return
+	}
+	if plan == "507" {
+		w.WriteHeader(http.StatusInsufficientStorage)
+		_, _ = io.WriteString(w, `{"code":"disk_full","detail":"no room"}`)
 		return
 	}
 	if plan == "400" {
@@ -58,6 +63,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		panic(http.ErrAbortHandler)
 	case "cut":
 		out.Truncate(out.Len() / 2)
+	case "full":
+		out.Truncate(out.Len() - 1)
+		out.Truncate(bytes.LastIndexByte(out.Bytes(), '\n') + 1)
+		fmt.Fprintf(&out, `{"line":%d,"status":"rejected","error":{"code":"disk_full"}}`+"\n",
+			bytes.Count(out.Bytes(), []byte("\n"))+1)
 	case "doubt":
 		out.Reset()
 		out.WriteString(`{"line":1,"status":"in_doubt","error":{"code":"in_doubt"}}` + "\n")
@@ -239,6 +249,33 @@ func TestImportResumes(t *testing.T) {
 		t.Errorf("%d lines were sent for 1000", f.sent)
 	}
 	checkOrder(t, f, 1000)
+}
+
+// What a full disk refuses is not among the rejected lines: the import ends, says
+// why, and goes on with it when it is started again.
+func TestImportOnAFullDisk(t *testing.T) {
+	for _, plan := range []string{"507", "full"} {
+		f, c := newFake(t)
+		f.fail = func(n int) string {
+			if n == 6 {
+				return plan
+			}
+			return ""
+		}
+		text, bad := peopleCSV(1000)
+		o := ImportOptions{
+			Path: write(t, "people.csv", text), Kind: "users", Map: people(), Batch: 100, Connections: 1,
+		}
+		if _, err := c.Import(context.Background(), o); err == nil ||
+			!strings.Contains(err.Error(), "disk is full") || f.n != 6 {
+			t.Fatalf("%s: %v after %d requests", plan, err, f.n)
+		}
+		report, err := c.Import(context.Background(), o)
+		if err != nil || report.Applied+report.Duplicate != 1000 || report.Rejected != int64(bad) {
+			t.Errorf("%s: %v %+v", plan, err, report)
+		}
+		checkOrder(t, f, 1000)
+	}
 }
 
 // The same file again makes duplicates only.

@@ -31,6 +31,10 @@ type lineResult struct {
 // applied twice.
 var ErrUnsure = errors.New("the server does not say whether lines were applied")
 
+// errFull reports lines that the server had no room for. They are not rejected: the
+// import goes on with them when it is started again.
+var errFull = errors.New("the server's disk is full; start the import again when there is room")
+
 // errCut reports a reply that does not answer every line.
 var errCut = errors.New("the reply does not answer every line")
 
@@ -85,12 +89,18 @@ func (c *Client) sendBatch(ctx context.Context, im *importing, b *batch) ([]line
 	wait := 50 * time.Millisecond
 	for n := 1; ; n++ {
 		reply, _, err := c.do(ctx, r)
+		if p := (*Error)(nil); errors.As(err, &p) && p.Code == codeDiskFull {
+			err = errFull
+		}
 		if err != nil {
 			return nil, fmt.Errorf("lines %d to %d: %w", b.lines[0], b.lines[len(b.lines)-1], err)
 		}
 		results, err := readResults(reply, len(b.lines))
 		if err == nil {
 			return results, nil
+		}
+		if errors.Is(err, errFull) {
+			return nil, fmt.Errorf("lines %d to %d: %w", b.lines[0], b.lines[len(b.lines)-1], err)
 		}
 		if n == attempts {
 			return nil, fmt.Errorf("lines %d to %d: %w: %w",
@@ -112,6 +122,9 @@ func (im *importing) batchKey(b *batch) string {
 	return "import-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// codeDiskFull is what a line is refused with when there is no room for it.
+const codeDiskFull = "disk_full"
+
 // readResults reads one result for each of n lines, in order.
 func readResults(reply []byte, n int) ([]lineResult, error) {
 	results := make([]lineResult, 0, n)
@@ -125,6 +138,9 @@ func readResults(reply []byte, n int) ([]lineResult, error) {
 		}
 		if r.Status == "in_doubt" {
 			return nil, errors.New(r.Error.Code + ": " + r.Error.Detail)
+		}
+		if r.Error.Code == codeDiskFull {
+			return nil, errFull
 		}
 		results = append(results, r)
 	}
