@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"regexp"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 func small(t *testing.T, ctx context.Context, only string) *Document {
 	t.Helper()
 	d, err := Run(ctx, Options{
-		Users: 1000, Window: time.Millisecond, Quick: true, Folder: t.TempDir(),
+		Users: 1000, Window: time.Millisecond, Quick: true, Within: time.Hour, Folder: t.TempDir(),
 		Only: regexp.MustCompile(only),
 	})
 	if err != nil {
@@ -73,7 +74,7 @@ func TestWorkloads(t *testing.T) {
 func TestCutShort(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	o := Options{
-		Users: 1000, Window: time.Millisecond, Quick: true, Folder: t.TempDir(),
+		Users: 1000, Window: time.Millisecond, Quick: true, Within: time.Hour, Folder: t.TempDir(),
 		Only: regexp.MustCompile("^decide/(hot|cold)$"),
 		Progress: func(done, planned int, _ string) {
 			if planned > 0 && done == 1 {
@@ -84,6 +85,65 @@ func TestCutShort(t *testing.T) {
 	d, err := Run(ctx, o)
 	if err != nil || d.Done != 1 || d.Planned != 2 || d.Cut != "interrupted" {
 		t.Errorf("%v, %d of %d, cut %q", err, d.Done, d.Planned, d.Cut)
+	}
+}
+
+// On a machine that is too slow a quick run ends in time: figures have fewer pairs,
+// three at least, and say so; what has not begun is not called measured.
+func TestWithin(t *testing.T) {
+	o := Options{Pairs: 50, Window: time.Millisecond, Within: 2 * time.Minute}
+	f := func(passed time.Duration, workloads int, want time.Duration, ok bool) {
+		t.Helper()
+		left, runs := o.share(passed, workloads)
+		if left != want || runs != ok {
+			t.Errorf("%v of %d: %v, %v; want %v, %v", passed, workloads, left, runs, want, ok)
+		}
+	}
+	f(0, 40, 6*time.Second, true)
+	f(time.Minute, 10, 12*time.Second, true)
+	f(2*time.Minute, 4, 1, true)
+	f(3*time.Minute, 4, 1, true)
+	f(3*time.Minute+1, 4, 1, false)
+	wait := func(n int) (float64, error) { time.Sleep(5 * time.Millisecond); return float64(n), nil }
+	measured := func(patience time.Duration) *Figure {
+		x := &trial{own: wait, reference: wait, clock: clockWall, fixed: true}
+		if err := o.measure(context.Background(), x, patience); err != nil {
+			t.Fatal(err)
+		}
+		return &x.figure
+	}
+	if x := measured(1); len(x.Pairs) != 3 || x.Conditions["pairs"] != "3 of 50, then the time was over" {
+		t.Errorf("%d pairs, conditions %v", len(x.Pairs), x.Conditions)
+	}
+	if x := measured(0); len(x.Pairs) != 50 || x.Conditions["pairs"] != "" {
+		t.Errorf("without a bound %d pairs, conditions %v", len(x.Pairs), x.Conditions)
+	}
+	d := &Document{}
+	var err error
+	o = Options{
+		Users: 1000, Window: time.Millisecond, Within: 1, Folder: t.TempDir(),
+		Only: regexp.MustCompile("^decide/(hot|cold)$"),
+	}
+	if d, err = Run(context.Background(), o); err != nil || d.Done != 0 || d.Planned != 2 ||
+		d.Cut == "" || len(d.Figures) != 2 || d.Figures[0].Missing == "" {
+		t.Errorf("%v: %+v", err, d)
+	}
+	var text bytes.Buffer
+	if err := d.WriteText(&text); err != nil || !strings.Contains(text.String(), "cut short") {
+		t.Errorf("%v: %s", err, text.String())
+	}
+}
+
+// A table names what its ratios are multiples of.
+func TestRatiosAreNamed(t *testing.T) {
+	d := pairs([]float64{2, 2, 2, 2, 2}, []float64{1, 1, 1, 1, 1})
+	var text, page bytes.Buffer
+	if err := errors.Join(d.WriteText(&text), d.WriteHTML(&page)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text.String(), "ratio to") || !strings.Contains(text.String(), "probe") ||
+		!strings.Contains(page.String(), "× probe") {
+		t.Errorf("%s\n%s", text.String(), page.String())
 	}
 }
 

@@ -18,6 +18,7 @@
 // definitions it needs, and a trial alternates with its reference; Compare and
 // WriteHTML read documents alone.
 //
-// Cost: `--quick` two minutes, the whole half an hour, most of it the loading of
+// Cost: `--quick` two minutes, three at most on a busy machine, for which figures have
+// three pairs then and the last ones none; the whole half an hour, most of it the loading of
 // the population.
 package bench

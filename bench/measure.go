@@ -56,9 +56,15 @@ type trial struct {
 // mostStolen is the share of the processors from which a figure does not count.
 const mostStolen = 0.10
 
-// measure alternates both sides and fills the trial's figure.
-func (o *Options) measure(ctx context.Context, t *trial) (err error) {
-	f := &t.figure
+// fewestPairs are taken however long they take.
+const fewestPairs = 3
+
+// measure alternates both sides and fills the trial's figure. With patience, which is
+// 0 for as long as it takes, there are fewer pairs when the time is over.
+func (o *Options) measure(
+	ctx context.Context, t *trial, patience time.Duration,
+) (err error) {
+	f, began := &t.figure, time.Now()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := o.warmUp(t); err != nil {
@@ -93,6 +99,10 @@ func (o *Options) measure(ctx context.Context, t *trial) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if patience > 0 && i >= fewestPairs && time.Since(began) > patience {
+			t.note("pairs", fmt.Sprintf("%d of %d, then the time was over", i, o.Pairs))
+			break
+		}
 		p, allocs, err := t.pair(i, own, reference)
 		if err != nil {
 			return err
@@ -113,6 +123,14 @@ func (o *Options) measure(ctx context.Context, t *trial) (err error) {
 		t.gather(f)
 	}
 	return nil
+}
+
+// note adds a condition to the figure.
+func (t *trial) note(name, text string) {
+	if t.figure.Conditions == nil {
+		t.figure.Conditions = map[string]string{}
+	}
+	t.figure.Conditions[name] = text
 }
 
 // pair takes both sides in turn; the i-th pair begins with the other one than the
@@ -154,7 +172,7 @@ func (o *Options) warmUp(t *trial) error {
 	began := time.Now()
 	for done := 0; done < t.warm; done += step {
 		if time.Since(began) > warmUpTurns*o.Window {
-			t.figure.Conditions["warm-up"] = fmt.Sprintf("%d of %d operations", done, t.warm)
+			t.note("warm-up", fmt.Sprintf("%d of %d operations", done, t.warm))
 			return nil
 		}
 		if _, err := t.own(min(step, t.warm-done)); err != nil {

@@ -28,6 +28,7 @@ type page struct {
 type row struct {
 	F                 *Figure
 	Own, Ratio, Range string
+	Times             string // what Ratio is a multiple of; "" = it has none
 	Target, Verdict   string
 	Allocs            string
 	Strip             template.HTML
@@ -82,7 +83,7 @@ func newRow(f *Figure) row {
 		r.Range = "median " + number(median(own)) + ", to " + number(own[len(own)-1])
 	}
 	if ratios := f.ratios(); f.Reference != "" && len(ratios) > 0 {
-		r.Ratio = number(ratios[0])
+		r.Ratio, r.Times = number(ratios[0]), f.Reference
 		r.Range = "median " + number(median(ratios)) + ", to " + number(ratios[len(ratios)-1])
 		r.Strip = strip(ratios)
 	}
@@ -222,7 +223,7 @@ func infinite(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 func (d *Document) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-28s %14s %8s  %-22s %s\n",
-		"workload", "own, least", "ratio", "spread", "target")
+		"workload", "own, least", "ratio", "spread", "ratio to; target")
 	for i := range d.Figures {
 		r := newRow(&d.Figures[i])
 		verdict := r.Target
@@ -232,8 +233,14 @@ func (d *Document) WriteText(w io.Writer) error {
 		if r.Target == "" {
 			verdict = r.Verdict
 		}
+		if r.Times != "" && verdict != "" {
+			verdict = "; " + verdict
+		}
+		verdict = r.Times + verdict
 		fmt.Fprintf(&b, "%-28s %14s %8s  %-22s %s\n", r.F.Name, r.Own, r.Ratio, r.Range, verdict)
 	}
+	b.WriteString("ratio: own time over the time of what stands behind it, the least of the pairs; " +
+		"spread: of the ratios,\nor of the times where there is no ratio\n")
 	fmt.Fprintf(&b, "%d of %d workloads, %d people, %s, %d CPUs, %s\n", d.Done, d.Planned, d.Users,
 		d.Took.Round(time.Second), d.Machine.CPUs, d.Build)
 	if d.Cut != "" {

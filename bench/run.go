@@ -22,7 +22,8 @@ type Options struct {
 	Pairs    int            // turns of each figure; default 9, quick 5, at least 5
 	Window   time.Duration  // length of a turn; default 1 s, quick 100 ms
 	Seed     uint64         // of people and requests; default 1
-	Quick    bool           // the small sizes
+	Quick    bool           // the small sizes, and Within of two minutes
+	Within   time.Duration  // about how long all may take; default no bound, quick 2 min
 	Only     *regexp.Regexp // names of workloads; nil: all
 	Folder   string         // where stores lie; "" = a temporary folder
 	Profiles string         // folder for a processor profile of each figure; "" = none
@@ -51,6 +52,9 @@ func (o *Options) normalise() error {
 	users, pairs, window := 1_000_000, 9, time.Second
 	if o.Quick {
 		users, pairs, window = 50_000, 5, 100*time.Millisecond
+	}
+	if o.Quick {
+		o.Within = cmp.Or(o.Within, 2*time.Minute)
 	}
 	o.Users = cmp.Or(o.Users, users)
 	o.Pairs = cmp.Or(o.Pairs, pairs)
@@ -113,8 +117,17 @@ func Run(ctx context.Context, o Options) (d *Document, err error) {
 	if err := w.open(); err != nil {
 		return d, w.cut(d, err)
 	}
-	for _, load := range plan {
+	for i, load := range plan {
+		left, ok := o.share(time.Since(d.Started), len(plan)-i)
+		if !ok {
+			f := missing("", "the time was over").figure
+			f.Name, f.About = load.name, load.about
+			d.Figures = append(d.Figures, f)
+			d.Cut = fmt.Sprintf("%v were over", o.Within)
+			continue
+		}
 		o.say(d.Done, d.Planned, load.name)
+		w.patience = left
 		f, err := w.do(load)
 		if err != nil {
 			return d, w.cut(d, fmt.Errorf("%s: %w", load.name, err))
@@ -124,6 +137,16 @@ func Run(ctx context.Context, o Options) (d *Document, err error) {
 	}
 	o.say(d.Done, d.Planned, "")
 	return d, nil
+}
+
+// share is how long the next of some workloads may take for pairs beyond the first
+// three: twice its part of what is left of Options.Within, 0 for no bound. ok is false
+// when half as much again has passed: the rest is not measured.
+func (o *Options) share(passed time.Duration, workloads int) (left time.Duration, ok bool) {
+	if o.Within == 0 {
+		return 0, true
+	}
+	return max(2*(o.Within-passed)/time.Duration(workloads), 1), passed <= o.Within*3/2
 }
 
 // folders looks at the folders that are named before anything is measured.
@@ -173,7 +196,10 @@ type world struct {
 	shown   catalogue // the one published last
 	server  *Process
 	serial  atomic.Int64 // of events
-	undo    []func()
+
+	patience time.Duration // for the pairs of a workload beyond the first three; 0: no bound
+
+	undo []func()
 }
 
 func (w *world) storeFolder() string { return filepath.Join(w.folder, "store") }
@@ -234,7 +260,7 @@ func (w *world) do(load workload) (*Figure, error) {
 	if t.own == nil { // a count, or something that cannot be had here
 		return f, nil
 	}
-	if err := w.options.measure(w.ctx, t); err != nil {
+	if err := w.options.measure(w.ctx, t, w.patience); err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -67,8 +67,9 @@ func (r *runner) withFloor(ctx context.Context, rate float64) error {
 	if err != nil {
 		return err
 	}
-	if t.good2xx() == 0 {
-		return fmt.Errorf("%w: no 2xx reply tells the size of the floor's", ErrUnreachable)
+	if t.good2xx() == 0 { // nothing tells the size of the floor's replies
+		r.doc.add("measured", rate, t)
+		return nil // the result says that it is void
 	}
 	size := int(t.replyBytes / t.answered)
 	bare, err := r.o.Floor(ctx, size)
@@ -117,7 +118,7 @@ func (r *runner) interleave(ctx context.Context, rate float64, bare FloorServer,
 	}
 	// Each round was judged by itself.
 	r.doc.add("measured", rate, own).Void = f.Void
-	r.doc.add("floor", rate, floor).Void = []string{}
+	r.doc.add(labelFloor, rate, floor).Void = []string{}
 	r.doc.Floor = f
 	return nil
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -363,14 +365,65 @@ func (r *Result) conclude() {
 		r.Void = append(r.Void, "search: "+r.Search.End)
 	}
 	for _, run := range r.Runs {
-		alone := run.Verdict != "" || run.Label == "saturation"
+		alone := run.Verdict != "" || run.Label == labelSaturation
 		for _, why := range run.Void {
 			if !alone {
 				r.Void = append(r.Void, run.Label+": "+why)
 			}
 		}
 	}
+	if why := r.unanswered(); why != "" {
+		r.Void = append(r.Void, why)
+	}
 }
+
+// unanswered says that no reply of the test was a good one, so that there is nothing
+// to believe; empty when there was one, or nothing was asked. A step or a multiple
+// beyond what the server bears may have none: the others count with it. A saturation
+// counts where it is all there is.
+func (r *Result) unanswered() string {
+	var asked, good, never, wrong int64
+	status := map[string]int64{}
+	for _, run := range r.Runs {
+		if run.Label == labelFloor || run.Label == labelSaturation && len(r.Runs) > 1 {
+			continue
+		}
+		asked += run.Answered + run.Timeouts + run.Broken
+		never += run.Timeouts + run.Broken
+		wrong += run.Unexpected
+		good -= run.Unexpected
+		for code, n := range run.Status {
+			status[code] += n
+			if strings.HasPrefix(code, "2") {
+				good += n
+			}
+		}
+	}
+	if asked == 0 || good > 0 {
+		return ""
+	}
+	why := []string{}
+	for _, code := range slices.Sorted(maps.Keys(status)) {
+		text := fmt.Sprintf("%d with status %s", status[code], code)
+		if code == "401" {
+			text += " (the key is missing or wrong)"
+		}
+		why = append(why, text)
+	}
+	if wrong > 0 {
+		why = append(why, fmt.Sprintf("%d of them without the expected text", wrong))
+	}
+	if never > 0 {
+		why = append(why, fmt.Sprintf("%d not answered", never))
+	}
+	return fmt.Sprintf("no reply was good: of %d requests %s", asked, strings.Join(why, ", "))
+}
+
+// Labels of runs that are not judged by themselves.
+const (
+	labelSaturation = "saturation"
+	labelFloor      = "floor"
+)
 
 // newResult begins a result with its conditions.
 func newResult(o *Options) *Result {

@@ -160,7 +160,7 @@ func (r *runner) saturate(ctx context.Context, length time.Duration) (*tally, er
 		return nil, err
 	}
 	r.say("saturation: %.0f arrivals/s on %d connections", t.perSecond(t.issued), r.o.Connections)
-	r.doc.add("saturation", 0, t)
+	r.doc.add(labelSaturation, 0, t)
 	return t, ctx.Err()
 }
 

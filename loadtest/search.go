@@ -130,6 +130,10 @@ func (r *runner) search(ctx context.Context) error {
 	}
 	s := &SearchResult{SLO: r.o.SLO.String(), Saturation: sat.perSecond(sat.good2xx())}
 	r.doc.Search = s
+	if s.Saturation == 0 {
+		s.End = noneGood
+		return nil // the result says that it is void
+	}
 	c := climb{r.o.Rate, r.o.Growth, r.o.Within, r.o.Mode == Search}
 	if c.start == 0 {
 		c.start = max(startOfSearch*s.Saturation, 1)
@@ -223,7 +227,8 @@ func (r *runner) overload(ctx context.Context) error {
 			return err
 		}
 		if capacity = t.perSecond(t.good2xx()); capacity == 0 {
-			return fmt.Errorf("%w: no request of the saturation got a 2xx", ErrOptions)
+			r.doc.Overload = &OverloadResult{End: noneGood}
+			return nil // the result says that it is void
 		}
 	}
 	r.doc.Overload = &OverloadResult{Capacity: capacity}
@@ -264,6 +269,9 @@ func (r *runner) overload(ctx context.Context) error {
 	}
 	return nil
 }
+
+// noneGood ends what needs to know how much the server can answer.
+const noneGood = "no reply of the saturation was good"
 
 // recovery is the end of the last window that was not as it should be: with p99
 // above the bound, or with failures.

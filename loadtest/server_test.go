@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -165,6 +166,57 @@ func TestRefusalsAreApart(t *testing.T) {
 	if run.Refused.Count != 50 || run.Latency.Count != 150 || run.Status["429"] != 50 ||
 		run.Status["200"] != 150 {
 		t.Errorf("%d refused, %d samples, status %v", run.Refused.Count, run.Latency.Count, run.Status)
+	}
+}
+
+// A test in which no reply was good is void, in every mode, and says what came
+// instead. One whose server bears some of the load is not, however little.
+func TestNoGoodReplyIsVoid(t *testing.T) {
+	refuse := serve(t, func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(401) })
+	hasty := serve(t, fine)
+	bare := func(context.Context, int) (FloorServer, error) {
+		return FloorServer{Address: hasty, Stop: func() error { return nil }}, nil
+	}
+	f := func(mode Mode, change func(o *Options)) {
+		t.Helper()
+		o := quick(refuse)
+		o.Mode = mode
+		if change != nil {
+			change(&o)
+		}
+		r := perform(t, o)
+		if text := strings.Join(r.Void, "; "); !strings.Contains(text, "no reply was good") ||
+			!strings.Contains(text, "with status 401 (the key is missing or wrong)") {
+			t.Errorf("%s is void for %q", mode, text)
+		}
+	}
+	f(AtRate, nil)
+	f(AtRate, func(o *Options) { o.Load, o.MaxRequests = 0.1, 20_000_000 })
+	f(AtRate, func(o *Options) { o.Floor = bare })
+	f(Bursts, nil)
+	f(Soak, nil)
+	f(Saturate, nil)
+	f(Step, nil)
+	f(Search, nil)
+	f(Overload, nil)
+	f(Overload, func(o *Options) { o.Capacity, o.Multiple = 100, []float64{1, 2} })
+	var seen atomic.Int64
+	some := serve(t, func(ctx *fasthttp.RequestCtx) {
+		if seen.Add(1)%10 == 0 {
+			fine(ctx)
+			return
+		}
+		ctx.SetStatusCode(503)
+	})
+	for _, why := range perform(t, quick(some)).Void {
+		if strings.Contains(why, "good") {
+			t.Errorf("some replies were good: %s", why)
+		}
+	}
+	o := quick(hasty)
+	o.Scenario.Expect = "an offer"
+	if text := strings.Join(perform(t, o).Void, "; "); !strings.Contains(text, "expected text") {
+		t.Errorf("without the expected text it is void for %q", text)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 type benchFlags struct {
 	users              userCount
 	pairs              int
-	window             time.Duration
+	window, within     time.Duration
 	seed               uint64
 	quick, json, list  bool
 	only, folder       string
@@ -45,6 +45,9 @@ func newBench() *cobra.Command {
 	f.Var(&b.users, "users", "people, such as 500k or 10M (default 1M, quick 50k)")
 	f.IntVar(&b.pairs, "pairs", 0, "turns of each figure, at least 5 (default 9, quick 5)")
 	f.DurationVar(&b.window, "window", 0, "length of a turn (default 1s, quick 100ms)")
+	f.DurationVar(&b.within, "within", 0,
+		"about how long all may take, with fewer pairs and in the end without the last\n"+
+			"workloads (default no bound, quick 2m)")
 	f.Uint64Var(&b.seed, "seed", 1, "of people and requests")
 	f.BoolVar(&b.quick, "quick", false, "small sizes")
 	f.BoolVar(&b.json, "json", false, "print the document")
@@ -67,6 +70,7 @@ func (b *benchFlags) run(cmd *cobra.Command) error {
 	}
 	o := bench.Options{
 		Users: int(b.users), Pairs: b.pairs, Window: b.window, Seed: b.seed, Quick: b.quick,
+		Within: b.within,
 		Folder: b.folder, Profiles: b.profile, Server: benchServer, Floor: benchFloor,
 		Flags: os.Args[min(2, len(os.Args)):], Progress: b.progress(cmd.ErrOrStderr()),
 	}

@@ -13,7 +13,7 @@ import (
 func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	file, page := filepath.Join(dir, "a.json"), filepath.Join(dir, "a.html")
-	out, logs, code := tact(t, "bench", "--quick", "--users", "1000", "--window", "1ms",
+	out, logs, code := tact(t, "bench", "--quick", "--within", "1h", "--users", "1000", "--window", "1ms",
 		"--only", "^(decide/hot|http/16)$", "--out", file, "--html", page, "--profiles", dir)
 	if code != exitOK || !strings.Contains(out, "2 of 2 workloads") {
 		t.Fatalf("exit code %d: %s%s", code, out, logs)

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -52,12 +50,11 @@ func newLoadtest() *cobra.Command {
 // options reads what flags cannot say by themselves.
 func (l *loadFlags) options(cmd *cobra.Command) (err error) {
 	o := &l.o
-	o.Address = cmp.Or(l.remote.address, os.Getenv("TACT_ADDRESS"), defaultAddress)
-	o.Key = cmp.Or(l.remote.key, os.Getenv(keyVariable))
-	if o.Key == "" && l.remote.data != "" {
-		if o.Key, err = readKey(l.remote.data); err != nil {
-			return err
-		}
+	if o.Address, err = l.remote.where(); err != nil {
+		return err
+	}
+	if o.Key, err = l.remote.secret(); err != nil {
+		return err
 	}
 	o.Mode, o.Arrivals = loadtest.Mode(l.mode), loadtest.Arrivals(l.arrivals)
 	o.Scenario.Context = json.RawMessage(l.context)

@@ -25,25 +25,50 @@ type remote struct {
 func (r *remote) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&r.address, "address", "",
-		"address of the server (default $TACT_ADDRESS, else "+defaultAddress+")")
+		"address of the server (default $TACT_ADDRESS, else what --data holds, else "+
+			defaultAddress+")")
 	f.StringVar(&r.key, "key", "", "admin key (default $TACT_ADMIN_KEY)")
-	f.StringVar(&r.data, "data", "", "data folder of the server, whose "+keyFile+" holds the key")
+	f.StringVar(&r.data, "data", "", "data folder of a running server: where it serves and its key\n"+
+		"("+addressFile+", "+keyFile+")")
+}
+
+// where is the address of the server that flags and environment name, else that of
+// the server which runs on the data folder.
+func (r *remote) where() (string, error) {
+	address := cmp.Or(r.address, os.Getenv("TACT_ADDRESS"))
+	if address == "" && r.data != "" {
+		var err error
+		if address, err = readAddress(r.data); err != nil {
+			return "", err
+		}
+	}
+	return cmp.Or(address, defaultAddress), nil
+}
+
+// secret is the admin key that flags, environment or the data folder hold; "" without
+// any of them.
+func (r *remote) secret() (string, error) {
+	key := cmp.Or(r.key, os.Getenv(keyVariable))
+	if key == "" && r.data != "" {
+		return readKey(r.data)
+	}
+	return key, nil
 }
 
 // client makes the client of the server that flags and environment name.
 func (r *remote) client() (*client.Client, error) {
-	key := cmp.Or(r.key, os.Getenv(keyVariable))
-	if key == "" && r.data != "" {
-		var err error
-		if key, err = readKey(r.data); err != nil {
-			return nil, err
-		}
+	key, err := r.secret()
+	if err != nil {
+		return nil, err
 	}
 	if key == "" {
 		return nil, &exitError{exitUsage, fmt.Errorf(
 			"no admin key: give --key, $%s, or --data with the server's data folder", keyVariable)}
 	}
-	address := cmp.Or(r.address, os.Getenv("TACT_ADDRESS"), defaultAddress)
+	address, err := r.where()
+	if err != nil {
+		return nil, err
+	}
 	return client.New(address, key), nil
 }
 
@@ -56,7 +81,9 @@ func remoteError(ctx context.Context, err error) error {
 	case err == nil, ctx.Err() != nil, errors.As(err, &answered), errors.As(err, &file):
 		return err
 	case errors.As(err, &network):
-		return &exitError{exitUnreachable, err}
+		return &exitError{exitUnreachable, fmt.Errorf("no server answers: %w\n"+
+			"start one with tact serve, or say where it is: --address HOST:PORT, or --data with "+
+			"the data folder of one that runs", err)}
 	}
 	return err
 }

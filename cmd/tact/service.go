@@ -81,7 +81,7 @@ func (s *service) publish(dir string, files []definition.File, note string) (*re
 
 // serve answers requests until ctx ends, then lets those under way finish.
 // ready is called once requests are answered.
-func (s *service) serve(ctx context.Context, ready func() error) error {
+func (s *service) serve(ctx context.Context, ready func() error) (err error) {
 	srv, err := server.New(s.engine, server.Options{
 		AdminKey: s.key, Logger: s.log, ServiceTime: s.serviceTime,
 	})
@@ -90,6 +90,12 @@ func (s *service) serve(ctx context.Context, ready func() error) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(s.listen) }()
+	remove, err := leaveAddress(s.data, s.listen.Addr())
+	if err != nil { // others must be told --address then
+		s.log.Warn("the address is not left in the data folder", "error", err)
+		remove = func() error { return nil }
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	if err := ready(); err != nil {
 		return errors.Join(err, shutDown(srv, ended))
 	}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,8 +15,8 @@ func TestTop(t *testing.T) {
 	data := t.TempDir()
 	r := start(t, nil, "serve", "--data", data, "--config", folder(t, shop("")),
 		"--listen", "127.0.0.1:0")
-	address := strings.TrimPrefix(r.wait(r.stdout, "serving at "), "serving at ")
-	from := []string{"top", "--address", address, "--data", data, "--every", "100ms", "--count"}
+	r.wait(r.stdout, "serving at ")
+	from := []string{"top", "--data", data, "--every", "100ms", "--count"}
 	out, logs, code := tact(t, append(from, "2", "--json")...)
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s%s", code, out, logs)
@@ -32,5 +36,27 @@ func TestTop(t *testing.T) {
 	}
 	if _, _, code = tact(t, "top", "--every", "1ms"); code != exitUsage {
 		t.Errorf("a pause of 1 ms: exit code %d", code)
+	}
+	// The data folder says where the server is while it runs, also to a load test; an
+	// end in order takes that away.
+	out, logs, code = tact(t, "loadtest", "--data", data, "--duration", "200ms", "--warm-up", "-1s",
+		"--rate", "50", "--timeout", "30s", "--placements", "nowhere")
+	if code != exitFailure || !strings.Contains(logs, "no reply was good: of 10 requests 10 with") {
+		t.Errorf("load test without good replies: exit code %d, %s%s", code, out, logs)
+	}
+	where := filepath.Join(data, addressFile)
+	if text, err := os.ReadFile(where); err != nil || !strings.HasPrefix(string(text), "http://127.0.0.1:") {
+		t.Errorf("%q, %v", text, err)
+	}
+	if err := r.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-r.ended
+	if _, err := os.Stat(where); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the end: %v", err)
+	}
+	_, logs, code = tact(t, "top", "--address", "127.0.0.1:1", "--data", data, "--count", "1")
+	if code != exitUnreachable || !strings.Contains(logs, "no server answers") {
+		t.Errorf("without a server: exit code %d, %s", code, logs)
 	}
 }
