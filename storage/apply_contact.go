@@ -40,7 +40,11 @@ func (s *state) applyContact(frame uint64, r *Row, e *Effect) error {
 	if string(s.scratch) == string(old) {
 		return nil
 	}
-	ref, err := s.slab.put(r.contact, s.scratch)
+	room := 0
+	if d.lease.Epoch != 0 {
+		room = contactRoom
+	}
+	ref, err := s.slab.putRoomy(r.contact, s.scratch, room)
 	if err != nil {
 		d.confirmed = d.confirmed[:0]
 		return err

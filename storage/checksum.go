@@ -129,9 +129,7 @@ func (s *state) check() error {
 		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); ends.add(&t, o); return true })
 		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
 		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity, r.pending} {
-			if ref != 0 {
-				used += int64(classUnits(slabClass(len(s.slab.get(ref))))) * slabUnit
-			}
+			used += s.slab.size(ref)
 		}
 		return true
 	})

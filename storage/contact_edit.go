@@ -31,6 +31,9 @@ type contactDraft struct {
 	nStandIns int
 
 	charged, released, taken uint64 // stand-ins, since the state was made
+	// forgot is the newest reservation of the group that a list of resolved ones has let
+	// go, of whichever person, since the state was made.
+	forgot ReservationID
 }
 
 // A move takes one use of a total out of a window into an earlier one.
@@ -198,12 +201,25 @@ func (d *contactDraft) release(at int) {
 func (d *contactDraft) resolve(at int, to ReservationState) {
 	h := d.heldAt(at)
 	if len(d.resolved) == resolvedMax*resolvedSize {
+		d.forgets(d.resolved[:resolvedSize])
 		d.resolved = slices.Delete(d.resolved, 0, resolvedSize)
 	}
 	d.resolved = append(d.resolved, h.b[:12]...)
 	d.resolved = append(d.resolved, byte(to), 0, 0, 0)
 	d.open = slices.Delete(d.open, at, at+h.size())
 	d.opens--
+}
+
+// forgets notes that resolved reservations are no longer known.
+func (d *contactDraft) forgets(resolved []byte) {
+	for ; len(resolved) > 0; resolved = resolved[resolvedSize:] {
+		id := ReservationID{le32(resolved), le64(resolved[4:])}
+		own := id.Number>>48 == uint64(d.self)>>48
+		if own && (id.Epoch > d.forgot.Epoch ||
+			id.Epoch == d.forgot.Epoch && id.Number > d.forgot.Number) {
+			d.forgot = id
+		}
+	}
 }
 
 // use counts one use of a key at a time. A full ring loses its oldest use.

@@ -211,6 +211,7 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 	}
 	d.open, d.opens, d.rings, d.nRings = open, opens, rings, nRings
 	if whole {
+		d.forgets(d.resolved)
 		d.resolved, d.requests, d.marks = d.resolved[:0], d.requests[:0], d.marks[:0]
 		d.standIns, d.nStandIns, d.lease = d.standIns[:0], 0, journal.Lease{}
 	}
@@ -335,9 +336,13 @@ func (d *contactDraft) absorbResolved(part Contact) {
 	}
 	half := resolvedMax / 2 * resolvedSize
 	mine := max(resolvedMax*resolvedSize-len(theirs), half)
-	d.resolved = d.resolved[max(0, len(d.resolved)-mine):]
+	cut := max(0, len(d.resolved)-mine)
+	d.forgets(d.resolved[:cut])
+	d.resolved = d.resolved[cut:]
 	room := resolvedMax*resolvedSize - len(d.resolved)
-	theirs = theirs[max(0, len(theirs)-room):]
+	cut = max(0, len(theirs)-room)
+	d.forgets(theirs[:cut])
+	theirs = theirs[cut:]
 	d.resolved = slices.Concat(theirs, d.resolved)
 }
 

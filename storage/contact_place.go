@@ -1,20 +1,35 @@
 package storage
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
+
+// contactRoom is the room, in bytes, that a contact part gets behind it when a
+// reservation makes it too long for its block, so that not every reservation of a
+// session moves it: two reservations of one key. It stays while there is a lease.
+const contactRoom = 2 * (heldHeader + heldKeySize)
 
 // addReservation puts a reservation into a contact part where it lies, when nothing
 // else of the part changes: the lease goes on, nothing has run out, no ring has an
 // origin. Then the part is what contactDraft would make of it, byte for byte, without
-// being taken apart. false: nothing was done, and it is the draft's work.
+// being taken apart. false: nothing was done, and it is the draft's work. s.newest is
+// set.
 // Cost: linear in the open reservations and in the bytes behind them.
 func (s *state) addReservation(r *Row, e *ReserveEffect, t Instant) (done bool, err error) {
 	c := Contact{s.slab.get(r.contact)}
+	s.newest = math.MaxUint64
 	if c.Empty() || e.Lease.Epoch != 0 || c.opens() == MaxOpenReservations ||
-		c.b[3]&(contactTagged|contactMarked) != 0 || !c.settled(e.ID, t) {
+		c.b[3]&(contactTagged|contactMarked) != 0 {
 		return false, nil
 	}
+	newest, settled := c.settled(e.ID, t)
+	if !settled {
+		return false, nil
+	}
+	s.newest = newest
 	at, size := c.resolvedFrom(), heldSize(e)
-	ref, b, err := s.slab.widen(r.contact, at, size)
+	ref, b, err := s.slab.widen(r.contact, at, size, contactRoom)
 	if err != nil {
 		return true, err
 	}
@@ -26,30 +41,89 @@ func (s *state) addReservation(r *Row, e *ReserveEffect, t Instant) (done bool, 
 }
 
 // settled reports that a sweep at t would drop nothing, and that a reservation is not
-// here, neither open nor resolved.
-func (c Contact) settled(id ReservationID, t Instant) bool {
+// here, neither open nor resolved. newest is the highest number of those that are and
+// have its epoch and group; 0 = there is none.
+func (c Contact) settled(id ReservationID, t Instant) (newest uint64, ok bool) {
 	if tr := c.trailer(); tr != nil {
 		l := parseLease(tr)
 		if tr[len(tr)-trailerEnd] != 0 || l.Epoch != 0 && secondUp(l.End) < t.Now {
-			return false
+			return 0, false
 		}
 	}
 	for h, rest := c.firstHeld(); rest > 0; h, rest = h.next(), rest-1 {
-		if !h.Live(t) || h.ID() == id {
-			return false
+		other := h.ID()
+		if !h.Live(t) || other == id {
+			return 0, false
+		}
+		if other.beside(id) {
+			newest = max(newest, other.Number)
 		}
 	}
 	for i := range c.resolved() {
-		if r := c.resolvedAt(i); le64(r[4:]) == id.Number && le32(r) == id.Epoch {
-			return false
+		r := c.resolvedAt(i)
+		other := ReservationID{le32(r), le64(r[4:])}
+		if other == id {
+			return 0, false
+		}
+		if other.beside(id) {
+			newest = max(newest, other.Number)
 		}
 	}
 	for i := range c.requests() {
 		if UnixSec(le32(c.request(i)[12:])) <= t.Now {
-			return false
+			return 0, false
 		}
 	}
-	return true
+	return newest, true
+}
+
+// beside tells whether two reservations are of one epoch and group: then their numbers
+// say which was made first, and one is durable when a later one is.
+func (r ReservationID) beside(o ReservationID) bool {
+	return r.Epoch == o.Epoch && r.Number>>48 == o.Number>>48
+}
+
+// behind reports whether another reservation of the epoch and group of e, which has just
+// been applied, may use one of its counters and has a number above durable: what Ask of
+// the journal wants to know. It looks at the person's other reservations; what came with
+// a merge was durable before. A resolved one may have used any counter, and one that is
+// no longer known may have been anybody's.
+// Cost: O(1) when all numbers are up to durable, else linear in the reservations.
+func (s *state) behind(e *Effect, durable uint64) bool {
+	if forgot := s.edit.forgot; forgot.beside(e.Reserve.ID) && forgot.Number > durable {
+		return true
+	}
+	return s.newest > durable && s.contact(e.Ord).clashes(&e.Reserve, durable)
+}
+
+// clashes reports whether a reservation that was made beside e's, behind durable, may
+// use one of its counters: one that is open and holds the counter, or one that is
+// resolved, of which the counters are no longer known.
+func (c Contact) clashes(e *ReserveEffect, durable uint64) bool {
+	for i := range c.resolved() {
+		r := c.resolvedAt(i)
+		other := ReservationID{le32(r), le64(r[4:])}
+		if other.beside(e.ID) && other.Number > durable {
+			return true
+		}
+	}
+	for h, rest := c.firstHeld(); rest > 0; h, rest = h.next(), rest-1 {
+		other := h.ID()
+		if other == e.ID || !other.beside(e.ID) || other.Number <= durable {
+			continue
+		}
+		if h.someConfirmed() { // it holds no longer what it was confirmed of
+			return true
+		}
+		for i := range e.Keys {
+			for k, n := h.b[heldHeader:], h.Len(); n > 0; k, n = k[heldKeySize:], n-1 {
+				if Name(le32(k)) == e.Keys[i].Key.Cap && le32(k[4:]) == e.Keys[i].Key.Dim {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // heldSize is the length of what appendHeldOf appends.

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"tact/storage/journal"
@@ -12,7 +13,7 @@ import (
 // it anew gives, over histories with leases, floors, requests, marks, costs and what
 // runs out.
 func TestPlacedEqualsPacked(t *testing.T) {
-	placed, all := 0, 0
+	placed, all, behind, beside := 0, 0, 0, 0
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		h := placeHistory{t: t, s: onePerson(t), rng: rng, now: scriptStart}
@@ -20,6 +21,10 @@ func TestPlacedEqualsPacked(t *testing.T) {
 			h.step()
 		}
 		placed, all = placed+h.placed, all+h.all
+		behind, beside = behind+h.behind, beside+h.beside
+	}
+	if behind*20 < all || beside*20 < all {
+		t.Fatalf("of %d reservations %d were behind another and %d beside others", all, behind, beside)
 	}
 	if placed*4 < all || placed == all {
 		t.Fatalf("%d of %d reservations were placed where the part lies", placed, all)
@@ -34,6 +39,10 @@ type placeHistory struct {
 	frame       uint64
 	last        uint64
 	placed, all int
+
+	used           map[uint64][]HeldKey // of every reservation ever made
+	durable        uint64
+	behind, beside int // another shares a counter; others are not durable and share none
 }
 
 func (h *placeHistory) step() {
@@ -106,13 +115,50 @@ func (h *placeHistory) reserve(keys []HeldKey) {
 	}
 	want := d.append(nil)
 	h.all++
-	if !old.Empty() && e.Reserve.Lease.Epoch == 0 && old.settled(e.Reserve.ID, at) {
+	if _, settled := old.settled(e.Reserve.ID, at); settled && !old.Empty() &&
+		e.Reserve.Lease.Epoch == 0 {
 		h.placed++
 	}
 	h.apply(e)
+	h.checkBehind(e)
 	if !bytes.Equal(h.s.contact(0).b, want) {
 		h.t.Fatalf("frame %d: %+v\n%x\nwant\n%x", h.frame, e.Reserve, h.s.contact(0).b, want)
 	}
+}
+
+// checkBehind compares what behind says with all reservations that ever were made: it
+// overlooks none that shares a counter, and calls no other so but one that is resolved,
+// or confirmed in part, or has a resolved one behind it that is no longer known.
+func (h *placeHistory) checkBehind(e *Effect) {
+	if e.Reserve.ID.Number != h.last {
+		return
+	}
+	if h.used == nil {
+		h.used = map[uint64][]HeldKey{}
+	}
+	if lag := h.last - h.durable; lag > 40 || h.rng.IntN(6) == 0 {
+		h.durable += h.rng.Uint64N(lag)
+	}
+	shares, gone := false, h.s.edit.forgot.Number > h.durable
+	for id := h.durable + 1; id < h.last; id++ {
+		held, state := h.s.contact(0).Reservation(ReservationID{1, id})
+		gone = gone || state > ReservationOpen || state == ReservationOpen && held.someConfirmed()
+		for _, k := range h.used[id] {
+			shares = shares || slices.ContainsFunc(e.Reserve.Keys, func(o HeldKey) bool {
+				return o.Key == k.Key
+			})
+		}
+	}
+	got := h.s.behind(e, h.durable)
+	if shares && !got || got && !shares && !gone {
+		h.t.Fatalf("frame %d, durable up to %d: behind is %v: %+v", h.frame, h.durable, got, e.Reserve)
+	}
+	if got {
+		h.behind++
+	} else if h.s.newest > h.durable {
+		h.beside++
+	}
+	h.used[h.last] = slices.Clone(e.Reserve.Keys)
 }
 
 func (h *placeHistory) apply(e *Effect) {

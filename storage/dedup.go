@@ -191,9 +191,7 @@ func (t *dedupTable) bytes() int64 { return int64(len(t.cur)+len(t.next))*4 + t.
 // held counts the bytes of the segments' blocks.
 func (t *dedupTable) held() (n int64) {
 	for i := range t.segments() {
-		if r := *t.at(i); r != 0 {
-			n += int64(classUnits(slabClass(len(t.slab.get(r))))) * slabUnit
-		}
+		n += t.slab.size(*t.at(i))
 	}
 	return n
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/zeebo/xxh3"
-
 	"tact/storage/journal"
 )
 
@@ -38,11 +36,10 @@ const (
 
 // grantScratch is the memory of Reserve, kept for the next.
 type grantScratch struct {
-	record   journal.Record
-	ask      journal.Ask
-	counters [atOnceKeysMax]uint64
-	payload  []byte
-	part     []byte // of a decision
+	record  journal.Record
+	ask     journal.Ask
+	payload []byte
+	part    []byte // of a decision
 }
 
 // Reserve appends an EffectReserve and puts it into the journal. The ticket says
@@ -90,11 +87,8 @@ func (g *Group) Reserve(e *Effect, why WaitCause) (frame uint64, t Ticket, err e
 		return frame, Ticket{Frame: frame, Cause: WaitSize}, nil
 	}
 	r.Frame, r.Time, r.Payload = frame, journal.Msec(e.Time), s.payload
-	a.Counters, a.AtOnce = s.counters[:0], why == WaitNone
-	if a.AtOnce {
-		for i := range e.Reserve.Keys {
-			a.Counters = append(a.Counters, g.counterHash(e.Ord, e.Reserve.Keys[i].Key))
-		}
+	if a.AtOnce = why == WaitNone; a.AtOnce {
+		a.Several, a.Behind = e.Reserve.several(), g.mu.state.behind(e, j.Durable(uint16(g.id)))
 	}
 	number, atOnce := j.Put(r, a)
 	if atOnce {
@@ -198,13 +192,16 @@ func (g *Group) describe(e *Effect, r *journal.Record) {
 	r.ID, r.Expires = e.Reserve.ID.Number, uint32(e.Reserve.Expires)
 }
 
-func (g *Group) counterHash(o Ord, k CounterKey) uint64 {
-	var b [14]byte
-	b[0], b[1] = byte(g.id), byte(g.id>>8)
-	for i, v := range [...]uint32{uint32(o), uint32(k.Cap), k.Dim} {
-		b[2+4*i], b[3+4*i], b[4+4*i], b[5+4*i] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24)
+// several reports whether a reservation takes several uses of one counter.
+func (e *ReserveEffect) several() bool {
+	for i := range e.Keys {
+		for k := range i {
+			if e.Keys[i].Key == e.Keys[k].Key {
+				return true
+			}
+		}
 	}
-	return xxh3.Hash(b[:])
+	return false
 }
 
 // Release appends an EffectRelease, and tells the journal: a kill alone does not

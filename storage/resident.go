@@ -74,6 +74,7 @@ type state struct {
 	loading *rowLoad // between beginRows and endRows
 	draft   profileDraft
 	edit    contactDraft
+	newest  uint64 // of the last reservation: the one before it, see Contact.settled
 	sum     activityDraft
 	sums    []byte // of the person's activity
 	events  eventsDraft

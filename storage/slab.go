@@ -14,7 +14,8 @@ const (
 	slabChunk     = 1 << 20
 	slabChunkUnit = slabChunk / slabUnit
 	slabChunks    = 1 << 32 / slabChunkUnit
-	slabHeader    = 4 // u32 length of the content
+	slabHeader    = 4         // u32: length of the content, above it the block's class
+	slabLength    = 1<<24 - 1 // bits of the length
 	slabClasses   = 60
 	// slabMax is the longest content of a block: one chunk less the reserved
 	// first unit and the header.
@@ -29,10 +30,11 @@ var ErrTooLarge = errors.New("the person's data is too large")
 var ErrStateFull = errors.New("the group is full")
 
 // A slab holds byte strings of 0 to slabMax bytes in pointer-free chunks of
-// 1 MiB. A block is a u32 length and its content, rounded up to one of 60 size
-// classes: every multiple of 16 bytes to 128, then four steps a doubling, so
-// that at most a fifth of a block is empty. Freed blocks are linked through
-// their own first bytes, one list a class.
+// 1 MiB. A block is a u32, its class << 24 and the length of its content, and the
+// content, rounded up to one of 60 size classes: every multiple of 16 bytes to 128,
+// then four steps a doubling, so that at most a fifth of a block is empty, but for
+// the room that widen and putRoomy leave. Freed blocks are linked through their own
+// first bytes, one list a class.
 //
 // The owner of the slab guards it. Views are valid until the next put or drop
 // of the same block.
@@ -50,8 +52,23 @@ func (s *slab) get(r Ref) []byte {
 		return nil
 	}
 	b := s.at(r)
-	n := binary.LittleEndian.Uint32(b)
+	n := binary.LittleEndian.Uint32(b) & slabLength
 	return b[slabHeader : slabHeader+n : slabHeader+n]
+}
+
+// class returns the class of a block.
+func (s *slab) class(r Ref) int { return int(binary.LittleEndian.Uint32(s.at(r)) >> 24) }
+
+// size returns the bytes that a block takes; 0 for Ref 0.
+func (s *slab) size(r Ref) int64 {
+	if r == 0 {
+		return 0
+	}
+	return int64(classUnits(s.class(r))) * slabUnit
+}
+
+func setBlock(b []byte, class, size int) {
+	binary.LittleEndian.PutUint32(b, uint32(class)<<24|uint32(size))
 }
 
 // fetchLines is how many cache lines of a block fetch asks for: those of a profile with
@@ -75,7 +92,11 @@ func (s *slab) fetch(r Ref) byte {
 // put stores content in place of the block old, which may be 0, and returns the
 // block that now holds it. It writes in place when the class stays the same.
 // Content must not lie in the slab. Empty content frees old and returns 0.
-func (s *slab) put(old Ref, content []byte) (Ref, error) {
+func (s *slab) put(old Ref, content []byte) (Ref, error) { return s.putRoomy(old, content, 0) }
+
+// putRoomy is put that stays in a block which has at most so many bytes of room, and
+// what the class adds, behind the content. It leaves none where there was none.
+func (s *slab) putRoomy(old Ref, content []byte, room int) (Ref, error) {
 	if len(content) > slabMax {
 		return old, ErrTooLarge
 	}
@@ -84,38 +105,50 @@ func (s *slab) put(old Ref, content []byte) (Ref, error) {
 		return 0, nil
 	}
 	class := slabClass(len(content))
-	if old == 0 || slabClass(len(s.get(old))) != class {
+	if have := s.classOf(old); have < class || have > slabClass(len(content)+room) {
 		r, err := s.take(class)
 		if err != nil {
 			return old, err
 		}
 		s.drop(old)
 		old = r
+	} else {
+		class = have
 	}
 	b := s.at(old)
-	binary.LittleEndian.PutUint32(b, uint32(len(content)))
+	setBlock(b, class, len(content))
 	copy(b[slabHeader:], content)
 	return old, nil
+}
+
+// classOf is the class of a block, -1 of none.
+func (s *slab) classOf(r Ref) int {
+	if r == 0 {
+		return -1
+	}
+	return s.class(r)
 }
 
 // grow makes the block old, which may be 0, longer by n bytes and returns the block
 // that now holds it, and its content, of which the last n bytes are the caller's to
 // write.
 func (s *slab) grow(old Ref, n int) (Ref, []byte, error) {
-	return s.widen(old, len(s.get(old)), n)
+	return s.widen(old, len(s.get(old)), n, 0)
 }
 
 // widen opens a gap of n bytes at an offset of a block's content and returns the block
 // that now holds it, and its content; what lies in the gap is for the caller to write.
-// It works in place when the class stays the same. Nothing has changed after an error.
-func (s *slab) widen(old Ref, at, n int) (Ref, []byte, error) {
+// It works in place when the block has room; else it takes one that has so many bytes
+// of room behind the content. Nothing has changed after an error.
+func (s *slab) widen(old Ref, at, n, room int) (Ref, []byte, error) {
 	content := s.get(old)
 	size := len(content) + n
 	if size > slabMax {
 		return old, nil, ErrTooLarge
 	}
-	ref, class := old, slabClass(size)
-	if old == 0 || slabClass(len(content)) != class {
+	ref, class := old, s.classOf(old)
+	if class < 0 || classRoom(class) < size {
+		class = slabClass(min(size+room, slabMax))
 		var err error
 		if ref, err = s.take(class); err != nil {
 			return old, nil, err
@@ -128,9 +161,12 @@ func (s *slab) widen(old Ref, at, n int) (Ref, []byte, error) {
 		copy(into, content[:at])
 		s.drop(old)
 	}
-	binary.LittleEndian.PutUint32(b, uint32(size))
+	setBlock(b, class, size)
 	return ref, into, nil
 }
+
+// classRoom is the longest content of a block of a class.
+func classRoom(class int) int { return int(classUnits(class))*slabUnit - slabHeader }
 
 // room reports, before two puts of these lengths, whether both will succeed.
 func (s *slab) room(a, b int) error {
@@ -149,7 +185,7 @@ func (s *slab) drop(r Ref) {
 	if r == 0 {
 		return
 	}
-	class := slabClass(len(s.get(r)))
+	class := s.class(r)
 	s.used -= int64(classUnits(class)) * slabUnit
 	s.release(r, class)
 }

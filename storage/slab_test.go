@@ -49,7 +49,7 @@ func TestSlabEqualsMap(t *testing.T) {
 		content := bytes.Repeat([]byte{byte(i)}, n)
 		if r.IntN(3) == 0 && refs[k] != 0 {
 			at := r.IntN(len(want[k]) + 1)
-			ref, b, err := s.widen(refs[k], at, n)
+			ref, b, err := s.widen(refs[k], at, n, r.IntN(2)*112)
 			if err != nil || len(b) != len(want[k])+n {
 				t.Fatalf("step %d: %d bytes: %v", i, len(b), err)
 			}
@@ -57,9 +57,13 @@ func TestSlabEqualsMap(t *testing.T) {
 			refs[k], want[k] = ref, slices.Insert(bytes.Clone(want[k]), at, content...)
 			continue
 		}
-		ref, err := s.put(refs[k], content)
+		room := r.IntN(2) * 112
+		ref, err := s.putRoomy(refs[k], content, room)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if most := classUnits(slabClass(n + room)); ref != 0 && s.size(ref) > int64(most)*slabUnit {
+			t.Fatalf("step %d: %d bytes lie in %d", i, n, s.size(ref))
 		}
 		refs[k], want[k] = ref, content
 		if i%1000 == 0 {
@@ -84,7 +88,7 @@ func TestSlabEqualsMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ref, _, err := s.widen(short, 1, slabMax); err == nil || ref != short {
+	if ref, _, err := s.widen(short, 1, slabMax, 0); err == nil || ref != short {
 		t.Fatal("a block was made too long")
 	}
 	s.drop(short)

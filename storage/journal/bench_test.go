@@ -28,13 +28,14 @@ func benchJournal(b *testing.B, ring bool) *Journal {
 	return j
 }
 
-// BenchmarkPut stores a record of ten counters, its checksum included.
+// BenchmarkPut stores a record of the length of a reservation of some counters, its
+// checksum included.
 func BenchmarkPut(b *testing.B) {
 	f := func(name string, ring bool) {
 		b.Run(name, func(b *testing.B) {
 			j := benchJournal(b, ring)
 			r := Record{Kind: Reserve, Time: 1000, Frame: 1, Payload: make([]byte, 110)}
-			a := Ask{Counters: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, AtOnce: true}
+			a := Ask{AtOnce: true}
 			for i := range b.N {
 				r.ID++
 				if n, _ := j.Put(&r, &a); n == 0 {

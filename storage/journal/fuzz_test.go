@@ -11,9 +11,9 @@ import (
 func written(f *testing.F) (o Options, st State, file, ring []byte) {
 	f.Helper()
 	disk, shm := &simDisk{files: map[string][]byte{}, page: 512}, &simShm{}
-	b := bench{disk: disk, shm: shm, o: Options{
+	b := bench{disk: disk, shm: shm, used: answered{}, o: Options{
 		Disk: disk, Shm: shm, StoreID: [16]byte{7}, Groups: 2, Slots: 16,
-		Mono: func() int64 { return 0 }, page: 512, counters: 64, batch: 64,
+		Mono: func() int64 { return 0 }, page: 512, batch: 64,
 	}}
 	j, rec, err := Recover(b.o, b.st)
 	if err != nil {

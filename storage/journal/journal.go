@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,10 +55,9 @@ type Options struct {
 	// seen. They are left out instead of refused, and so is a missing file.
 	OlderCopy bool
 
-	page     int // bytes; default 4096
-	counters int // entries of the table of counters; default 1<<15
-	batch    int // pages of one sync; default 256
-	bugs     bugs
+	page  int // bytes; default 4096
+	batch int // pages of one sync; default 256
+	bugs  bugs
 }
 
 // bugs are planted by tests only: each breaks one law.
@@ -84,9 +82,6 @@ func (o *Options) fill() {
 	}
 	if o.page == 0 {
 		o.page = pageSize
-	}
-	if o.counters == 0 {
-		o.counters = 1 << 15
 	}
 	if o.batch == 0 {
 		o.batch = 256
@@ -171,7 +166,6 @@ type Journal struct {
 		aheadSaved Msec   // durable
 		place      []place
 		ids        []uint64 // by group: id of the newest record
-		unsynced   unsynced // counters with an answered record that is not durable
 		sharing    int64    // of nowMono: until when leases may be open
 		quiet      bool     // answers at once have ended for good
 		owing      bool     // a lease found no slot
@@ -191,15 +185,16 @@ type place struct {
 type Ask struct {
 	// AtOnce says that nothing but the journal's own laws stands against an
 	// answer before the record is durable.
-	AtOnce   bool
-	Counters []uint64 // a hash of each counter that the record uses, owner included
-	Lease    Lease    // the owner's lease before this record
-	Carries  bool     // the record carries a new lease
+	AtOnce bool
+	// Behind says that another record of one of its counters may have been answered and
+	// is not Durable.
+	Behind  bool
+	Several bool  // the record takes several uses of a counter
+	Lease   Lease // the owner's lease before this record
+	Carries bool  // the record carries a new lease
 	// Why is set by Put: what stood against an answer at once, CauseNone when
 	// nothing did or AtOnce was not set.
 	Why Cause
-
-	synced uint64 // as it was when the laws were looked at
 }
 
 // A Cause says which law keeps a grant waiting for the disk.
@@ -245,9 +240,6 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 	if !atOnce {
 		j.stats.waited.Add(1)
 		return r.Number, false
-	}
-	for _, c := range a.Counters {
-		j.mu.unsynced.add(c, r.Number, a.synced)
 	}
 	j.stats.atOnce.Add(1)
 	return r.Number, true
@@ -341,17 +333,18 @@ func (j *Journal) hinders(r *Record, a *Ask) Cause {
 	if j.mu.now > j.mu.aheadSaved && !bug.aheadBehind {
 		return CauseTime
 	}
-	a.synced = j.synced.Load()
-	for i, c := range a.Counters {
-		if slices.Contains(a.Counters[:i], c) && !bug.twoUses {
-			return CauseSeveral
-		}
-		if j.mu.unsynced.holds(c, a.synced, a.Counters[:i]) && !bug.twoUnsynced {
-			return CauseCounter
-		}
+	if a.Several && !bug.twoUses {
+		return CauseSeveral
+	}
+	if a.Behind && !bug.twoUnsynced {
+		return CauseCounter
 	}
 	return CauseNone
 }
+
+// Durable returns the highest id of a group whose record is durable: every record with
+// an id up to it is, or was not taken and waits for its frame. It rises only.
+func (j *Journal) Durable(group uint16) uint64 { return j.durable[group].Load() }
 
 // Fast reports whether any grant may be answered at once: there is a ring, and no
 // full journal has ended it for a while.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,13 +22,34 @@ type bench struct {
 	mono int64
 	st   State
 	j    *Journal
+	used answered
+}
+
+// answered knows of every counter the newest record that was answered at once: what
+// the caller of Put knows of its owners.
+type answered map[uint64]uint64
+
+// ask fills in what a record of some counters says of them.
+func (u answered) ask(j *Journal, a *Ask, group uint16, counters ...uint64) {
+	for i, c := range counters {
+		a.Several = a.Several || slices.Contains(counters[:i], c)
+		a.Behind = a.Behind || u[c] > j.Durable(group)
+	}
+}
+
+func (u answered) note(id uint64, counters ...uint64) {
+	for _, c := range counters {
+		u[c] = id
+	}
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, disk: &simDisk{files: map[string][]byte{}, page: 1024}, shm: &simShm{}}
+	b := &bench{
+		t: t, disk: &simDisk{files: map[string][]byte{}, page: 1024}, shm: &simShm{}, used: answered{},
+	}
 	b.o = Options{
 		Disk: b.disk, Shm: b.shm, StoreID: [16]byte{7}, Groups: 2, Slots: 16,
-		Mono: func() int64 { return b.mono }, page: 1024, counters: 64, batch: 64,
+		Mono: func() int64 { return b.mono }, page: 1024, batch: 64,
 	}
 	return b
 }
@@ -47,12 +67,19 @@ func (b *bench) start() *Recovery {
 		b.t.Fatal(err)
 	}
 	b.j = j
+	clear(b.used)
 	return rec
 }
 
 func (b *bench) put(id uint64, l Lease, counters ...uint64) (uint64, bool) {
 	r := Record{Kind: Reserve, Time: 1000 + Msec(b.mono), ID: id, Frame: 1}
-	return b.j.Put(&r, &Ask{AtOnce: true, Counters: counters, Lease: l})
+	a := Ask{AtOnce: true, Lease: l}
+	b.used.ask(b.j, &a, 0, counters...)
+	number, atOnce := b.j.Put(&r, &a)
+	if atOnce {
+		b.used.note(id, counters...)
+	}
+	return number, atOnce
 }
 
 func (b *bench) sync() {
@@ -70,7 +97,7 @@ func (b *bench) lease() Lease {
 	if !ok {
 		b.t.Fatal("no lease")
 	}
-	if _, at := b.j.Put(&r, &Ask{AtOnce: true, Counters: []uint64{1}, Carries: true}); at {
+	if _, at := b.j.Put(&r, &Ask{AtOnce: true, Carries: true}); at {
 		b.t.Fatal("the record that carries the lease was answered at once")
 	}
 	return l
@@ -363,7 +390,7 @@ func TestAllocations(t *testing.T) {
 	l := b.lease()
 	b.sync()
 	r := Record{Kind: Reserve, Time: 1000, Frame: 1, Payload: make([]byte, 100)}
-	a := Ask{AtOnce: true, Counters: []uint64{1, 2, 3}, Lease: l}
+	a := Ask{AtOnce: true, Lease: l}
 	n := testing.AllocsPerRun(1000, func() {
 		r.ID++
 		number, _ := b.j.Put(&r, &a)
@@ -548,55 +575,4 @@ func TestFullJournalOpensAgain(t *testing.T) {
 	if b.j.Stats().Ring {
 		t.Error("a journal that has ended answers at once")
 	}
-}
-
-// The table of counters against a plain map, over random records and syncs: what it
-// calls free is free, and it hardly ever calls a free counter taken.
-func TestUnsyncedEqualsMap(t *testing.T) {
-	f := func(entries, keys, most int, strays float64) {
-		t.Helper()
-		rng := rand.New(rand.NewPCG(uint64(entries), 7))
-		table, plain := newUnsynced(entries), map[uint64]uint64{}
-		var number, synced uint64
-		free, taken := 0, 0
-		for range 50_000 {
-			if rng.IntN(200) == 0 {
-				synced = number - uint64(rng.Int64N(int64(min(number-synced+1, 3))))
-			}
-			var list []uint64
-			for range 1 + rng.IntN(most) {
-				if c := rng.Uint64N(uint64(keys)) * 0x9e3779b97f4a7c15; !slices.Contains(list, c) {
-					list = append(list, c)
-				}
-			}
-			number++
-			bad, want := false, false
-			for i, c := range list {
-				bad = bad || table.holds(c, synced, list[:i])
-				want = want || plain[c] > synced
-			}
-			switch {
-			case want && !bad:
-				t.Fatalf("record %d of %v is not durable, and %v is free", number, plain, list)
-			case !want && bad:
-				taken++
-				continue
-			case bad:
-				continue
-			}
-			free++
-			for _, c := range list {
-				table.add(c, number, synced)
-				plain[c] = number
-			}
-		}
-		if share := float64(taken) / float64(free+taken); share > strays {
-			t.Errorf("%d entries, %d keys: %.4f of the free are called taken", entries, keys, share)
-		}
-	}
-	f(1<<17, 1<<20, 1, 0)
-	f(1<<17, 1<<20, 32, 0)
-	f(1<<12, 1<<20, 4, 0.01)
-	f(64, 1000, 4, 1) // crowded: only that nothing is overlooked
-	f(8, 100, 32, 1)
 }

@@ -117,7 +117,7 @@ func killGrants(j *Journal, group uint16, now func() Msec, report func(uint64)) 
 			Kind: Reserve, Group: group, ID: id, Time: now(), Frame: 1 + id/64,
 			Payload: []byte("a reservation of some counters"),
 		}
-		a := Ask{AtOnce: true, Lease: lease, Counters: []uint64{uint64(group)<<32 | id}}
+		a := Ask{AtOnce: true, Lease: lease}
 		next, carries := j.Renew(lease, &r, 60, 60)
 		a.Carries = carries
 		n, atOnce := j.Put(&r, &a)

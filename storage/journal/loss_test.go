@@ -66,7 +66,7 @@ func (w *lossWorld) lose() error {
 		}
 	}
 	first := j.First(st.Epoch+1, rec, inc.High)
-	w.j, w.ended = j, w.frame
+	w.j, w.ended, w.used = j, w.frame, answered{}
 	w.frame++
 	w.next = w.t
 	if err := j.Start(first, inc.High); err != nil {

@@ -78,6 +78,8 @@ type lossWorld struct {
 	shm    *simShm
 	j      *Journal
 	rows   []lossRow
+	used   answered
+	asked  []uint64 // counters of the grant in hand
 	undo   []lossUndo
 	id     uint64
 	frame  uint64 // open
@@ -146,7 +148,7 @@ func newLossWorld(seed uint64, people int, run lossRun) (*lossWorld, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.j = j
+	w.j, w.used = j, answered{}
 	return w, j.Start(j.First(1, rec, w.now()), w.now())
 }
 
@@ -292,12 +294,13 @@ func (w *lossWorld) view(user int) {
 	r := &w.rows[user]
 	mask := uint8(0)
 	a := Ask{AtOnce: true, Lease: r.lease}
+	w.asked = w.asked[:0]
 	for c := range w.caps {
 		n, standIn := w.count(r, c)
 		switch {
 		case n+standIn < w.caps[c].limit:
 			mask |= 1 << c
-			a.Counters = append(a.Counters, simKey(user, c))
+			w.asked = append(w.asked, simKey(user, c))
 		case n < w.caps[c].limit:
 			w.refused(user, c, n)
 		}
@@ -326,6 +329,7 @@ func (w *lossWorld) grant(user int, mask uint8, a *Ask) {
 	}
 	r.pending = append(r.pending, p)
 	rec.Payload = appendSim(nil, &p, lease, -1)
+	w.used.ask(w.j, a, rec.Group, w.asked...)
 	number, atOnce := w.j.Put(&rec, a)
 	if number == 0 {
 		w.fault = "a record found no slot"
@@ -334,6 +338,7 @@ func (w *lossWorld) grant(user int, mask uint8, a *Ask) {
 	w.n.grants++
 	if atOnce {
 		w.n.atOnce++
+		w.used.note(rec.ID, w.asked...)
 		number = 0
 	}
 	w.kick(!atOnce)

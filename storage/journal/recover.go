@@ -359,7 +359,6 @@ func (j *Journal) Start(st State, now Msec) error {
 	m.place = make([]place, j.o.Slots)
 	m.ids = make([]uint64, j.o.Groups)
 	m.owed = make([]uint64, j.o.Groups)
-	m.unsynced = newUnsynced(j.o.counters)
 	m.mark, m.ahead, m.aheadSaved = st.Synced, st.Ahead, st.Ahead
 	m.now, m.nowMono, m.lead = now, j.o.Mono(), j.leadOf(now)
 	m.sharing = m.nowMono - 1

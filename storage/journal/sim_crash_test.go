@@ -178,7 +178,7 @@ func (w *world) boot() {
 			return
 		}
 		w.countLost(&groups)
-		w.j, w.groups, w.now, w.up = j, groups, now, true
+		w.j, w.groups, w.now, w.up, w.used = j, groups, now, true, answered{}
 		for g := range w.groups {
 			w.groups[g].frame++
 		}

@@ -101,6 +101,8 @@ type world struct {
 	sync    batch
 	syncEnd int64
 	waits   []waiting
+	used    answered
+	asked   []uint64 // counters of the grant in hand
 	boots   int
 
 	clients []*client
@@ -130,7 +132,7 @@ func newWorld(seed uint64, b bugs, sb simBugs) *world {
 		Lease: time.Duration(40+rng.IntN(300)) * time.Millisecond,
 		Mono:  func() int64 { return w.mono() },
 		Wall:  func() Msec { return w.wall() },
-		page:  1024, counters: 4096, batch: 64, bugs: b,
+		page:  1024, batch: 64, bugs: b,
 	}
 	for i := range w.caps {
 		c := simCap{limit: 1 + rng.IntN(5), offset: -1}
@@ -343,6 +345,7 @@ func (w *world) decide() {
 	mask := uint8(1 + w.rng.IntN(1<<simCaps-1))
 	double := w.rng.IntN(8) == 0 // two uses of a cap in one request
 	a := Ask{AtOnce: true}
+	w.asked = w.asked[:0]
 	first := -1
 	for c := range simCaps {
 		if mask&(1<<c) == 0 {
@@ -356,10 +359,10 @@ func (w *world) decide() {
 		if w.count(g, user, c)+need > w.caps[c].limit {
 			return
 		}
-		a.Counters = append(a.Counters, simKey(user, c))
+		w.asked = append(w.asked, simKey(user, c))
 	}
 	if double && first >= 0 {
-		a.Counters = append(a.Counters, simKey(user, first))
+		w.asked = append(w.asked, simKey(user, first))
 	}
 	w.grant(g, user, mask, first, now, &a)
 }
@@ -391,6 +394,7 @@ func (w *world) grant(g *simGroup, user int, mask uint8, twice int, now Msec, a 
 	}
 	r.Payload = appendSim(nil, &p, lease, twice)
 	row.enter(p, lease, twice)
+	w.used.ask(w.j, a, r.Group, w.asked...)
 	number, atOnce := w.j.Put(&r, a)
 	w.n.grants++
 	c := client{
@@ -398,6 +402,7 @@ func (w *world) grant(g *simGroup, user int, mask uint8, twice int, now Msec, a 
 	}
 	if atOnce {
 		w.n.atOnce++
+		w.used.note(r.ID, w.asked...)
 		w.answer(c, w.mono())
 		if twice >= 0 {
 			w.answerTwin(c, twice, w.mono())
