@@ -159,7 +159,7 @@ func TestKillsDoNotRunAway(t *testing.T) {
 			if carries {
 				l, _ = b.j.Renew(l, &r, 60, 60)
 			}
-			ask := Ask{AtOnce: true, Counters: []uint64{id}, Lease: l, Carries: carries}
+			ask := Ask{AtOnce: true, Lease: l, Carries: carries}
 			if _, atOnce := b.j.Put(&r, &ask); !carries && !atOnce {
 				t.Fatalf("kill %d: grant %d waits: %v", kill, id, ask.Why)
 			}
