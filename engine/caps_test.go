@@ -737,7 +737,8 @@ func TestContactState(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	all, err := b.e.ContactState([]byte("ann"), nil)
-	if err != nil || len(all.Caps) != 1 || all.Caps[0].CapID != "c" || all.Caps[0].Used != 1 {
+	if err != nil || len(all.Caps) != 2 || all.Caps[0].CapID != "c" || all.Caps[0].Used != 1 ||
+		all.Caps[1].CapID != "stock" || all.Caps[1].Used != 3 || all.Caps[1].Until == 0 {
 		t.Fatalf("%+v %v", all, err)
 	}
 }

@@ -21,6 +21,19 @@ type ContactView struct {
 	At     storage.UnixMsec
 	Reach  ReachView
 	Caps   []CounterView // by cap, then by dimension
+	// Protected are the caps of which every counter refuses because the store was put
+	// back as it was earlier, by id; Lost what may have been lost with the power and
+	// counts on every cap that counts contacts, but where its outcome has come.
+	Protected []ProtectedView
+	Lost      []LostView
+	Truncated bool // there are more totals than Caps holds
+}
+
+// ProtectedView says until when a cap refuses because what was used is not known; 0 =
+// as long as there is the cap.
+type ProtectedView struct {
+	CapID string
+	Until storage.UnixSec
 }
 
 // CounterView is one counter of a cap: what it counts per is Dimension (an offer,
@@ -42,6 +55,9 @@ type CounterView struct {
 	// before it, which a smaller limit of before did not keep, or which lie behind
 	// what `counts_from: history` could count. The cap refuses meanwhile.
 	KnownSince storage.UnixSec
+	// Protected: the cap is one of ContactView.Protected, until ProtectedUntil.
+	Protected      bool
+	ProtectedUntil storage.UnixSec
 }
 
 // UseView is a use that a counter still keeps. Count is 1, or more where a great
@@ -78,8 +94,10 @@ type ReservedView struct {
 // else every counter that knows something of the person. What a counter of the
 // person says it has used is what stands in the window of Uses, Reserved and Lost
 // together. Reach has the gates before the caps. It errors with a ProblemMissing for
-// an unknown user, identity or offer. Totals are there for an offer only.
-// Cost: caps × placements for an offer; it holds the person's group meanwhile.
+// an unknown user, identity or offer. Of totals, without an offer, there are those that
+// have a use in their window and then others, at most 1,000 together.
+// Cost: caps × placements for an offer, with it held the person's group; else the
+// counters of all totals, and a look at up to a million pairs of them and of offers.
 func (e *Engine) ContactState(user, offer []byte) (*ContactView, error) {
 	return e.ContactStateOf(PersonRef{UserID: user}, offer)
 }
@@ -101,8 +119,9 @@ func (e *Engine) ContactStateOf(whom PersonRef, offer []byte) (*ContactView, err
 	if err != nil {
 		return nil, err
 	}
-	if s.offer >= 0 {
-		s.totals = e.totalsOf(s.snap)
+	s.totals = e.totalsOf(s.snap)
+	if s.offer < 0 {
+		s.listTotals()
 	}
 	g := e.store.GroupOf(e.store.SlotOf(workspaceID, user))
 	g.Lock()
@@ -125,7 +144,10 @@ func (e *Engine) ContactStateOf(whom PersonRef, offer []byte) (*ContactView, err
 	slices.SortFunc(s.view, func(a, b CounterView) int {
 		return cmp.Or(cmp.Compare(a.CapID, b.CapID), cmp.Compare(a.Dimension, b.Dimension))
 	})
-	return &ContactView{UserID: userIDOf(user), At: s.at.Ms, Reach: s.reach(), Caps: s.view}, nil
+	return &ContactView{
+		UserID: userIDOf(user), At: s.at.Ms, Reach: s.reach(), Caps: s.view,
+		Protected: s.protected(), Lost: s.standIns(), Truncated: s.truncated,
+	}, nil
 }
 
 // stateReader gathers the counters of one person.
@@ -141,6 +163,9 @@ type stateReader struct {
 	dims   []uint32
 	totals map[storage.CounterKey]TotalView
 	view   []CounterView
+
+	listed    []decide.Counter // totals to show beside the person's own counters
+	truncated bool             // there are more
 }
 
 // read reads the person as a preview of a request without a context would. The group
@@ -163,8 +188,12 @@ func (s *stateReader) read(g *storage.Group, ord storage.Ord, id []byte) error {
 	return nil
 }
 
-// everything adds every counter that has a use, a held one or a rejection.
+// everything adds every counter that has a use, a held one or a rejection, and the
+// totals that were listed.
 func (s *stateReader) everything() {
+	for _, k := range s.listed {
+		s.add(k.Cap, k.Dim)
+	}
 	add := func(k storage.CounterKey) {
 		for i := range s.snap.Plan.Caps {
 			if s.snap.Plan.Caps[i].Owns(k) {
@@ -251,6 +280,7 @@ func (s *stateReader) add(cap int32, dim uint32) {
 	if state.Until != decide.Never {
 		v.Until = state.Until
 	}
+	v.ProtectedUntil, v.Protected = s.protectedUntil(cap)
 	if c.Scope != definition.ScopeTotal {
 		since := plan.Since(cap, &s.person, s.at, &s.result)
 		v.Used = int64(state.Usage.N)

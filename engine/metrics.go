@@ -52,6 +52,15 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	line("tact_revision", "gauge", "definitions revision in force", e.Revision())
 	line("tact_epoch", "gauge", "number of this start of the store", e.store.Epoch())
 	line("tact_server_time_ms", "gauge", "server time", int64(e.clock.Now()))
+	protected := e.ProtectedCaps()
+	line("tact_caps_protected", "gauge",
+		"caps that are full for everybody: the store is an older copy, see serve --caps", protected)
+	people := 0
+	if protected > 0 {
+		people = int(e.store.Stats().People)
+	}
+	line("tact_people_protected", "gauge",
+		"people in memory for whom caps are full since the store is an older copy", people)
 	e.writeStoreMetrics(w, line)
 	e.writeTallies(w)
 }

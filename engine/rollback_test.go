@@ -219,6 +219,9 @@ func TestOlderCopyIsTold(t *testing.T) {
 	if told["stock"] != "capped_total" || told["day"] != "none" && told["day"] != "" {
 		t.Errorf("contact state %v", told)
 	}
+	if n := len(v.Protected); n == 0 || n != e.ProtectedCaps() {
+		t.Errorf("protected %+v, %d caps by the metric", v.Protected, e.ProtectedCaps())
+	}
 	l.caps = storage.CapsLift
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -228,6 +231,9 @@ func TestOlderCopyIsTold(t *testing.T) {
 	}
 	if notes := strings.Join(e.Notes(), "\n"); strings.Contains(notes, "caps: protected") {
 		t.Errorf("lifted, notes %q", notes)
+	}
+	if n := e.ProtectedCaps(); n != 0 {
+		t.Errorf("lifted, %d caps are protected", n)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)

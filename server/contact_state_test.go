@@ -106,7 +106,7 @@ func TestContactStateByIdentity(t *testing.T) {
 		`"message_classes":["marketing"],"when_hit":"hold","reason":"quiet_hours",` +
 		`"free_at":"` + day(3) + `T16:00:00.000Z"},` +
 		`{"quiet_hours_id":"q","channels":["sms"],"placements":["home"],` +
-		`"message_classes":["marketing"],"when_hit":"drop","reason":"quiet_hours"}],"caps":[]}`
+		`"message_classes":["marketing"],"when_hit":"drop","reason":"quiet_hours"}],"caps":[],"protected":[],"lost":[]}`
 	if status != 200 || got != want || strings.Contains(body, "user_id") {
 		t.Fatalf("%d %s\n got %s\nwant %s", status, body, got, want)
 	}

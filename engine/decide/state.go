@@ -87,6 +87,32 @@ func (p *Plan) KnownSince(c *Cap, who *Person, at Moment) storage.UnixSec {
 	return r.complete(c)
 }
 
+// Protected tells whether every counter of a cap is full for a person because the
+// store was put back as it was earlier and what was used since is not known, and until
+// when for that: see Plan.Blind. Never: as long as the cap is. A total is so for everybody.
+func (p *Plan) Protected(
+	cap int32, who *Person, at Moment, out *Result,
+) (until storage.UnixSec, ok bool) {
+	c := &p.Caps[cap]
+	if c.Scope == definition.ScopeTotal {
+		return p.TotalBlind(c.Counter, at.Ms)
+	}
+	blind := at.Instant.Blind(c.lifeMax)
+	if c.over(at.Instant.Now) || blind <= p.Since(cap, who, at, out) {
+		return 0, false
+	}
+	r := run{p: p, who: who, at: &at, out: out}
+	switch {
+	case c.Window.Until > 0:
+		return clampSec(c.Window.Until), true
+	case c.Window.Rolling > 0:
+		return after(blind, c.Window.Rolling), true
+	case c.Window.Unit == definition.UnitNone:
+		return Never, true
+	}
+	return max(r.windowEnd(c, blind), r.windowEnd(c, at.Instant.Now)), true
+}
+
 // CapDims appends the dimensions of the counters that a cap keeps for an offer on
 // the placement, before an identity or device is mixed in. None when it does not
 // bind.

@@ -15,6 +15,19 @@ func AppendContactState(dst []byte, v *engine.ContactView) []byte {
 		w.counter(&v.Caps[i])
 	}
 	w.close(']')
+	if v.Truncated {
+		w.bool("truncated", true)
+	}
+	objects(&w, "protected", v.Protected, func(p *engine.ProtectedView) {
+		w.text("cap_id", p.CapID)
+		if p.Until != 0 {
+			w.time("protected_until", int64(p.Until)*1000)
+		}
+	})
+	objects(&w, "lost", v.Lost, func(l *engine.LostView) {
+		w.time("started_at", int64(l.StartedAt)*1000)
+		w.time("expires_at", int64(l.ExpiresAt)*1000)
+	})
 	w.close('}')
 	return w
 }
@@ -85,6 +98,12 @@ func (w *writer) counter(c *engine.CounterView) {
 	w.close(']')
 	if c.KnownSince != 0 {
 		w.time("known_since", int64(c.KnownSince)*1000)
+	}
+	if c.Protected {
+		w.bool("protected", true)
+		if c.ProtectedUntil != 0 {
+			w.time("protected_until", int64(c.ProtectedUntil)*1000)
+		}
 	}
 	w.capUses("rejections", c.Rejections)
 	if c.Reason != "" {
