@@ -69,6 +69,8 @@ type decideWork struct {
 	byDay     []uint64
 	byDayBits []uint64
 
+	keeping keeping
+
 	buf   []byte // contents and tokens of the reply
 	spans []span // by item
 	token tokenScratch
@@ -267,14 +269,33 @@ func (e *Engine) pickLocked(
 	if req.Explain != ExplainNone {
 		w.noteByDay()
 	}
-	e.pick(req.Mode == ModeLive, w)
-	e.collect(w)
+	e.answer(req, w, first)
 	if req.Mode == ModeLive {
 		if err := e.commitPick(req, w, out, slot, hash); err != nil {
 			return storage.DecisionID{}, err
 		}
 	}
 	return storage.DecisionID{}, nil
+}
+
+// answer fills w.result and the values its messages need: with an answer that is kept,
+// which only the first try asks for, or anew.
+func (e *Engine) answer(req *DecideRequest, w *decideWork, first bool) {
+	live := req.Mode == ModeLive
+	if first && e.recall(req, w) {
+		if k := w.keeping; live || !k.at.filled {
+			e.collect(w)
+			w.keeping = k
+		}
+		w.keptMessages()
+		return
+	}
+	e.pick(live, w)
+	k := w.keeping
+	if e.collect(w); first {
+		w.keeping = k
+		e.keepAnswer(w)
+	}
 }
 
 // answered looks the request id up among the person's live ones.
@@ -318,6 +339,7 @@ func (e *Engine) instant(g *storage.Group, now storage.UnixMsec) storage.Instant
 // collect copies, under the lock, the values that the picks' messages need.
 func (e *Engine) collect(w *decideWork) {
 	w.used, w.text = w.used[:0], w.text[:0]
+	w.keeping.stamp, w.keeping.ready = 0, false
 	w.scratch.Zone = w.who.Zone
 	for i := range w.result.Items {
 		sources := w.snap.messages[w.result.Items[i].Treatment].sources

@@ -426,9 +426,13 @@ func (w *decideWork) count(key storage.StatsKey) {
 // that do not render are taken out of their slots, what the try reserved is
 // released, and false asks for another try.
 func (e *Engine) renderItems(w *decideWork) bool {
+	if w.keeping.ready {
+		return true
+	}
 	excluded := len(w.over.Excluded)
 	e.render(w)
 	if len(w.over.Excluded) == excluded {
+		e.fillKept(w)
 		return true
 	}
 	e.counters.renderErrors.Inc()

@@ -70,6 +70,8 @@ type Engine struct {
 	counters  counters
 	backups   backups
 	tallies   []groupTally // by group
+	kept      []kept       // by group
+	serials   atomic.Uint64
 	lines     [lineKinds]lineTally
 	views     views
 
@@ -125,6 +127,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	e.track.groups = make([]groupTracking, store.Groups())
 	store.Follow(e.follow)
 	e.tallies = make([]groupTally, store.Groups())
+	e.kept = make([]kept, store.Groups())
 	if err := e.start(mono); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

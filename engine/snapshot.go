@@ -41,6 +41,10 @@ type Snapshot struct {
 	// learned is, by cap of the plan, the traffic that its pacing has learned; nil =
 	// none yet, or it does not learn.
 	learned []atomic.Pointer[decide.DayShares]
+	// serial numbers the snapshots that were put in force since the start; 0 = this one
+	// was not.
+	serial     uint64
+	contextual bool // see readsContext
 }
 
 // message is one treatment's content, ready to render.
@@ -134,6 +138,7 @@ func compile(
 	if len(faults) > 0 {
 		return nil, faults
 	}
+	s.contextual = s.readsContext()
 	return s, nil
 }
 

@@ -458,6 +458,7 @@ func (e *Engine) swapTracked(snap *Snapshot) {
 	defer e.learnTraffic() // the new plan is told of it
 	e.track.apply.Lock()
 	defer e.track.apply.Unlock()
+	snap.serial = e.serials.Add(1)
 	e.snap.Store(snap)
 	e.retrackGroups()
 }

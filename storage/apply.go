@@ -72,6 +72,9 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	if len(s.views) > 0 && e.changesPerson() {
 		s.preserve(e.Ord)
 	}
+	if e.Kind != EffectDecision || len(e.Decision.Kept) > 0 {
+		r.Kept = false
+	}
 	if err := s.applyRow(frame, r, e); err != nil {
 		return err
 	}

@@ -108,6 +108,10 @@ func (t Instant) Certain() Instant {
 	return t
 }
 
+// Incidents is how many incidents the group knows of. Counters of a person who is not
+// changed hold no more uses at a later Instant of the same number and the same Floor.
+func (t Instant) Incidents() int { return len(t.incidents) }
+
 // Usage is the answer of Contact.Count.
 type Usage struct {
 	N       int     // uses in the window, confirmed and pending
@@ -272,6 +276,9 @@ func (c Contact) Reservation(id ReservationID) (Held, ReservationState) {
 	}
 	return Held{}, ReservationUnknown
 }
+
+// HoldsNothing tells whether no reservation is open.
+func (c Contact) HoldsNothing() bool { return c.opens() == 0 }
 
 // EachReservation calls f for every open reservation, oldest first, until f
 // returns false. Ones that no longer live are included until the next effect of

@@ -23,7 +23,7 @@ const RowEvents RowKind = 16
 // so that the garbage collector never looks at it. Rows lie in chunks of
 // rowChunk; the ordinal is the position.
 //
-// Page, Changed and Stirred are derived by the engine, never logged, never
+// Page, Changed, Stirred and Kept are derived by the engine, never logged, never
 // written to disk and outside the checksum. Everything else is changed by
 // apply alone.
 type Row struct {
@@ -43,6 +43,10 @@ type Row struct {
 	Flags     RowFlags
 	idLen     uint8
 	events    uint8 // parts of kind RowEvents and up that lie on disk
+	// Kept is set by the engine, which keeps answers about the person then, and taken
+	// away by every effect that may change one: all but a decision that gives no
+	// reservation again.
+	Kept bool
 
 	// What came since the engine computed a page of the bits, bit k for page k:
 	// Changed, anything but events; Stirred, an event or an outcome. The engine

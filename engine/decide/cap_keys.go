@@ -19,6 +19,9 @@ func (r *run) keys(s *slab, index int, it *Item) {
 	}
 	for i := range uses {
 		u, last := &uses[i], after(r.at.Instant.Now, int64(it.Hold))
+		if u.holds || u.kind == capDecision {
+			out.work.moving = true
+		}
 		// It may happen in the second behind the last: the grant is rounded up to one.
 		if u.holds && !r.keeping && !r.p.Caps[u.cap].early(after(last, 1)) {
 			out.Keys = append(out.Keys, r.keyHeld(u, int64(it.Hold)))

@@ -12,13 +12,18 @@ func (r *run) capsAllow(s *slab, slot int32, next rankOf, from int) bool {
 	uses := spanOf(s.uses, s.details[next.index].uses)
 	v := r.suppressing(uses, r.out.work.uses)
 	if v.cap < 0 && r.needsPerson(uses) {
+		r.out.work.moving = true
 		return false
 	}
 	if v.cap < 0 {
 		v = r.refusing(uses, r.out.work.uses)
 	}
+	if v.cap < 0 && !r.over.NoReserve {
+		return true
+	}
+	r.out.work.moving = true
 	if v.cap < 0 {
-		return !r.over.NoReserve
+		return false
 	}
 	out, offer := r.out, s.candidates[next.index].offer
 	if !r.req.Explain && len(out.Capped) >= MaxCapped {

@@ -135,6 +135,7 @@ func (c *compiler) compile() {
 	}
 	if c.plan.Program = c.builder.Program(); c.plan.Program != nil {
 		c.plan.indexSlots()
+		c.plan.indexDates()
 	}
 }
 

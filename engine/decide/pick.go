@@ -31,6 +31,8 @@ type work struct {
 	capped    []rankOf
 	kept      []storage.ReservationID // that items of this request are given again with
 	unit      []byte                  // of a number in the context
+	moving    bool                    // a cap refused, or a counter or reservation is in the picks
+	clocked   bool                    // quiet hours were judged
 	none      Overlay                 // stays empty: what a nil overlay stands for
 	judged    Overlay                 // of Judge
 	asked     Request                 // of Judge
@@ -150,6 +152,7 @@ func (r *run) prepare(pages uint32) bool {
 		w.variants = append(w.variants, variantOpen)
 	}
 	w.uses, w.capped, w.kept = w.uses[:0], w.capped[:0], w.kept[:0]
+	w.moving, w.clocked = false, false
 	return true
 }
 

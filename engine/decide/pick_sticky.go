@@ -21,6 +21,7 @@ func (r *run) keep(s *slab, slot int32, count int) int {
 	}
 	n := 0
 	r.who.Contact.EachReservation(func(h storage.Held) bool {
+		r.out.work.moving = true
 		i := r.keepable(s, h)
 		if i < 0 || !r.keptPasses(s, i, h, slot) {
 			return true

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"time"
 
 	"tact/engine/definition"
@@ -41,6 +42,7 @@ type Plan struct {
 	gapNames                                         map[storage.Name]int32 // cap by gapName
 
 	history []int32 // caps that count from history
+	dates   []int64 // unix ms, rising: when offers and holdouts begin and end
 
 	slotExperiments []int32 // whose targeting asks for the placement or the channel
 	slotQuiet       uint64  // quiet hours whose segment does, bit per Plan.Quiet
@@ -245,6 +247,13 @@ func (p *Plan) fits(treatment, placement int32) bool {
 	t := &p.Treatments[treatment]
 	return t.Channel == p.Placements[placement].Channel &&
 		(t.placements == nil || t.placements.has(placement))
+}
+
+// DrawsByContext tells whether some experiment draws by a key of the context.
+func (p *Plan) DrawsByContext() bool {
+	return slices.ContainsFunc(p.Experiments, func(x Experiment) bool {
+		return x.unit == unitContext
+	})
 }
 
 // bitset is a set of indices.

@@ -172,6 +172,7 @@ func (r *run) quiet(mask uint64) Reason {
 	for open := mask &^ r.quietSet; open != 0; open &= open - 1 {
 		i := bits.TrailingZeros64(open)
 		r.quietSet |= 1 << i
+		r.out.work.clocked = true
 		q := &r.p.Quiet[i]
 		if !r.bindsPerson(q) {
 			continue
