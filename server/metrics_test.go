@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -93,6 +94,35 @@ func TestDashboardAsksForWhatIsThere(t *testing.T) {
 			shown[name] = true
 			t.Errorf("no panel shows %s", name)
 		}
+	}
+}
+
+// A metric that a page of the documentation names is there, under that name.
+func TestDocumentsNameWhatIsThere(t *testing.T) {
+	r := start(t, Options{})
+	r.publish()
+	r.post("/v1/decide", `{"placements":[{"key":"a","placement_id":"home"}]}`)
+	text := r.metrics()
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) < 5 {
+		t.Fatal(pages, err)
+	}
+	names := regexp.MustCompile("`(tact_[a-z0-9_]+)[`{]")
+	told := 0
+	for _, page := range pages {
+		raw, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range names.FindAllStringSubmatch(string(raw), -1) {
+			told++
+			if !strings.Contains(text, "\n# TYPE "+found[1]+" ") {
+				t.Errorf("%s names %s, which /metrics does not have", page, found[1])
+			}
+		}
+	}
+	if told < 40 {
+		t.Errorf("only %d names were found", told)
 	}
 }
 

@@ -36,6 +36,9 @@ func newExport() *cobra.Command {
 		Args: usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if events.on {
+				if err := events.asNDJSON(cmd, people.query.Format, args); err != nil {
+					return err
+				}
 				return exportEvents(cmd, server, &events, args, asJSON)
 			}
 			if user.ID != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,23 @@ func (x *eventExport) flags(cmd *cobra.Command) {
 	f.StringVar(&x.query.Event, "event", "", "with --events: of this name only")
 	f.StringVar(&x.query.UserID, "of", "", "with --events: of this user only")
 	f.Int64Var(&x.query.Limit, "limit", 0, "with --events: end after so many")
+}
+
+// asNDJSON refuses a format that events are not written in, whether it is asked for or
+// the name of the file promises it.
+func (x *eventExport) asNDJSON(cmd *cobra.Command, format string, args []string) error {
+	if format != "" && format != "ndjson" {
+		return wrongUse(cmd, fmt.Errorf("--format %s: events are written as ndjson only", format))
+	}
+	if format != "" || len(args) == 0 {
+		return nil
+	}
+	switch ext := filepath.Ext(args[0]); ext {
+	case ".csv", ".parquet", ".roaring":
+		return wrongUse(cmd, fmt.Errorf("%s: events are written as ndjson only: give the file another "+
+			"name, or say --format ndjson", args[0]))
+	}
+	return nil
 }
 
 // run writes the events to a file that has its name when it is whole, or to stdout.

@@ -177,6 +177,8 @@ func TestExportEvents(t *testing.T) {
 	none := filepath.Join(dir, "none.ndjson")
 	f(exitFailure, "unknown_event", none, "--event", "never")
 	f(exitUsage, "--until", none, "--until", "tomorrow")
+	f(exitUsage, "ndjson only", filepath.Join(dir, "none.parquet"))
+	f(exitUsage, "ndjson only", none, "--format", "csv")
 	if left, _ := filepath.Glob(filepath.Join(dir, "none*")); len(left) > 0 {
 		t.Errorf("files left: %v", left)
 	}
