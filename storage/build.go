@@ -279,7 +279,7 @@ func (b *Build) Finish(older OlderCopy) error {
 	}
 	if err == nil {
 		err = errors.Join(syncFolder(fs, s.dir),
-			s.side.update(func(r *sidecarRecord) { copy(r.durable, b.ends) }))
+			s.side.update(func(r *sidecarRecord) { copy(r.durable, b.ends); r.clean = true }))
 	}
 	if err = errors.Join(err, b.Abandon()); err != nil {
 		return fmt.Errorf("build %s: %w", s.dir, err)

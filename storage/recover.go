@@ -21,7 +21,7 @@ const closeCommits = 20
 
 // Open opens the store in dir, making it when there is none, and brings its
 // memory back from rows and frames. It refuses with ErrLocked, ErrCorrupt,
-// ErrNewerFormat or ErrRolledBack; it deletes nothing then.
+// ErrNewerFormat, ErrRolledBack or ErrRestoring; it deletes nothing then.
 //
 // The order is: take the lock; compare the MANIFEST with the sidecar; open
 // Pebble for reading, since an open for writing already deletes files, compare
@@ -46,6 +46,9 @@ func Open(dir string, o Options) (*Store, error) {
 	s.com.jobs = make(chan *pebble.Batch)
 	s.purge.ask = make(chan chan error)
 	s.com.results = make(chan error, 1)
+	if err := Restoring(dir, o); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if err := makeFolder(o.FS, dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

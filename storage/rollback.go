@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 
@@ -203,8 +205,12 @@ func (s *Store) settleRollback() error {
 	}
 	switch c := &s.older; {
 	case c.is:
-		s.o.Logger.Warn("the store is an older copy of itself: what was answered since is not known",
-			"caps", c.Caps, "blind_until", s.blind)
+		level := slog.LevelWarn
+		if c.marked { // who marked it knows
+			level = slog.LevelInfo
+		}
+		s.o.Logger.Log(context.Background(), level, "the store is an older copy of itself: "+
+			"what was answered since is not known", "caps", c.Caps, "blind_until", s.blind)
 	case s.blind != 0:
 		s.o.Logger.Info("caps are protected: windows that began before are full",
 			"blind_until", s.blind)

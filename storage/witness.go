@@ -108,6 +108,13 @@ func (w *witness) open(fs vfs.FS, dir string, rec *sidecarRecord) error {
 	if err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
+	info, err := f.Stat()
+	if err == nil && info.Size() == 0 { // or a store in which nothing is synced has none
+		_, err = f.WriteAt(appendWitness(nil, rec.id, &rec.ends), 0)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("witness: %w", err), f.Close())
+	}
 	w.file, w.id, w.ends, w.err = f, rec.id, rec.ends, nil
 	return nil
 }

@@ -50,7 +50,7 @@ func newBackup() *cobra.Command {
 	f.Int64Var(&o.rate, "rate", 0, "bytes a second that are written at most; 0: as fast as it goes")
 	f.StringVar(&o.ringDir, "ring-dir", defaultRingDir, "with DATA: as of serve")
 	f.BoolVar(&o.json, "json", false, "one line of JSON")
-	cmd.AddCommand(newBackupList())
+	cmd.AddCommand(newBackupList(), newBackupVerify())
 	return cmd
 }
 
@@ -58,7 +58,7 @@ func (o *backupFlags) run(ctx context.Context, args []string, stdout, stderr io.
 	var b client.Backup
 	if len(args) == 1 {
 		if there, err := os.ReadDir(storeFolder(args[0])); err != nil || len(there) == 0 {
-			return fmt.Errorf("%s holds no store", args[0]) // to open one would make it
+			return noStore(args[0]) // to open one would make it
 		}
 		options := engine.Options{Logger: newLogger(stderr, false)}
 		options.Storage.RingDir = o.ringDir

@@ -22,6 +22,9 @@ func newBackupList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(all) == 0 && !asJSON {
+				return isBackups(args[0])
+			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), newListing(all))
 			}
@@ -44,6 +47,9 @@ type listedBackup struct {
 	Users   int64     `json:"users,omitempty"`
 	WhyFull string    `json:"why_full,omitempty"`
 	Fault   string    `json:"fault,omitempty"`
+	// Restorable is false of one with a fault, and of one that goes on from such a one.
+	Restorable bool   `json:"restorable"`
+	Store      string `json:"store,omitempty"`
 }
 
 func newListing(all []backup.Listed) listing {
@@ -54,7 +60,12 @@ func newListing(all []backup.Listed) listing {
 			out = append(out, listedBackup{Name: m.Name, Fault: m.Fault.Error()})
 			continue
 		}
+		fault := ""
+		if m.Broken != nil {
+			fault = m.Broken.Error()
+		}
 		out = append(out, listedBackup{
+			Fault: fault, Restorable: m.Restorable(), Store: m.Store,
 			Name: m.Name, Kind: m.Kind, From: time.UnixMilli(m.From).UTC(),
 			Until: time.UnixMilli(m.Until).UTC(), Took: float64(m.Ended-m.Started) / 1000,
 			Bytes: m.Bytes, Users: m.People, WhyFull: m.WhyFull,
@@ -67,12 +78,16 @@ func (l listing) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "backup\tfrom\tuntil\tbytes\tseconds\tusers\t")
 	for _, b := range l {
-		if b.Fault != "" {
-			fmt.Fprintf(t, "%s\tNOT USABLE: %s\t\t\t\t\t\n", b.Name, b.Fault)
+		if b.Kind == "" {
+			fmt.Fprintf(t, "%s\t\t\t\t\t\tNOT USABLE: %s\n", b.Name, b.Fault)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.1f\t%s\t\n", b.Name, b.From.Format(stampLayout),
-			b.Until.Format(stampLayout), grouped(b.Bytes), b.Took, grouped(b.Users))
+		state := ""
+		if !b.Restorable {
+			state = "NOT RESTORABLE: " + b.Fault
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%.1f\t%s\t%s\n", b.Name, b.From.Format(stampLayout),
+			b.Until.Format(stampLayout), grouped(b.Bytes), b.Took, grouped(b.Users), state)
 	}
 	return t.Flush()
 }

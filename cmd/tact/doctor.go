@@ -29,7 +29,7 @@ func newDoctor() *cobra.Command {
 			o := storage.Options{Logger: newLogger(cmd.ErrOrStderr(), false), RingDir: ringDir}
 			d, revision, err := engine.Examine(storeFolder(args[0]), o)
 			if errors.Is(err, storage.ErrNotFound) {
-				return fmt.Errorf("%s holds no store", args[0])
+				return noStore(args[0])
 			}
 			if err != nil {
 				return err

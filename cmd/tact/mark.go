@@ -29,7 +29,7 @@ func newMark() *cobra.Command {
 			o := storage.Options{Logger: newLogger(cmd.ErrOrStderr(), false)}
 			err = storage.MarkOlderCopy(storeFolder(args[0]), storage.OlderCopy{Caps: policy}, o)
 			if errors.Is(err, storage.ErrNotFound) {
-				return fmt.Errorf("%s holds no store", args[0])
+				return noStore(args[0])
 			}
 			if err != nil {
 				return err

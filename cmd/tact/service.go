@@ -38,7 +38,10 @@ type service struct {
 // listener when it fails.
 func newService(data string, listen net.Listener, log *slog.Logger) (*service, error) {
 	s := &service{data: data, listen: listen, log: log}
-	err := os.MkdirAll(data, 0o700)
+	err := storage.Restoring(storeFolder(data), storage.Options{})
+	if err == nil {
+		err = os.MkdirAll(data, 0o700)
+	}
 	if err == nil {
 		s.key, s.made, err = adminKey(data)
 	}
@@ -61,6 +64,14 @@ func (s *service) open(o engine.Options) (err error) {
 
 // storeFolder is where the store lies, beside the key.
 func storeFolder(data string) string { return filepath.Join(data, "store") }
+
+// noStore is the error of a data folder without a store.
+func noStore(data string) error {
+	if err := storage.Restoring(storeFolder(data), storage.Options{}); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s holds no store", data)
+}
 
 // address is what a client is told: http://host:port.
 func (s *service) address() string { return "http://" + s.listen.Addr().String() }

@@ -67,7 +67,7 @@ func upgrade(data string, o engine.Options) (_ *upgraded, err error) {
 	d, _, err := engine.Examine(store, o.Storage)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return nil, fmt.Errorf("%s holds no store", data)
+		return nil, noStore(data)
 	case err != nil:
 		return nil, err
 	case d.Damaged():

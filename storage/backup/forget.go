@@ -196,7 +196,7 @@ func (f *forgetter) backup(dir string) error {
 		return nil
 	}
 	f.done.Backups++
-	r := rewriter{folder{fs, dir}, x, u, id}
+	r := rewriter{folder{fs: fs, dir: dir}, x, u, id}
 	return r.settle()
 }
 
@@ -228,7 +228,7 @@ func (f *forgetter) part(dir string, x *peopleIndex, u *unpacker, id ID, p partO
 		}
 		return false
 	}
-	r := rewriter{folder{f.o.FS, dir}, x, u, id}
+	r := rewriter{folder{fs: f.o.FS, dir: dir}, x, u, id}
 	changed, err := r.part(p.peoplePart, gone)
 	if changed { // it was asked twice about each
 		f.done.Keys += keys / 2

@@ -80,7 +80,13 @@ func readRows(fs vfs.FS, dir string) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = x.eachRow(fs, dir, id, func(key, value []byte) error {
+	u, err := newUnpacker()
+	if err != nil {
+		return nil, err
+	}
+	defer u.unpack.Close()
+	m := &Manifest{ID: id.String(), Groups: x.Groups, Store: x.Store}
+	err = eachPerson(folder{fs: fs, dir: dir}, m, u, func(key, value []byte) error {
 		rows = append(rows, row{slices.Clone(key), slices.Clone(value)})
 		return nil
 	})

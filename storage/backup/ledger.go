@@ -27,12 +27,8 @@ func Ledger(ctx context.Context, dir string, o Options) (all []Gone, err error) 
 		if err != nil {
 			return err
 		}
-		newest := make(map[string]*Manifest)
-		for _, m := range wholeOnes(listed) {
-			newest[m.Store] = m
-		}
-		for _, m := range newest {
-			gone, err := x.ledger(m)
+		for _, store := range stores(listed) {
+			gone, err := x.ledger(&listed[newest(listed, store)].Manifest)
 			if err != nil {
 				return fmt.Errorf("%s: %w", dir, err)
 			}

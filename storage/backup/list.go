@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,13 +17,24 @@ import (
 type Listed struct {
 	Manifest
 	Fault error // of the manifest: the backup is none; nil: it is whole as far as that says
+	// Broken says why a backup whose manifest is whole cannot be restored: one that it
+	// goes on from is missing or damaged. It is ErrDamaged.
+	Broken error
 }
 
-// errUnfinished is the Fault of a backup that did not end.
-var errUnfinished = errors.New("it did not end")
+// Restorable tells whether it can be restored, as far as manifests say.
+func (l *Listed) Restorable() bool { return l.Fault == nil && l.Broken == nil }
+
+// Unfinished tells whether it has no manifest: it is being written, or was cut short.
+func (l *Listed) Unfinished() bool { return errors.Is(l.Fault, errUnfinished) }
+
+// errUnfinished is the Fault of a backup that did not end. Nobody can tell one that is
+// being written from it without a lock, which would be in the writer's way.
+var errUnfinished = errors.New("it has no manifest: it is being written, or was cut short")
 
 // List returns the backups in dir, oldest first, those that did not end or have a
-// damaged manifest included: their Fault says so. The files are not read.
+// damaged manifest included: their Fault says so, and the Broken of those that go on
+// from such a one, or from one that is missing. Other files are not read.
 func List(dir string, o Options) ([]Listed, error) {
 	o.fill()
 	names, err := o.FS.List(dir)
@@ -30,7 +42,7 @@ func List(dir string, o Options) ([]Listed, error) {
 		return nil, fmt.Errorf("backups in %s: %w", dir, err)
 	}
 	var all []Listed
-	slices.Sort(names)
+	slices.SortFunc(names, byNumber)
 	for _, name := range names {
 		if _, ok := numberOf(name); !ok {
 			continue
@@ -40,12 +52,20 @@ func List(dir string, o Options) ([]Listed, error) {
 			err = errUnfinished
 		}
 		if err != nil {
-			all = append(all, Listed{Manifest{Name: name}, err})
+			all = append(all, Listed{Manifest: Manifest{Name: name}, Fault: err})
 			continue
 		}
-		all = append(all, Listed{*m, nil})
+		all = append(all, Listed{Manifest: *m})
 	}
+	judge(folder{fs: o.FS, dir: dir}, all, nil)
 	return all, nil
+}
+
+// byNumber orders names of backups as they were taken.
+func byNumber(x, y string) int {
+	n, _ := numberOf(x)
+	m, _ := numberOf(y)
+	return cmp.Or(cmp.Compare(n, m), strings.Compare(x, y))
 }
 
 // Backups lie in folders NUMBER-TIME-KIND; the number rises.
@@ -81,26 +101,4 @@ func sweepUnfinished(fs vfs.FS, dir string, all []Listed) error {
 
 func timeText(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
-}
-
-// spans says which times the backups cover.
-func spans(whole []*Manifest) string {
-	var out []string
-	for i := 0; i < len(whole); {
-		from, until := whole[i].From, whole[i].Until
-		last := whole[i]
-		for i++; i < len(whole) && whole[i].Parent == last.ID; i++ {
-			last = whole[i]
-			until = last.Until
-		}
-		if from == until {
-			out = append(out, timeText(from))
-		} else {
-			out = append(out, timeText(from)+" to "+timeText(until))
-		}
-	}
-	if len(out) == 0 {
-		return "nothing"
-	}
-	return strings.Join(out, ", ")
 }

@@ -17,12 +17,12 @@ import (
 // Options says how backups are worked on. The zero value works.
 type Options struct {
 	FS     vfs.FS           // nil = the disk
-	Rate   int64            // bytes written a second; 0 = as fast as it goes
+	Rate   int64            // bytes written, or read, a second; 0 = as fast as it goes
 	Full   bool             // take a full backup, also where an incremental one would do
 	Now    func() time.Time // wall clock, for names and reports; nil = time.Now
 	Random io.Reader        // of ids; nil = crypto/rand
 	Logger *slog.Logger     // nil = discard
-	// Progress hears of the bytes written and of about how many there will be.
+	// Progress hears of the bytes written, or read, and of about how many there will be.
 	Progress func(done, of int64)
 }
 
@@ -119,8 +119,9 @@ func readManifest(fs vfs.FS, dir string) (*Manifest, error) {
 
 // folder is the folder of a backup.
 type folder struct {
-	fs  vfs.FS
-	dir string
+	fs   vfs.FS
+	dir  string
+	pace *pace // of reading; may be nil
 }
 
 // entryReader reads a file and knows whether it was what its entry says.
@@ -129,6 +130,7 @@ type entryReader struct {
 	e    *fileEntry
 	sum  hash.Hash
 	n    int64
+	pace *pace
 }
 
 func openEntry(at folder, e *fileEntry) (*entryReader, error) {
@@ -146,13 +148,16 @@ func openEntry(at folder, e *fileEntry) (*entryReader, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &entryReader{file: f, e: e, sum: sha256.New()}, nil
+	return &entryReader{file: f, e: e, sum: sha256.New(), pace: at.pace}, nil
 }
 
 func (r *entryReader) Read(b []byte) (int, error) {
 	n, err := r.file.Read(b)
 	_, _ = r.sum.Write(b[:n]) // a hash takes everything
 	r.n += int64(n)
+	if err := r.pace.spend(int64(n)); err != nil {
+		return n, err
+	}
 	return n, err
 }
 

@@ -222,19 +222,55 @@ func readPeople(fs vfs.FS, dir string) (*peopleIndex, ID, error) {
 	return &x, id, nil
 }
 
-// eachRow calls f for every record of all people files.
-func (x *peopleIndex) eachRow(fs vfs.FS, dir string, id ID, f func(key, value []byte) error) error {
-	u, err := newUnpacker()
+// peopleTries is how often people files are looked for that somebody replaces meanwhile.
+const peopleTries = 10
+
+// eachPerson calls f for every record of the people files of the backup m in at. They are
+// no damage when somebody is forgotten in them meanwhile: each part is read whole, as it
+// was before or as it is then, before f hears of it.
+func eachPerson(at folder, m *Manifest, u *unpacker, f func(key, value []byte) error) error {
+	x, id, err := peopleOf(at, m)
 	if err != nil {
 		return err
 	}
-	defer u.unpack.Close()
-	for i := range x.Files {
-		if err := x.readPart(folder{fs, dir}, u, id, &x.Files[i], f); err != nil {
-			return err
+	type record struct{ key, value []byte }
+	for i, tries := 0, 0; i < len(x.Files); {
+		var part []record
+		err := x.readPart(at, u, id, &x.Files[i], func(key, value []byte) error {
+			part = append(part, record{bytes.Clone(key), bytes.Clone(value)})
+			return nil
+		})
+		if err != nil {
+			next, _, nextErr := peopleOf(at, m)
+			tries++
+			if nextErr != nil || tries == peopleTries || next.Generation == x.Generation ||
+				len(next.Files) != len(x.Files) {
+				return err
+			}
+			x = next
+			continue
 		}
+		for _, r := range part {
+			if err := f(r.key, r.value); err != nil {
+				return err
+			}
+		}
+		i++
 	}
 	return nil
+}
+
+// peopleOf reads people.json of the backup m, which must be its own.
+func peopleOf(at folder, m *Manifest) (*peopleIndex, ID, error) {
+	x, id, err := readPeople(at.fs, at.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = errBytes("%s is missing", peopleFile)
+	}
+	if err == nil && (id.String() != m.ID || x.Groups != m.Groups ||
+		x.Store != "" && x.Store != m.Store) {
+		err = errBytes("%s is that of another backup", peopleFile)
+	}
+	return x, id, err
 }
 
 func (x *peopleIndex) readPart(at folder, u *unpacker, id ID, p *peoplePart,

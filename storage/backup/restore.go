@@ -13,12 +13,11 @@ import (
 	"tact/storage/docs"
 )
 
-// ErrNotCovered reports a time that no chain of backups reaches over.
-var ErrNotCovered = errors.New("no backup covers that time")
-
 // Restoring says what to restore.
 type Restoring struct {
 	At storage.UnixMsec // the state as it was then; 0 = the newest
+	// Store is the id of the store, in hex; "" = the only one of which there are backups.
+	Store string
 	// Erased are further folders of backups of the same store, whose newest ledger of
 	// erasures counts too. That of dir counts in any case.
 	Erased []string
@@ -33,7 +32,7 @@ type Restoring struct {
 // Restored says what was restored.
 type Restored struct {
 	From    []string         // the backups it was made of, oldest first
-	Ignored []string         // backups that did not end or are damaged, and are not needed
+	Ignored []Ignored        // backups that are not usable, and were not needed
 	Until   storage.UnixMsec // the newest time of anything in it
 	People  int64
 	LeftOut int // people whose keys were thrown away
@@ -45,16 +44,19 @@ type Restored struct {
 // Restore makes a store in the new folder to, of the backups in dir, as it was at
 // r.At: behind the last commit all of which happened up to then. Everything read
 // is checked, and what is in memory is compared with the disk, before the folder
-// has its name; one of another name beside it is removed first, when an earlier
-// restore was cut. It errors with os.ErrExist, ErrNotCovered, storage.ErrCorrupt,
-// storage.ErrNewerFormat or what the disk or Settle says.
+// has its name. Until then it lies in storage.RestoringFolder(to), which one restore at
+// a time works in; what an earlier one has left there when it was cut is removed first.
+// Who fails leaves nothing. The first Open does to the caps what r.Caps says.
+//
+// It errors with os.ErrExist, ErrWorking, ErrNone, ErrManyStores, ErrNotCovered,
+// ErrDamaged, storage.ErrNewerFormat or what the disk or Settle says.
 //
 // Memory: that of the restored store. Cost: reading the backups once, some 2 µs an
 // effect of the frames, and a load of the store or two.
 func Restore(ctx context.Context, dir, to string, r Restoring, o Options) (*Restored, error) {
 	o.fill()
-	x := restorer{dir: dir, to: to, r: &r, o: &o, pace: newPace(ctx, o.Rate, nil)}
-	if err := x.restore(); err != nil {
+	x := restorer{dir: dir, to: to, r: &r, o: &o}
+	if err := x.restore(ctx); err != nil {
 		return nil, fmt.Errorf("restore %s from %s: %w", to, dir, err)
 	}
 	return &x.done, nil
@@ -66,6 +68,7 @@ type restorer struct {
 	o       *Options
 	pace    *pace
 	unpack  *unpacker
+	making  string      // where the store is made
 	chain   []*Manifest // what it is made of, oldest first
 	later   *Manifest   // the last of chain when only a part of it is; nil: all
 	build   *storage.Build
@@ -84,10 +87,7 @@ func (c commit) before(o commit) bool {
 	return c.epoch < o.epoch || c.epoch == o.epoch && c.round < o.round
 }
 
-// unfinished is the name of the folder while it is made.
-func (x *restorer) unfinished() string { return x.to + ".restoring" }
-
-func (x *restorer) restore() (err error) {
+func (x *restorer) restore(ctx context.Context) (err error) {
 	fs := x.o.FS
 	if _, err := fs.Stat(x.to); !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(err, os.ErrExist)
@@ -102,18 +102,43 @@ func (x *restorer) restore() (err error) {
 	if err := x.plan(); err != nil {
 		return err
 	}
-	err = errors.Join(fs.RemoveAll(x.unfinished()), fs.MkdirAll(fs.PathDir(x.to), 0o700))
+	x.pace = newPace(ctx, x.o.Rate, x.progress())
+	x.r.Storage.FS = fs
+	shop := workshop{fs: fs, dir: storage.RestoringFolder(x.to), log: x.o.Logger}
+	if err := shop.open(); err != nil {
+		return err
+	}
+	x.making = fs.PathJoin(shop.dir, fs.PathBase(x.to))
+	if err := x.finish(); err != nil {
+		return errors.Join(err, shop.close(true))
+	}
+	if err := shop.close(false); err != nil {
+		x.o.Logger.Warn("the store is restored; a folder is left that may be removed",
+			"folder", shop.dir, "error", err)
+	}
+	return nil
+}
+
+// finish makes the store and gives it its name.
+func (x *restorer) finish() error {
+	fs := x.o.FS
+	if _, err := fs.Stat(x.to); !errors.Is(err, os.ErrNotExist) { // made by another until now
+		return errors.Join(err, os.ErrExist)
+	}
+	if err := x.make(); err != nil {
+		return err
+	}
+	if err := x.settle(); err != nil {
+		return err
+	}
+	// The store that this is a copy of may have gone on until the start that counts.
+	err := storage.MarkOlderCopy(x.making, storage.OlderCopy{
+		Caps: x.r.Caps, Newest: storage.UnixMsec(x.o.Now().UnixMilli()),
+	}, x.r.Storage)
 	if err != nil {
 		return err
 	}
-	x.r.Storage.FS = fs
-	if err := x.make(); err != nil {
-		return errors.Join(err, fs.RemoveAll(x.unfinished()))
-	}
-	if err := x.settle(); err != nil {
-		return errors.Join(err, fs.RemoveAll(x.unfinished()))
-	}
-	if err := fs.Rename(x.unfinished(), x.to); err != nil {
+	if err := fs.Rename(x.making, x.to); err != nil {
 		return err
 	}
 	return syncFolder(fs, fs.PathDir(x.to))
@@ -125,42 +150,34 @@ func (x *restorer) plan() error {
 	if err != nil {
 		return err
 	}
-	whole := wholeOnes(all)
 	for i := range all {
-		switch err := all[i].Fault; {
-		case err == nil:
-			x.epoch = max(x.epoch, all[i].Epoch)
-		case errors.Is(err, errUnfinished):
-			x.done.Ignored = append(x.done.Ignored, all[i].Name)
-		case x.r.At == 0 && i == len(all)-1:
-			return err // it would be the newest
-		default:
-			x.done.Ignored = append(x.done.Ignored, all[i].Name)
-		}
+		x.epoch = max(x.epoch, all[i].Epoch)
 	}
-	at := int64(x.r.At)
-	if at == 0 && len(whole) > 0 {
-		at = whole[len(whole)-1].Until
+	last, err := choose(all, choice{int64(x.r.At), x.r.Store})
+	if err != nil {
+		return err
 	}
-	missing := ""
-	for _, last := range whole {
-		if last.Until < at || last.From > at || x.chain != nil {
-			continue
-		}
-		if x.chain = chainTo(whole, last); x.chain == nil {
-			missing = "; what " + last.Name + " goes on from is missing"
-		}
-		if x.chain != nil && last.Until > at {
-			x.later = last
-		}
-	}
-	if x.chain == nil {
-		return fmt.Errorf("%w: %s; covered: %s%s", ErrNotCovered, timeText(at), spans(whole), missing)
+	x.done.Ignored = ignored(all)
+	x.chain = chainTo(all, last)
+	if int64(x.r.At) != 0 && all[last].Until > int64(x.r.At) {
+		x.later = &all[last].Manifest
 	}
 	for _, m := range x.chain {
 		x.done.From = append(x.done.From, m.Name)
 	}
 	return nil
+}
+
+// progress tells how much of the chosen backups is read.
+func (x *restorer) progress() func(int64) {
+	if x.o.Progress == nil {
+		return nil
+	}
+	of := int64(0)
+	for _, m := range x.chain {
+		of += m.Bytes
+	}
+	return func(done int64) { x.o.Progress(done, max(done, of)) }
 }
 
 // make builds the store.
@@ -171,12 +188,12 @@ func (x *restorer) make() error {
 		return err
 	}
 	head := storage.CopyHead{StoreID: store, Groups: first.Groups}
-	if x.build, err = storage.BeginBuild(x.unfinished(), x.r.Storage, head); err != nil {
+	if x.build, err = storage.BeginBuild(x.making, x.r.Storage, head); err != nil {
 		return err
 	}
 	x.build.Seen(x.epoch)
 	for _, step := range []func() error{
-		x.findLimit, x.people, x.rows, x.frames, x.state, x.log,
+		x.findLimit, x.people, x.rows, x.frames, x.state, x.log, x.rest,
 	} {
 		if err := step(); err != nil {
 			return errors.Join(err, x.build.Abandon())
@@ -189,7 +206,7 @@ func (x *restorer) make() error {
 }
 
 func (x *restorer) at(m *Manifest) folder {
-	return folder{x.o.FS, x.o.FS.PathJoin(x.dir, m.Name)}
+	return folder{x.o.FS, x.o.FS.PathJoin(x.dir, m.Name), x.pace}
 }
 
 // each calls f for every record of the files of a kind of one backup.
@@ -236,20 +253,9 @@ func (x *restorer) findLimit() error {
 // the part of the last one that is left out included: frames takes them out again.
 func (x *restorer) people() error {
 	for _, m := range x.chain {
-		at := x.at(m)
-		index, id, err := readPeople(at.fs, at.dir)
-		if errors.Is(err, os.ErrNotExist) {
-			err = errBytes("%s is missing", peopleFile)
-		}
-		if err == nil && (id.String() != m.ID || index.Groups != m.Groups ||
-			index.Store != "" && index.Store != m.Store) {
-			err = errBytes("%s is that of another backup", peopleFile)
-		}
-		if err == nil {
-			err = index.eachRow(at.fs, at.dir, id, func(key, value []byte) error {
-				return errors.Join(x.pace.due(), x.build.Put(key, value))
-			})
-		}
+		err := eachPerson(x.at(m), m, x.unpack, func(key, value []byte) error {
+			return errors.Join(x.pace.due(), x.build.Put(key, value))
+		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Name, err)
 		}
@@ -361,17 +367,12 @@ func (x *restorer) erased() error {
 		if err != nil {
 			return err
 		}
-		var newest *Manifest
-		for _, m := range wholeOnes(all) {
-			if m.Store == x.chain[0].Store {
-				newest = m
-			}
-		}
-		if newest == nil {
-			return fmt.Errorf("%w: no backup of this store in %s", storage.ErrNotFound, dir)
+		last := newest(all, x.chain[0].Store)
+		if last < 0 {
+			return fmt.Errorf("%w of this store in %s", ErrNone, dir)
 		}
 		from := restorer{dir: dir, o: x.o, r: x.r, pace: x.pace, unpack: x.unpack}
-		if err := from.eachErased(newest, x.build.Put); err != nil {
+		if err := from.eachErased(&all[last].Manifest, x.build.Put); err != nil {
 			return err
 		}
 	}
@@ -429,14 +430,39 @@ func (x *restorer) piece(m *Manifest, e *fileEntry, to vfs.File) error {
 		return err
 	}
 	x.done.Bytes += e.Bytes
-	return errors.Join(x.pace.due(), in.verify())
+	return in.verify()
+}
+
+// rest reads what nothing was taken from: a backup with a wrong byte is refused, also where
+// the byte is not needed, for the next one may be.
+func (x *restorer) rest() error {
+	whole := x.chain[len(x.chain)-1]
+	if x.later != nil {
+		whole = x.chain[len(x.chain)-2]
+	}
+	for _, m := range x.chain {
+		if m != whole && m != x.later {
+			err := x.each(m, kindState, func(_, _ []byte) error { return nil })
+			if err != nil {
+				return err
+			}
+		}
+		for i := range m.Files {
+			if e := &m.Files[i]; m == x.later && e.Kind == kindLog.String() {
+				if err := checkPiece(x.at(m), e); err != nil {
+					return fmt.Errorf("%s: %w", m.Name, err)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // settle opens the store, takes out what must not come back and compares what is in
 // memory with the disk.
 func (x *restorer) settle() (err error) {
 	gone := x.build.Gone()
-	s, err := storage.Open(x.unfinished(), x.r.Storage)
+	s, err := storage.Open(x.making, x.r.Storage)
 	if err != nil {
 		return err
 	}

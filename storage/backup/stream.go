@@ -185,9 +185,22 @@ func (w *writer) end() error {
 	return err
 }
 
+// ErrDamaged reports a backup in which something is not what was written, or is gone:
+// a byte, a file, a backup that it goes on from. It is a storage.ErrCorrupt.
+var ErrDamaged = errors.New("damaged backup")
+
+// damage is an ErrDamaged that says what.
+type damage struct{ what string }
+
+func (d *damage) Error() string { return "damaged: " + d.what }
+
+func (d *damage) Is(class error) bool {
+	return class == ErrDamaged || class == storage.ErrCorrupt
+}
+
 // errBytes is what bytes that are not those that were written are.
 func errBytes(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", storage.ErrCorrupt, fmt.Sprintf(format, args...))
+	return &damage{fmt.Sprintf(format, args...)}
 }
 
 // unpacker reads streams, one at a time.

@@ -142,7 +142,7 @@ func (t *taker) begin(ctx context.Context, all []Listed) error {
 	}
 	pack, err := newPacker()
 	t.pace = newPace(ctx, t.o.Rate, t.progress())
-	t.out = output{at: folder{fs, dir}, id: t.id, pace: t.pace, pack: pack}
+	t.out = output{at: folder{fs: fs, dir: dir}, id: t.id, pace: t.pace, pack: pack}
 	return err
 }
 
@@ -171,15 +171,15 @@ func (t *taker) follow(all []Listed) (why string, err error) {
 	if t.o.Full {
 		return "asked for", nil
 	}
-	whole := wholeOnes(all)
-	if len(whole) == 0 {
+	at := newest(all, "")
+	if at < 0 {
 		return "the first in this folder", nil
 	}
-	last := whole[len(whole)-1]
-	t.chain = chainTo(whole, last)
+	last := &all[at]
+	t.chain = chainTo(all, at)
 	switch {
-	case t.chain == nil:
-		return fmt.Sprintf("what %s goes on from is missing", last.Name), nil
+	case last.Broken != nil:
+		return last.Broken.Error(), nil
 	case last.Store != t.m.Store || last.Groups != t.m.Groups:
 		return fmt.Sprintf("%s is of another store", last.Name), nil
 	}
@@ -207,37 +207,6 @@ func (t *taker) follows(g storage.GroupID, p *position) (bool, error) {
 		return false, nil
 	}
 	return err == nil && strconv.FormatUint(next.Previous, 16) == p.Hash, err
-}
-
-func wholeOnes(all []Listed) (whole []*Manifest) {
-	for i := range all {
-		if all[i].Fault == nil {
-			whole = append(whole, &all[i].Manifest)
-		}
-	}
-	return whole
-}
-
-// chainTo returns the backups that last needs and last itself, oldest first; nil
-// when one is missing.
-func chainTo(whole []*Manifest, last *Manifest) []*Manifest {
-	chain := []*Manifest{last}
-	for range whole {
-		if chain[0].Kind == Full {
-			return chain
-		}
-		found := false
-		for _, m := range whole {
-			if m.ID == chain[0].Parent && m.ID != chain[0].ID {
-				chain, found = append([]*Manifest{m}, chain...), true
-				break
-			}
-		}
-		if !found {
-			return nil
-		}
-	}
-	return nil
 }
 
 // frames copies the frames behind the backup before; in a full one, those that the
