@@ -35,7 +35,7 @@ func newBackupVerify() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one line of JSON")
-	cmd.Flags().Int64Var(&rate, "rate", 0, "bytes a second that are read at most; 0: as fast as it goes")
+	cmd.Flags().Int64Var(&rate, "rate", 0, "bytes a second that are read at most; 0: no limit")
 	return cmd
 }
 

@@ -205,8 +205,8 @@ func newFolder(data string, backups []string) error {
 			strings.HasPrefix(name, "checkpoint-") || isOneOf(filepath.Join(data, name), backups) {
 			continue
 		}
-		return fmt.Errorf("%s is not empty: %s is no part of a data folder: name a new or an empty folder",
-			data, filepath.Join(data, name))
+		return fmt.Errorf("%s is not empty: %s is no part of a data folder: name a new or an "+
+			"empty folder", data, filepath.Join(data, name))
 	}
 	return outside(data, backups)
 }

@@ -90,7 +90,8 @@ func TestChoose(t *testing.T) {
 			t.Errorf("gone %v, damaged %v, unfinished %v, at %d: %d, %v; want %d, %q",
 				gone, damaged, unfinished, at, got, err, want, says)
 		}
-		if damage := strings.Contains(says, "damaged"); err != nil && damage != errors.Is(err, ErrDamaged) {
+		damage := strings.Contains(says, "damaged")
+		if err != nil && damage != errors.Is(err, ErrDamaged) {
 			t.Errorf("gone %v, damaged %v, at %d: %v is damage: %v", gone, damaged, at, err, !damage)
 		}
 	}
