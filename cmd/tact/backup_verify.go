@@ -13,9 +13,14 @@ import (
 	"tact/storage/backup"
 )
 
+// verifyFlags are what `tact backup verify` is told.
+type verifyFlags struct {
+	rate int64 // bytes a second
+	json bool
+}
+
 func newBackupVerify() *cobra.Command {
-	var asJSON bool
-	var rate int64
+	var o verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Read all backups in a folder and compare every byte with its checksum",
@@ -27,27 +32,24 @@ func newBackupVerify() *cobra.Command {
 			"could not look.",
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if rate < 0 {
+			if o.rate < 0 {
 				return wrongUse(cmd, errors.New("--rate is not negative"))
 			}
-			return verifyBackups(cmd.Context(), args[0], rate, asJSON, cmd.OutOrStdout(),
-				cmd.ErrOrStderr())
+			return o.run(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one line of JSON")
-	cmd.Flags().Int64Var(&rate, "rate", 0, "bytes a second that are read at most; 0: no limit")
+	cmd.Flags().BoolVar(&o.json, "json", false, "one line of JSON")
+	cmd.Flags().Int64Var(&o.rate, "rate", 0, "bytes a second that are read at most; 0: no limit")
 	return cmd
 }
 
-func verifyBackups(ctx context.Context, dir string, rate int64, asJSON bool,
-	stdout, stderr io.Writer,
-) error {
+func (o *verifyFlags) run(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	if err := isBackups(dir); err != nil {
 		return err
 	}
 	var p *progress
 	v, err := backup.Verify(ctx, dir, backup.Options{
-		Rate: rate,
+		Rate: o.rate,
 		Progress: func(done, of int64) {
 			if p == nil {
 				p = newProgress(stderr, "bytes", of)
@@ -62,7 +64,7 @@ func verifyBackups(ctx context.Context, dir string, rate int64, asJSON bool,
 		return err
 	}
 	out := newVerification(v)
-	if asJSON {
+	if o.json {
 		err = writeJSON(stdout, out)
 	} else {
 		err = out.print(stdout)
