@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,9 +66,50 @@ func ingestBatched(w *world) (*trial, error) {
 			"people":                   strconv.Itoa(w.options.Users),
 		},
 	}}
-	t.own = func(n int) (float64, error) { return w.ingest(source, max(n, ingestBatch)) }
-	t.reference = log.run
+	w.settle()
+	all := behind{began: processTime()}
+	t.own = func(n int) (float64, error) {
+		done, err := w.ingest(source, max(n, ingestBatch))
+		all.done += done
+		return done, err
+	}
+	t.reference = func(n int) (float64, error) {
+		before := threadTime()
+		done, err := log.run(n)
+		all.others += threadTime() - before
+		return done, err
+	}
+	t.gather = func(f *Figure) {
+		w.settle()
+		f.Conditions["mean with all that is written behind, ns"] = strconv.Itoa(int(all.each()))
+		f.Conditions["events in all"] = strconv.Itoa(int(all.done))
+	}
 	return t, nil
+}
+
+// settle waits until little goes on in this process, thirty windows at most: what was
+// loaded is still being sorted behind, for some time.
+func (w *world) settle() {
+	for range 30 {
+		busy := processTime()
+		time.Sleep(w.options.Window)
+		if processTime()-busy < w.options.Window/20 {
+			return
+		}
+	}
+}
+
+// behind is the processor time of everything from the first turn to the last: what is
+// written behind events goes on while the reference has its turn.
+type behind struct {
+	began  time.Duration
+	others time.Duration // of the reference's thread
+	done   float64
+}
+
+// each is what an operation has cost, in nanoseconds.
+func (b *behind) each() float64 {
+	return float64((processTime() - b.began - b.others).Nanoseconds()) / b.done
 }
 
 // ingest takes n events in, batch by batch.
@@ -117,38 +157,6 @@ func ingestSingle(w *world) (*trial, error) {
 		return float64(n), nil
 	}
 	t.reference = log.run
-	return t, nil
-}
-
-// underIngest measures decisions, by thread time, with and without a batch loader
-// beside them.
-func underIngest(w *world) (*trial, error) {
-	d := decideTrial{shown: catalogue{offers: 1000, placements: 16}}
-	if err := w.publish(d.shown); err != nil {
-		return nil, err
-	}
-	set := d.requests(w, w.cold())
-	quiet := decider(w.engine, set)
-	t := &trial{clock: clockThread, warm: 2 * w.cold(), figure: Figure{
-		Unit: "ns", Reference: "the same without ingest",
-		Conditions: map[string]string{"people": strconv.Itoa(w.options.Users), "loaders": "1"},
-	}}
-	t.own = func(n int) (float64, error) {
-		source := w.newEvents(3)
-		var stop atomic.Bool
-		var loader sync.WaitGroup
-		var failed error
-		loader.Go(func() {
-			for !stop.Load() && failed == nil {
-				_, failed = w.ingest(source, ingestBatch)
-			}
-		})
-		ops, err := quiet(n)
-		stop.Store(true)
-		loader.Wait()
-		return ops, errors.Join(err, failed)
-	}
-	t.reference = quiet
 	return t, nil
 }
 

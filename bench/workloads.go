@@ -121,6 +121,7 @@ func writeWorkloads() []workload {
 		{"ingest/tags", "tags put on and taken away, in batches", tagsChanged},
 		{"ingest/single", "one event, durable before its answer", ingestSingle},
 		{"mixed/decide-under-ingest", "decisions while events are taken in", underIngest},
+		{"mixed/decide-p99-under-ingest", "their p99 by the wall", latencyUnderIngest},
 		{"publish/known-conditions", "a changed lever, until decisions see it", publishKnown},
 		{"publish/new-condition", "a rule with a condition nobody has asked before", publishNew},
 		{"memory/resident", "resident bytes a person", resident},

@@ -337,6 +337,7 @@ func (s *Store) succeed(took time.Duration) {
 	s.settleJournal()
 	for _, p := range c.parts {
 		s.logCommitted(p.group.id, len(p.frame.buf))
+		p.group.unwritten.Add(int64(len(p.frame.buf)))
 		p.group.recycle(p.frame)
 	}
 	c.rounds.Add(1)

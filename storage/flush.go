@@ -20,6 +20,12 @@ const (
 	// often, so that statistics do not become the main load of the disk.
 	flushMetaBytes = 256 << 10
 	flushMetaMax   = 30 // times FlushEvery
+	// When all that was dirty is written, so many passes are left out, or fewer once
+	// frames of this size, over all groups, are behind the rows: whoever changes several
+	// times meanwhile is written once, and a start after a crash has at most those frames
+	// to apply, and what came while the rows were written.
+	flushRest      = 9 // times FlushEvery
+	flushRestBytes = 64 << 20
 )
 
 // The flusher writes rows behind: at every pass it takes the dirty rows of a
@@ -46,6 +52,7 @@ type flusher struct {
 	seal   sealer
 	key    []byte
 	value  []byte
+	hurry  atomic.Bool // somebody waits for the rows: nothing is left out
 }
 
 // flushGroup is the flusher's memory of one group.
@@ -56,17 +63,25 @@ type flushGroup struct {
 	left       int    // rows of the cycle still to be written; 0: no cycle
 	meta       uint64 // frame that the meta on disk reflects
 	skip       int    // passes to be left out for the size of the meta
+	rest       int    // passes to be left out since all is written
 	day        uint16 // idempotency blocks of older days are gone
 }
 
-// flushLoop runs a pass over all groups every FlushEvery, the first at once when the
-// start has replayed frames.
+// flushLoop runs a pass over all groups every FlushEvery, but for those it leaves out,
+// the first at once when the start has replayed frames.
 func (s *Store) flushLoop() {
 	s.flushReplayed()
+	bound := int64(flushRestBytes / len(s.groups))
 	s.repeat(s.o.FlushEvery, func() {
+		hurry := s.flush.hurry.Swap(false)
 		for i, g := range s.groups {
-			if f := &s.flush.groups[i]; f.skip > 0 {
+			f := &s.flush.groups[i]
+			if f.skip > 0 {
 				f.skip--
+				continue
+			}
+			if f.rest > 0 && !hurry && g.unwritten.Load() < bound {
+				f.rest--
 				continue
 			}
 			if err := s.flushPass(g, flushPassRows); err != nil {
@@ -138,7 +153,10 @@ func (s *Store) flushPass(g *Group, max int) error {
 	}
 	f.watermark, f.meta = pass.watermark, pass.frame
 	g.written.Store(pass.watermark)
-	f.skip = min(pass.metaBytes/flushMetaBytes, flushMetaMax)
+	f.skip, f.rest = min(pass.metaBytes/flushMetaBytes, flushMetaMax), 0
+	if f.left == 0 {
+		f.rest = flushRest
+	}
 	s.flush.passes.Add(1)
 	s.flush.rows.Add(uint64(pass.rows))
 	return nil
@@ -173,6 +191,7 @@ func (s *Store) encodePass(g *Group, f *flushGroup, b *pebble.Batch, max int) (
 		}
 		if f.left == 0 {
 			f.cycle, f.left = pass.frame, g.mu.state.dirtyCount()
+			g.unwritten.Store(0)
 		}
 		pass.generation = generation
 		s.flush.ords = g.mu.state.takeDirty(s.flush.ords[:0],

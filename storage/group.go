@@ -36,11 +36,14 @@ type Group struct {
 	store   *Store
 	durable atomic.Uint64 // highest frame known to be durable
 	written atomic.Uint64 // the watermark on disk: rows reflect every frame up to it
-	dirty   atomic.Bool   // frames wait for the committer
-	high    atomic.Int64  // newest time, UnixMsec
-	bytes   atomic.Int64  // resident, as last counted
-	born    atomic.Uint32 // people below it have a durable row or create
-	waits   waitList
+	// unwritten is the size of the frames committed since the rows of the last cycle of
+	// writing began to be taken.
+	unwritten atomic.Int64
+	dirty     atomic.Bool   // frames wait for the committer
+	high      atomic.Int64  // newest time, UnixMsec
+	bytes     atomic.Int64  // resident, as last counted
+	born      atomic.Uint32 // people below it have a durable row or create
+	waits     waitList
 	// generation counts the states the group has had: a reload makes a new one.
 	generation atomic.Uint32
 	grant      grantScratch // mu guards it

@@ -219,7 +219,12 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 		if g == nil {
 			return fmt.Errorf("ledger of erasures: group %d: %w", e.Group, ErrCorrupt)
 		}
-		if g.written.Load() < e.Frame || len(due.people) == purgeMax {
+		if g.written.Load() < e.Frame {
+			s.flush.hurry.Store(true)
+			left++
+			return nil
+		}
+		if len(due.people) == purgeMax {
 			left++
 			return nil
 		}
