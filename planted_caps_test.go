@@ -63,9 +63,9 @@ func plantedCaps() []plantedBug {
 			pkg: inEngine, run: "TestLinearizable",
 		},
 		{
-			law: "a decision that holds a use outlives its frame", file: "storage/grant.go",
-			old: "	number, why := g.carryDecision(e, frame, g.mu.open.lastClear())\n",
-			bad: "	number, why := held.Record+1, WaitNone\n",
+			law: "a decision that holds a use outlives its frame", file: "storage/recarry.go",
+			old: "		return c.decision(&e)\n",
+			bad: "		return g.mu.open.number, nil\n",
 			pkg: inEngine, run: "TestLinearizable|TestEnginePowerLoss",
 		},
 		{

@@ -115,8 +115,12 @@ func (e *Engine) appendPick(
 			return err
 		}
 	}
+	last := len(w.result.Items) - 1
+	for last > 0 && w.result.Items[last].KeyCount == 0 {
+		last--
+	}
 	for i := range w.result.Items {
-		if err := e.reserve(w, i); err != nil {
+		if err := e.reserve(w, i, i == last); err != nil {
 			return err
 		}
 	}
@@ -186,8 +190,9 @@ func (e *Engine) makeVisitor(w *decideWork, slot storage.Slot, hash uint64) erro
 	return nil
 }
 
-// reserve appends the reservation and the uses of item i.
-func (e *Engine) reserve(w *decideWork, i int) error {
+// reserve appends the reservation and the uses of item i. The last reservation's record
+// is put with that of the decision.
+func (e *Engine) reserve(w *decideWork, i int, last bool) error {
 	it := &w.result.Items[i]
 	plan := w.snap.Plan
 	if it.Kept.Number != 0 {
@@ -207,7 +212,14 @@ func (e *Engine) reserve(w *decideWork, i int) error {
 			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
 			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
 		}
-		frame, ticket, err := w.group.Reserve(&w.effect, e.mustWait(w, i))
+		var frame uint64
+		var ticket storage.Ticket
+		var err error
+		if last {
+			frame, err = w.group.Hold(&w.effect, e.mustWait(w, i))
+		} else {
+			frame, ticket, err = w.group.Reserve(&w.effect, e.mustWait(w, i))
+		}
 		if err != nil {
 			return err
 		}

@@ -166,7 +166,7 @@ func (s *Store) beginJournal(at UnixMsec) error {
 	}
 	for i := range c.rec.Records {
 		r := &c.rec.Records[i]
-		if r.Kind == journal.Reserve && r.Number <= c.rec.Gapless && int(r.Group) < len(known) {
+		if r.ID != 0 && r.Number <= c.rec.Gapless && int(r.Group) < len(known) {
 			known[r.Group] = max(known[r.Group], r.ID)
 		}
 	}

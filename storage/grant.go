@@ -40,6 +40,12 @@ type grantScratch struct {
 	ask     journal.Ask
 	payload []byte
 	part    []byte // of a decision
+
+	// A reservation that is appended, and whose record is not put yet: see Hold.
+	open     bool
+	ticket   Ticket // of one that needs no record, else none
+	why      WaitCause
+	from, to int // its clear part in the open frame
 }
 
 // Reserve appends an EffectReserve and puts it into the journal. The ticket says
@@ -54,13 +60,27 @@ type grantScratch struct {
 //
 // The group must be locked. It does not allocate once buffers have grown.
 func (g *Group) Reserve(e *Effect, why WaitCause) (frame uint64, t Ticket, err error) {
+	if frame, err = g.Hold(e, why); err != nil {
+		return 0, Ticket{}, err
+	}
+	return frame, g.putHeld(), nil
+}
+
+// Hold is Reserve but for the record: Decide, in the same lock section, puts one
+// record for both, and its ticket says what the answer waits for. Where no decision
+// of the person follows, the reservation's own record is put when the group is
+// unlocked, or before the next of the group.
+func (g *Group) Hold(e *Effect, why WaitCause) (frame uint64, err error) {
+	g.putHeld()
 	e.Reserve.Lease, e.Reserve.Drawn = journal.Lease{}, false
+	s := &g.grant
 	j := g.store.carry.j
 	if j == nil || !g.carries(e) {
-		frame, err = g.Append(e)
-		return frame, Ticket{Frame: frame, Cause: WaitPerson}, err
+		if frame, err = g.Append(e); err == nil {
+			s.open, s.ticket = true, Ticket{Frame: frame, Cause: WaitPerson}
+		}
+		return frame, err
 	}
-	s := &g.grant
 	r, a := &s.record, &s.ask
 	g.describe(e, r)
 	*a = journal.Ask{Lease: g.mu.state.contact(e.Ord).lease()}
@@ -72,35 +92,70 @@ func (g *Group) Reserve(e *Effect, why WaitCause) (frame uint64, t Ticket, err e
 			why = WaitTotal
 		}
 	}
-	s.payload = appendClear(s.payload[:0], e)
-	if len(s.payload) > journal.MaxPayload && a.Carries {
-		e.Reserve.Lease, a.Carries = journal.Lease{}, false
-		s.payload = appendClear(s.payload[:0], e)
-	}
-	if frame, err = g.appendClear(e, s.payload); err != nil {
+	if frame, err = g.appendHeld(e); err != nil {
 		if e.Reserve.Drawn {
 			g.store.totals.undraw(e.Reserve.Keys)
 		}
-		return 0, Ticket{}, err
+		return 0, err
 	}
-	if len(s.payload) > journal.MaxPayload {
-		return frame, Ticket{Frame: frame, Cause: WaitSize}, nil
+	s.open, s.why, s.ticket = true, why, Ticket{}
+	s.from, s.to = g.mu.open.clear, g.mu.open.clearEnd
+	if s.to-s.from > journal.MaxPayload {
+		s.ticket = Ticket{Frame: frame, Cause: WaitSize}
+		return frame, nil
 	}
-	r.Frame, r.Time, r.Payload = frame, journal.Msec(e.Time), s.payload
+	r.Frame, r.Time = frame, journal.Msec(e.Time)
 	if a.AtOnce = why == WaitNone; a.AtOnce {
-		a.Several, a.Behind = e.Reserve.several(), g.mu.state.behind(e, j.Durable(uint16(g.id)))
+		a.Several = e.Reserve.several()
+		a.Behind = g.mu.state.behind(e, j.Durable(uint16(g.id)))
 	}
-	number, atOnce := j.Put(r, a)
+	return frame, nil
+}
+
+// appendHeld appends a reservation, without its lease where that makes it too long
+// for a record.
+func (g *Group) appendHeld(e *Effect) (frame uint64, err error) {
+	s := &g.grant
+	if !s.ask.Carries {
+		return g.Append(e)
+	}
+	s.payload = appendClear(s.payload[:0], e)
+	if len(s.payload) > journal.MaxPayload {
+		e.Reserve.Lease, s.ask.Carries = journal.Lease{}, false
+		return g.Append(e)
+	}
+	return g.appendClear(e, s.payload)
+}
+
+// putHeld puts the record of the reservation that Hold has left, and returns what its
+// answer waits for; none is left, nothing.
+func (g *Group) putHeld() Ticket {
+	s := &g.grant
+	if !s.open {
+		return Ticket{}
+	}
+	s.open = false
+	if s.ticket.Waits() {
+		return s.ticket
+	}
+	s.record.Payload = g.mu.open.buf[s.from:s.to]
+	return g.put()
+}
+
+// put puts the record of a reservation.
+func (g *Group) put() Ticket {
+	s := &g.grant
+	number, atOnce := g.store.carry.j.Put(&s.record, &s.ask)
 	if atOnce {
-		return frame, Ticket{}, nil
+		return Ticket{}
 	}
-	if a.Why != journal.CauseNone {
-		why = WaitCause(a.Why)
+	if s.ask.Why != journal.CauseNone {
+		s.why = WaitCause(s.ask.Why)
 	}
 	if number == 0 {
-		return frame, Ticket{Frame: frame, Cause: why}, nil
+		return Ticket{Frame: s.record.Frame, Cause: s.why}
 	}
-	return frame, Ticket{Record: number, Cause: why}, nil
+	return Ticket{Record: number, Cause: s.why}
 }
 
 // lease lets the record carry a lease when the owner's has to be begun, renewed or
@@ -128,9 +183,9 @@ func (g *Group) lease(e *Effect) WaitCause {
 }
 
 // Decide appends an EffectDecision. held joins the tickets of the reservations
-// that it made in the same lock section, holds says that there are any; the
-// result is what the answer waits for. Such a decision goes into the journal too,
-// so that what is known of a reservation after a loss is known of its decision: a
+// that Reserve made in the same lock section, holds says that there are any, of Hold
+// too; the result is what the answer waits for. Such a decision goes into the journal
+// too, so that what is known of a reservation after a loss is known of its decision: a
 // request that is sent again is answered with it, and an outcome finds it.
 // Decisions that hold nothing are in their frame only. Errors are those of Append.
 //
@@ -139,19 +194,28 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	if frame, err = g.Append(e); err != nil {
 		return 0, held, err
 	}
-	if held.Frame != 0 {
+	j := g.store.carry.j
+	number, why, joined := uint64(0), WaitNone, held.Frame == 0 && g.joinHeld(e)
+	if joined {
+		held = held.Join(g.put())
+		number = g.grant.record.Number
+	} else {
+		held = held.Join(g.putHeld())
+	}
+	switch {
+	case held.Frame != 0:
 		// A reservation that is given again may lie in an earlier frame: with this one
 		// all of it is durable.
 		return frame, Ticket{Frame: frame, Cause: held.Cause}, nil
-	}
-	if !holds || g.store.carry.j == nil {
+	case !holds || j == nil:
 		return frame, held, nil
+	case !joined:
+		number, why = g.carryDecision(e, frame, g.mu.open.lastClear())
 	}
-	number, why := g.carryDecision(e, frame, g.mu.open.lastClear())
 	switch {
 	case number == 0:
 		return frame, held.Join(Ticket{Frame: frame, Cause: why}), nil
-	case held.Record == 0 && (e.Decision.Request == 0 || g.store.carry.j.Fast()):
+	case held.Record == 0 && (e.Decision.Request == 0 || j.Fast()):
 		return frame, Ticket{}, nil // nobody can ask again, or the ring has it
 	}
 	return frame, held.Join(Ticket{Record: number, Cause: WaitClosed}), nil
@@ -207,6 +271,7 @@ func (e *ReserveEffect) several() bool {
 // Release appends an EffectRelease, and tells the journal: a kill alone does not
 // bring the uses back. The group must be locked.
 func (g *Group) Release(e *Effect) (frame uint64, err error) {
+	g.putHeld()
 	if frame, err = g.Append(e); err != nil {
 		return 0, err
 	}

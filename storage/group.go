@@ -80,6 +80,9 @@ func (g *Group) Lock() {
 
 // Unlock gives the group back. Views taken since Lock are no longer valid.
 func (g *Group) Unlock() {
+	if g.grant.open {
+		g.putHeld()
+	}
 	if len(g.mu.state.touched) > 0 {
 		g.tellLocked()
 	}

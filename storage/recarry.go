@@ -42,6 +42,72 @@ func (g *Group) carryDecision(
 	return number, WaitNone
 }
 
+// A record of a reservation and its decision holds the clear parts of both, but for
+// what the record's head says and for what a decision without a request_id leaves
+// empty:
+//
+//	flags u8 (1 request) | length u8 | clear part of the reservation behind its id |
+//	decision id 16 | (request u64 | body u32 | until u32)? | the rest of its clear part
+const (
+	jointHead    = 2
+	jointRequest = 1  // flag
+	clearID      = 12 // of a reservation: epoch u32, number u64
+	decisionHead = 32
+	requestAt    = 16
+)
+
+// joinHeld makes one record of the reservation that Hold has left and of the decision
+// that was appended last, where they fit into one and are of one person.
+func (g *Group) joinHeld(e *Effect) bool {
+	s := &g.grant
+	if !s.open || s.ticket.Waits() || e.Ord != Ord(s.record.Ord) {
+		return false
+	}
+	reserve, decision := g.mu.open.buf[s.from:s.to], g.mu.open.lastClear()
+	if len(reserve)+len(decision) > journal.MaxPayload+clearID+decisionHead-requestAt-jointHead ||
+		le32(reserve) != g.store.epoch || le64(reserve[4:]) != s.record.ID {
+		return false
+	}
+	s.part = appendJoint(s.part[:0], reserve, decision)
+	if len(s.part) > journal.MaxPayload {
+		return false
+	}
+	s.record.Kind, s.record.Payload, s.open = journal.Grant, s.part, false
+	return true
+}
+
+func appendJoint(b, reserve, decision []byte) []byte {
+	b = append(b, 0, byte(len(reserve)-clearID))
+	b = append(b, reserve[clearID:]...)
+	if le64(decision[requestAt:])|le64(decision[requestAt+8:]) != 0 {
+		b[0] = jointRequest
+		return append(b, decision...)
+	}
+	b = append(b, decision[:requestAt]...)
+	return append(b, decision[decisionHead:]...)
+}
+
+// parseJoint appends to dst the clear parts of the reservation and of the decision of a
+// record, one behind the other, and returns where the second begins; ok is false when
+// the payload is none that appendJoint makes.
+func parseJoint(dst []byte, r *journal.Record) (both []byte, at int, ok bool) {
+	b := r.Payload
+	if len(b) < jointHead || b[0]&^jointRequest != 0 || len(b) < jointHead+int(b[1])+requestAt {
+		return dst, 0, false
+	}
+	flags, reserve, decision := b[0], b[jointHead:jointHead+int(b[1])], b[jointHead+int(b[1]):]
+	dst = appendReservationID(dst, ReservationID{r.Epoch, r.ID})
+	dst = append(dst, reserve...)
+	at = len(dst)
+	if flags&jointRequest == 0 {
+		dst = append(dst, decision[:requestAt]...)
+		dst = append(dst, make([]byte, decisionHead-requestAt)...)
+		return append(dst, decision[requestAt:]...), at, true
+	}
+	ok = len(decision) >= decisionHead && le64(decision[requestAt:])|le64(decision[requestAt+8:]) != 0
+	return append(dst, decision...), at, ok
+}
+
 // partReader puts decisions together again. Parts of one group come in the order
 // they were put; a decision of which one is missing is not there.
 type partReader struct {
@@ -82,6 +148,7 @@ type recarrier struct {
 	start   bool // of the store: its frames may hold a decision that was moved before
 	decoder effectDecoder
 	parts   partReader
+	joint   []byte
 }
 
 // append appends the effect of a record, a decision's with the last of its parts,
@@ -100,6 +167,18 @@ func (c *recarrier) append(r *journal.Record) (frame uint64, err error) {
 	}
 	clear := r.Payload
 	switch r.Kind {
+	case journal.Grant:
+		both, at, ok := parseJoint(c.joint[:0], r)
+		if c.joint = both; !ok {
+			return 0, fmt.Errorf("%w: malformed record of a grant", ErrCorrupt)
+		}
+		if err := c.decoder.decodeClear(&e, both[:at]); err != nil {
+			return 0, err
+		}
+		if _, err := c.reserve(&e); err != nil {
+			return 0, err
+		}
+		e, clear = Effect{Kind: EffectDecision, Ord: e.Ord, Time: UnixMsec(r.Time)}, both[at:]
 	case journal.Release:
 		e.Kind = EffectRelease
 	case journal.Part:

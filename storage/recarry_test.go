@@ -27,7 +27,13 @@ func decided(
 		ID: g.NextReservation(), Granted: now, Expires: now + 600, Grace: 300,
 		Keys: []HeldKey{personKey(Name(request))},
 	}}
-	_, held, err := g.Reserve(&e, WaitNone)
+	var held Ticket
+	var err error
+	if request%2 == 0 {
+		_, err = g.Hold(&e, WaitNone)
+	} else {
+		_, held, err = g.Reserve(&e, WaitNone)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +48,74 @@ func decided(
 		t.Fatal(err)
 	}
 	return d, ticket
+}
+
+// A reservation and its decision are one record where they fit into one, else two or
+// more; one that no decision follows has its own.
+func TestGrantIsOneRecord(t *testing.T) {
+	s, g, ord := carried(t, lossy.New(), nil)
+	var last uint64
+	f := func(what string, want uint64, put func() Ticket) {
+		t.Helper()
+		ticket := put()
+		if err := s.WaitTicket(0, ticket, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if ticket.Record != last+want {
+			t.Errorf("%s: %+v behind record %d, want %d more", what, ticket, last, want)
+		}
+		last = ticket.Record
+	}
+	joined := func(request uint64, size int) func() Ticket {
+		return func() Ticket {
+			_, ticket := decided(t, s, g, ord, request, size)
+			return ticket
+		}
+	}
+	f("the first", 1, func() Ticket { return hold(t, s, g, ord, personKey(1)) })
+	f("short", 1, joined(2, 90))
+	f("apart", 2, joined(3, 90))
+	f("long", 2, joined(4, 115))
+	f("longer", 3, joined(6, 200))
+	f("behind one without a decision", 2, func() Ticket {
+		g.Lock()
+		now := secondOf(s.HighWater())
+		e := Effect{Kind: EffectReserve, Ord: ord, Time: s.HighWater(), Reserve: ReserveEffect{
+			ID: g.NextReservation(), Granted: now, Expires: now + 600, Keys: []HeldKey{personKey(1)},
+		}}
+		if _, err := g.Hold(&e, WaitNone); err != nil {
+			t.Fatal(err)
+		}
+		g.Unlock()
+		return joined(8, 90)()
+	})
+	if err := errors.Join(s.Check(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FuzzJoint reads the payload of a grant's record, and writes what it takes back.
+func FuzzJoint(f *testing.F) {
+	e := Effect{Kind: EffectReserve, Reserve: ReserveEffect{
+		ID: ReservationID{2, 1<<48 | 3}, Granted: 5, Expires: 9, Keys: []HeldKey{personKey(7)},
+	}}
+	reserve := appendClear(nil, &e)
+	for _, request := range []uint64{0, 11} {
+		d := Effect{Kind: EffectDecision, Decision: DecisionEffect{
+			ID: DecisionID{1, 2}, Request: request, Record: []byte("what was read"),
+		}}
+		f.Add(appendJoint(nil, reserve, appendClear(nil, &d)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := journal.Record{Epoch: 2, ID: 1<<48 | 3, Payload: b}
+		both, at, ok := parseJoint(nil, &r)
+		if !ok {
+			return
+		}
+		if again := appendJoint(nil, both[:at], both[at:]); !bytes.Equal(again, b) {
+			t.Fatalf("%x is written back as %x", b, again)
+		}
+	})
 }
 
 // known tells whether a request is answered as it was.

@@ -234,7 +234,7 @@ func (j *Journal) Put(r *Record, a *Ask) (number uint64, atOnce bool) {
 		atOnce = a.Why == CauseNone
 	}
 	j.store(r)
-	if r.Kind != Reserve {
+	if !r.Kind.holds() {
 		return r.Number, false
 	}
 	if !atOnce {
@@ -362,7 +362,7 @@ func (j *Journal) store(r *Record) {
 	m.ahead = max(m.ahead, r.Ahead)
 	at := int(r.Number % uint64(j.o.Slots))
 	m.place[at] = place{r.Group, r.Frame, r.ID}
-	if r.Kind == Reserve {
+	if r.Kind.holds() {
 		m.ids[r.Group] = max(m.ids[r.Group], r.ID)
 	}
 	if r.Kind != Time {
@@ -475,7 +475,7 @@ type ring struct {
 
 const (
 	ringMagic  = "tactring"
-	ringFormat = 1
+	ringFormat = 2 // 1 has no grants
 	ringTail   = 128
 )
 
@@ -498,7 +498,7 @@ func (r *ring) begin(id [16]byte, slots int, epoch uint32) {
 // witness reads the header: the epoch it stands for and its tail.
 func (r *ring) witness(id [16]byte, slots int) (epoch uint32, tail uint64, ok bool) {
 	b, le := r.mem, binary.LittleEndian
-	if string(b[:8]) != ringMagic || le.Uint32(b[8:]) != ringFormat ||
+	if string(b[:8]) != ringMagic || le.Uint32(b[8:])-1 >= ringFormat ||
 		le.Uint32(b[36:]) != sum(0, b[:36]) || string(b[16:32]) != string(id[:]) {
 		return 0, 0, false
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -402,6 +403,48 @@ func TestAllocations(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// A file and a ring of an older format are read, and a new file is written on.
+func TestOlderFormat(t *testing.T) {
+	f := func(what string, ring bool) {
+		t.Helper()
+		b := newBench(t)
+		b.start()
+		for id := range uint64(3) {
+			b.put(id+1, Lease{}, id)
+		}
+		b.sync()
+		file := b.disk.files[fileName(1)]
+		binary.LittleEndian.PutUint32(file[8:], 1)
+		binary.LittleEndian.PutUint32(file[40:], sum(0, file[:40]))
+		if ring {
+			binary.LittleEndian.PutUint32(b.shm.mem[8:], 1)
+			binary.LittleEndian.PutUint32(b.shm.mem[36:], sum(0, b.shm.mem[:36]))
+		} else {
+			b.shm.mem = nil
+		}
+		for start := range 2 { // the first one ends before its epoch begins
+			j, rec, err := Recover(b.o, b.st)
+			if err != nil || len(rec.Records) != 3 || rec.Gapless != 3 || rec.Harmless != ring {
+				t.Fatalf("%s: %v, %+v", what, err, rec)
+			}
+			if start == 1 {
+				b.st = j.First(b.st.Epoch+1, rec, rec.Floor)
+				err = j.Start(b.st, rec.Floor)
+				for name, image := range b.disk.files {
+					if format := binary.LittleEndian.Uint32(image[8:]); format != fileFormat {
+						t.Errorf("%s: %s has format %d", what, name, format)
+					}
+				}
+			}
+			if err := errors.Join(err, j.Abandon()); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+	f("with its ring", true)
+	f("without", false)
 }
 
 func FuzzRecord(f *testing.F) {

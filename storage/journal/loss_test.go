@@ -101,7 +101,7 @@ func (w *lossWorld) recovered(rec *Recovery) uint64 {
 		if r.Number <= rec.Gapless {
 			known = max(known, r.ID)
 		}
-		if r.Kind != Reserve || r.Frame <= w.ended {
+		if !r.Kind.holds() || r.Frame <= w.ended {
 			continue
 		}
 		p, lease, _ := parseSim(r.Payload)

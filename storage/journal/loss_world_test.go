@@ -320,7 +320,7 @@ func (w *lossWorld) grant(user int, mask uint8, a *Ask) {
 		epoch: w.j.epoch.Load(), id: w.id, caps: mask, granted: w.now(),
 		expires: w.now() + lossLife, mono: w.t,
 	}
-	rec := Record{Kind: Reserve, Ord: uint32(user), Frame: w.frame, Time: w.now(), ID: w.id}
+	rec := Record{Kind: simKind(w.id), Ord: uint32(user), Frame: w.frame, Time: w.now(), ID: w.id}
 	lease, carries := w.j.Renew(r.lease, &rec, lossLife/lossSecond, lossGrace/lossSecond)
 	if a.Carries = carries; carries {
 		r.lease = lease

@@ -27,7 +27,11 @@ const (
 	Release Kind = 2 // held uses are given back
 	Time    Kind = 3 // nothing but times: it keeps the high-water ahead
 	Part    Kind = 4 // a part of what was decided with reservations
+	Grant   Kind = 5 // uses are held, and what was decided with them
 )
+
+// holds tells whether a record of the kind holds uses.
+func (k Kind) holds() bool { return k == Reserve || k == Grant }
 
 // Msec is server time in milliseconds since 1970-01-01 UTC.
 type Msec int64
@@ -95,7 +99,7 @@ func parse(slot []byte, salt uint32, trusting bool) (r Record, ok bool) {
 		Expires: le.Uint32(slot[64:]), ID: le.Uint64(slot[72:]),
 		Payload: slot[recordHead : recordHead+n : recordHead+n],
 	}
-	whole := r.Kind >= Reserve && r.Kind <= Part && r.Number != 0 && r.Epoch != 0
+	whole := r.Kind >= Reserve && r.Kind <= Grant && r.Number != 0 && r.Epoch != 0
 	return r, whole && (trusting || le.Uint32(slot[68:]) == 0)
 }
 

@@ -14,7 +14,7 @@ import (
 const (
 	filePrefix = "journal-"
 	fileMagic  = "tactjrnl"
-	fileFormat = 1
+	fileFormat = 2 // 1 has no grants, and is read but not written on
 )
 
 func fileName(seq uint64) string { return fmt.Sprintf("%s%08d", filePrefix, seq) }
@@ -98,6 +98,8 @@ type finder struct {
 	seen map[uint64]bool
 	cut  string // what is missing of the files
 	full bool   // nothing of the files is needed
+
+	whole bool // some file was read whole
 }
 
 // files reads every journal file of the store, oldest first.
@@ -113,7 +115,7 @@ func (f *finder) files() error {
 			return err
 		}
 	}
-	if f.j.file == nil && f.st.Epoch != 0 && f.cut == "" {
+	if !f.whole && f.st.Epoch != 0 && f.cut == "" {
 		f.cut = "there is no journal file"
 	}
 	return nil
@@ -134,6 +136,7 @@ func (f *finder) file(name string) error {
 		return errors.Join(err, file.Close())
 	}
 	slots, seq, ok := j.parseHeader(image)
+	older := ok && binary.LittleEndian.Uint32(image[8:]) < fileFormat
 	if fault != nil || !ok {
 		f.cut = fmt.Sprintf("%s has no whole header", name)
 		return errors.Join(fault, file.Close())
@@ -142,13 +145,13 @@ func (f *finder) file(name string) error {
 		f.cut = fmt.Sprintf("%s has %d bytes of %d", name, len(image), want)
 		image = image[:len(image)-(len(image)-j.o.page)%SlotSize]
 	} else {
-		f.cut = ""
+		f.cut, f.whole = "", true
 	}
 	if err := f.slots(image[j.o.page:], slots); err != nil {
 		return errors.Join(err, file.Close())
 	}
 	j.seq = max(j.seq, seq)
-	if slots != j.o.Slots || f.cut != "" {
+	if slots != j.o.Slots || f.cut != "" || older {
 		return file.Close()
 	}
 	if j.file != nil {
@@ -171,7 +174,7 @@ func newerFormat(b []byte) uint32 {
 
 func (j *Journal) parseHeader(b []byte) (slots int, seq uint64, ok bool) {
 	le := binary.LittleEndian
-	if len(b) < j.o.page || string(b[:8]) != fileMagic || le.Uint32(b[8:]) != fileFormat ||
+	if len(b) < j.o.page || string(b[:8]) != fileMagic || le.Uint32(b[8:])-1 >= fileFormat ||
 		le.Uint32(b[40:]) != sum(0, b[:40]) || string(b[16:32]) != string(j.o.StoreID[:]) {
 		return 0, 0, false
 	}

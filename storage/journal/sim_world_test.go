@@ -336,6 +336,14 @@ func simKey(user, c int) uint64 { return uint64(user*simCaps + c + 1) }
 
 func groupOf(user int) int { return user % simGroups }
 
+// simKind is the kind of a reservation's record: with its decision or without.
+func simKind(id uint64) Kind {
+	if id%2 == 0 {
+		return Grant
+	}
+	return Reserve
+}
+
 // decide grants a reservation when every cap of it has room.
 func (w *world) decide() {
 	user := w.rng.IntN(simUsers)
@@ -380,7 +388,7 @@ func (w *world) grant(g *simGroup, user int, mask uint8, twice int, now Msec, a 
 		g.id++
 	}
 	r := Record{
-		Kind: Reserve, Group: uint16(groupOf(user)), Ord: uint32(user), Frame: g.frame,
+		Kind: simKind(g.id), Group: uint16(groupOf(user)), Ord: uint32(user), Frame: g.frame,
 		Time: now, ID: g.id,
 	}
 	lease, carries := w.j.Renew(row.lease, &r, 1, 1)
