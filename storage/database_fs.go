@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -22,6 +23,8 @@ import (
 // nobody can catch it: the store dies instead, and the goroutine never returns, as
 // after any fatal error of Pebble's.
 //
+// A damaged OPTIONS file is passed over: see Open.
+//
 // While fresh is set, and when the purger has deleted it, an old log is not written
 // over: a new one holds nothing of what was in it.
 type databaseFS struct {
@@ -29,6 +32,56 @@ type databaseFS struct {
 	side   *sidecar
 	faults *faultLog
 	fresh  *atomic.Bool
+}
+
+// Open gives Pebble its own options in place of an OPTIONS file that it could not read.
+// Nothing of the store is in there: the file is written anew by every open for writing,
+// is compared with what never changes here, and may be missing.
+func (f databaseFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.Open(name, opts...)
+	if err != nil || !strings.HasPrefix(f.PathBase(name), optionsPrefix) {
+		return file, err
+	}
+	fault := optionsFault(f.FS, name)
+	if fault == nil {
+		return file, nil
+	}
+	if err := file.Close(); err != nil || !errors.Is(fault, ErrCorrupt) {
+		return nil, errors.Join(fault, err)
+	}
+	f.faults.log.Warn("a file of options is damaged and not needed: it is written anew",
+		"file", f.PathBase(name), "error", fault)
+	memory := vfs.NewMem()
+	whole, err := memory.Create(optionsPrefix, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	_, err = whole.Write([]byte(defaultOptions().String()))
+	if err := errors.Join(err, whole.Close()); err != nil {
+		return nil, err
+	}
+	return memory.Open(optionsPrefix)
+}
+
+const optionsPrefix = "OPTIONS-"
+
+func defaultOptions() *pebble.Options {
+	o := &pebble.Options{}
+	o.EnsureDefaults()
+	return o
+}
+
+// optionsFault says why Pebble would not take a file of options: ErrCorrupt, or an
+// error of the disk.
+func optionsFault(fs vfs.FS, name string) error {
+	text, err := readFile(fs, name)
+	if err != nil {
+		return err
+	}
+	if err := defaultOptions().CheckCompatibility(fs.PathDir(name), string(text)); err != nil {
+		return &Damage{File: folderDatabase + "/" + fs.PathBase(name), What: plainText(err), Err: err}
+	}
+	return nil
 }
 
 // Create intercepts marker.manifest.NUMBER.MANIFEST-NUMBER.

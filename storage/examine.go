@@ -1,11 +1,15 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -16,6 +20,7 @@ import (
 
 // A Diagnosis is what Examine found.
 type Diagnosis struct {
+	Known     bool // the store's own records were read: else nothing but findings is known
 	StoreID   [16]byte
 	Groups    int
 	Epoch     uint32 // starts of the store
@@ -26,11 +31,15 @@ type Diagnosis struct {
 	Tables    int   // of Pebble, every block of which was read
 	Bytes     int64 // of the tables
 	Findings  []Finding
+	// Unknown says what could not be looked at or judged, and why: what damage hides, and
+	// what this process may not read or lock.
+	Unknown []string
 }
 
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	Damage  bool   // a start refuses the store; else it mends this, or goes on
+	Refusal bool   // with Damage: the bytes are right, and a start wants to be told something
 	File    string // in the store's folder, or a part of the content
 	What    string // what is wrong
 	Holds   string // what lies there, "" when that is not known
@@ -74,24 +83,28 @@ type examiner struct {
 // changes nothing: it reads every table and the event log whole, and of the content
 // what a start reads and all frames and documents. doc, when not nil, is called for every
 // document. It errors when it cannot look: ErrNotFound without a store, ErrLocked,
-// an error of the disk. Of o it uses FS, RingDir, JournalSlots and Logger.
+// an error of the disk. A folder that may be read and not written is looked at without
+// its lock. Of o it uses FS, RingDir, JournalSlots, Caps and Logger.
 // Cost: as a start, and a read of all tables.
 func Examine(dir string, o Options, doc func(key string, value []byte)) (*Diagnosis, error) {
 	o.fill()
-	lock, err := lockExamined(o.FS, dir)
+	lock, unlocked, err := lockToRead(o.FS, dir)
 	if err != nil {
 		return nil, err
 	}
 	if o.FS == vfs.Default && o.JournalSlots == 0 {
 		o.JournalSlots = journal.DefaultSlots
 	}
-	o.FS = readFS{o.FS}
+	o.FS = readFS{FS: o.FS}
 	o.hooks.disk = func(d journal.Disk) journal.Disk {
 		return readJournal{d, vfsDisk{vfs.NewMem(), ""}}
 	}
 	s := &Store{dir: dir, o: o, totals: NewTotals()}
 	s.dead.ch = make(chan struct{})
 	x := examiner{Store: s, d: &Diagnosis{}, doc: doc}
+	if unlocked != "" {
+		x.unknown("whether a server uses the folder, which would make this worthless", unlocked)
+	}
 	if err := errors.Join(x.look(), lock.Close()); err != nil {
 		return nil, fmt.Errorf("examine %s: %w", dir, err)
 	}
@@ -112,24 +125,84 @@ func lockExamined(fs vfs.FS, dir string) (io.Closer, error) {
 	return nil, fmt.Errorf("%w: %s holds no store", ErrNotFound, dir)
 }
 
-// found notes an error about a part, if there is one, with its class. Errors of
-// the disk itself are returned: they are not about the bytes.
-func (x *examiner) found(file, holds string, err error) error {
-	f := Finding{Damage: true, File: file, Holds: holds, WayBack: wayRestore}
+// lockToRead takes the folder like lockExamined. Where it may be read and not written
+// it asks whether another process has it; unlocked says why nobody can know, "" when
+// it is known.
+func lockToRead(fs vfs.FS, dir string) (lock io.Closer, unlocked string, err error) {
+	lock, err = lockExamined(fs, dir)
+	if err == nil || !notAllowed(err) {
+		return lock, "", err
+	}
+	switch held, known := lockHeld(fs.PathJoin(dir, fileLock)); {
+	case held:
+		return nil, "", fmt.Errorf("%w: %s", ErrLocked, dir)
+	case known:
+		return noLock{}, "", nil
+	}
+	return noLock{}, err.Error(), nil
+}
+
+// notAllowed reports whether the system lets this process read at most.
+func notAllowed(err error) bool {
+	return errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// noLock stands for a lock that could not be taken.
+type noLock struct{}
+
+func (noLock) Close() error { return nil }
+
+// found notes an error about a part, if there is one, with its class and the file that
+// it is about. Errors of the disk itself are returned: they are not about the bytes.
+//
+// What follows from damage that was found before is none of its own: another error
+// about the same file, and one that names no file. It is unknown then how the part is.
+func (x *examiner) found(part, holds string, err error) error {
+	f := Finding{Damage: true, File: part, Holds: holds, WayBack: wayRestore}
+	follows := x.d.Damaged()
 	switch {
 	case err == nil:
 		return nil
+	case notAllowed(err):
+		x.unknown(part, err.Error())
+		return nil
 	case errors.Is(err, ErrNewerFormat):
-		f.WayBack = wayNewer
+		f.WayBack, follows = wayNewer, false
 	case errors.Is(err, ErrRolledBack):
 		f.WayBack = wayOlder
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNotFound):
 	default:
 		return err
 	}
-	f.What = strings.Join(strings.Fields(err.Error()), " ")
+	var d *Damage
+	if errors.As(err, &d) {
+		f.File, f.What = d.File, d.What
+	} else {
+		f.What = plainText(err)
+		f.File = cmp.Or(damagedFiles(f.What), part)
+	}
+	if f.Holds == "" && strings.HasSuffix(f.File, ".log") {
+		f.Holds = "the newest changes"
+	}
+	for i := range x.d.Findings {
+		if at := &x.d.Findings[i]; at.Damage && at.File == f.File {
+			x.unknown(part, f.File+" is damaged")
+			return nil
+		}
+	}
+	if follows && f.File == part {
+		x.unknown(part, "it may only follow from the damage that was found: "+f.What)
+		return nil
+	}
 	x.d.Findings = append(x.d.Findings, f)
 	return nil
+}
+
+// unknown notes what could not be looked at or judged.
+func (x *examiner) unknown(what, why string) {
+	if text := what + ": " + why; !slices.Contains(x.d.Unknown, text) {
+		x.d.Unknown = append(x.d.Unknown, text)
+	}
 }
 
 func (x *examiner) notice(file, what, way string) {
@@ -147,14 +220,21 @@ func (x *examiner) look() error {
 			fmt.Errorf("%w: the folder is missing", ErrCorrupt)))
 	}
 	if len(x.rec.durable) > 0 {
-		if err := x.found("MANIFEST", "the list of all tables", x.rec.verify(fs, path)); err != nil {
+		n := len(x.d.Findings)
+		err := x.found("MANIFEST", "the list of all tables", x.rec.verify(fs, path))
+		if err != nil || len(x.d.Findings) > n {
+			x.unknown("everything else", "without a right list of the tables none is read")
 			return err
 		}
 	}
-	faults := &faultLog{log: x.o.Logger, die: x.die}
+	if err := x.lookOptions(path); err != nil {
+		return err
+	}
+	faults := &faultLog{log: slog.New(slog.DiscardHandler), die: x.die} // what it says is found
 	pdb, err := x.pebble(path, true, faults).open()
 	if err != nil {
-		return x.found(folderDatabase, "everything", err)
+		x.unknown("everything else", "the database does not open")
+		return x.found(folderDatabase, "everything", x.openFault(err))
 	}
 	x.db = newDatabase(pdb, faults)
 	err = errors.Join(x.lookTables(path), x.lookContent())
@@ -163,9 +243,17 @@ func (x *examiner) look() error {
 
 // lookSidecars reads both sidecars and the witness.
 func (x *examiner) lookSidecars() error {
-	if err := x.loadOlderCopy(); errors.Is(err, ErrRolledBack) || x.older.marked {
-		x.notice(fileOlderCopy, "the folder was put back as it was earlier", "start it once with "+
-			"--caps protect, which exceeds no cap, or --caps trust, which forgets what came since")
+	const putBack = "the folder was put back as it was earlier"
+	if err := x.loadOlderCopy(); errors.Is(err, ErrRolledBack) {
+		x.older.is = true
+		x.d.Findings = append(x.d.Findings, Finding{
+			Damage: true, Refusal: true, File: fileOlderCopy, What: putBack +
+				", and nobody has said what becomes of its caps: a start refuses it", WayBack: "start it " +
+				"once with --caps protect, which exceeds no cap, or --caps trust, which forgets what " +
+				"came since",
+		})
+	} else if x.older.marked {
+		x.notice(fileOlderCopy, putBack, "nothing: the next start does with its caps what the mark says")
 	} else if err := x.found(fileOlderCopy, "what becomes of caps", err); err != nil {
 		return err
 	}
@@ -195,7 +283,8 @@ func (x *examiner) lookSidecars() error {
 			fmt.Errorf("%w: neither is whole: %w", ErrCorrupt, errors.Join(faults...)))
 	}
 	for _, err := range faults {
-		x.notice("sidecar", err.Error()+"; the other one counts", wayNothing)
+		what := plainText(err)
+		x.notice(damagedFiles(what), what+"; the other one counts", wayNothing)
 	}
 	ends, err := loadWitness(fs, x.dir, x.rec.id)
 	switch {
@@ -204,7 +293,7 @@ func (x *examiner) lookSidecars() error {
 	case errors.Is(err, ErrNewerFormat):
 		return x.found(fileWitness, "", err)
 	case errors.Is(err, ErrCorrupt):
-		x.notice(fileWitness, err.Error()+"; the sidecar counts", wayNothing)
+		x.notice(fileWitness, plainText(err)+"; the sidecar counts", wayNothing)
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
@@ -224,6 +313,9 @@ func (x *examiner) lookTables(path string) error {
 			x.d.Bytes += int64(t.Size)
 			name := fmt.Sprintf("%06d.sst", uint64(t.FileNum))
 			err := x.lookTable(x.o.FS.PathJoin(path, name), t)
+			if err != nil {
+				err = tableClass(name, err)
+			}
 			if err := x.found(folderDatabase+"/"+name, tableHolds(t), err); err != nil {
 				return err
 			}
@@ -233,14 +325,15 @@ func (x *examiner) lookTables(path string) error {
 }
 
 func (x *examiner) lookTable(path string, t *pebble.TableInfo) error {
-	if err := verifyTable(x.o.FS, path, t); err != nil {
-		return err
-	}
 	r, err := openTable(x.o.FS, path)
 	if err != nil {
 		return err
 	}
-	return tableFault(errors.Join(r.ValidateBlockChecksums(), r.Close()))
+	// Which block it is, if it is one, says more than that the table is not the right one.
+	if err := errors.Join(r.ValidateBlockChecksums(), r.Close()); err != nil {
+		return tableFault(err)
+	}
+	return verifyTable(x.o.FS, path, t)
 }
 
 // tableHolds says what lies between the first and the last key of a table.
@@ -283,8 +376,10 @@ func (x *examiner) lookContent() error {
 		return err
 	}
 	if x.man.groups == 0 {
+		x.unknown("everything else", "the store's own record cannot be read")
 		return nil
 	}
+	d.Known = true
 	d.StoreID, d.Groups, d.Epoch, d.Clean = x.man.id, x.man.groups, x.epoch, x.rec.clean
 	looks := []struct {
 		part string
@@ -304,33 +399,62 @@ func (x *examiner) lookContent() error {
 			return err
 		}
 	}
-	if err := x.found(folderLog, "what happened and was decided, older than the last frames",
-		x.lookLog()); err != nil {
+	if err := x.lookLog(); err != nil {
 		return err
 	}
 	return x.lookJournal()
 }
 
+// lookOptions reads the database's file of options, which a start can do without.
+func (x *examiner) lookOptions(path string) error {
+	desc, err := pebble.Peek(path, x.o.FS)
+	if err != nil || desc.OptionsFilename == "" {
+		return nil // the open says it
+	}
+	err = optionsFault(x.o.FS, desc.OptionsFilename)
+	var d *Damage
+	if errors.As(err, &d) {
+		x.notice(d.File, d.What+"; nothing of the store is in it", wayNothing)
+		return nil
+	}
+	return x.found(folderDatabase, "", err)
+}
+
 // lookLog reads every block of the event log.
 func (x *examiner) lookLog() error {
+	const holds = "what happened and was decided, older than the last frames"
 	value, err := x.db.get([]byte{prefixNode, nodeLog})
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
+		return x.found(folderLog, holds, err)
 	}
 	fs := x.o.FS
 	log, err := eventlog.Open(fs, fs.PathJoin(x.dir, folderLog), eventlog.Options{
 		StoreID: x.man.id, Key: x.logKey(), Groups: x.man.groups, Random: x.o.Rand,
 	}, value)
 	if err != nil {
-		return logFault(err)
+		return x.foundEach(folderLog, holds, err)
 	}
+	err = errors.Join(log.Verify(), log.Close())
 	for g, last := range x.last {
 		if logged := log.Logged(uint16(g)); logged > last {
-			return fmt.Errorf("%w: it has frame %d of group %d, which ends at %d",
-				ErrCorrupt, logged, g, last)
+			err = errors.Join(err, fmt.Errorf("%w: it has frame %d of group %d, which ends at %d",
+				ErrCorrupt, logged, g, last))
 		}
 	}
-	return logFault(errors.Join(log.Verify(), log.Close()))
+	return x.foundEach(folderLog, holds, err)
+}
+
+// foundEach is found for each of the errors of the event log that were joined.
+func (x *examiner) foundEach(part, holds string, err error) error {
+	all, ok := err.(interface{ Unwrap() []error })
+	if ok && strings.Contains(err.Error(), "\n") { // joined, a line each
+		var errs []error
+		for _, e := range all.Unwrap() {
+			errs = append(errs, x.foundEach(part, holds, e))
+		}
+		return errors.Join(errs...)
+	}
+	return x.found(part, holds, logFault(err))
 }
 
 // lookRecords compares the store's own records with the sidecar, when there is
@@ -424,6 +548,9 @@ func (f readFS) Remove(name string) error                  { return f.refuse(nam
 func (f readFS) RemoveAll(name string) error               { return f.refuse(name) }
 func (f readFS) Rename(name, _ string) error               { return f.refuse(name) }
 func (f readFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse(name) }
+
+// Lock takes nothing: the store's own lock is held, or cannot be.
+func (f readFS) Lock(string) (io.Closer, error) { return noLock{}, nil }
 
 func (f readFS) refuse(name string) error {
 	return fmt.Errorf("%s: %w", name, errNotWritten)

@@ -31,6 +31,13 @@ func (r *ringMemory) Close(remove bool) error {
 	return nil
 }
 
+// copy is what a kill of a store at this moment leaves of its ring.
+func (r *ringMemory) copy(s *Store) *ringMemory {
+	left := &ringMemory{}
+	s.carry.j.Still(func() { left.mem = slices.Clone(r.mem) })
+	return left
+}
+
 // A capWorld grants reservations of a few people on a real store that loses
 // power or is killed, and knows what was answered and shown.
 type capWorld struct {
@@ -110,7 +117,7 @@ func (w *capWorld) crash(power bool) {
 		UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(w.seed, w.rng.Uint64())),
 	})
 	if !power {
-		ring.mem = slices.Clone(w.ring.mem)
+		ring = w.ring.copy(w.s)
 	}
 	if err := w.s.Close(); err != nil {
 		w.fail(err)

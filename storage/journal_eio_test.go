@@ -145,7 +145,7 @@ func TestKeysOfSeveralOwners(t *testing.T) {
 			next := &ringMemory{}
 			percent := []int{0, 30, 80, 100}[rng.IntN(4)]
 			if percent == 100 {
-				next.mem = append(next.mem, ring.mem...)
+				next = ring.copy(s)
 			}
 			left := fs.CrashClone(vfs.CrashCloneCfg{
 				UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, rng.Uint64())),

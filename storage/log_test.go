@@ -268,16 +268,17 @@ func TestCheckFindsLostTimer(t *testing.T) {
 // What is kept is bounded by days, and the figures say what has left.
 func TestLogRetention(t *testing.T) {
 	fs := vfs.NewMem()
-	now := testDay
+	var now atomic.Int64
+	now.Store(int64(testDay))
 	o := testOptions(nil)
-	o.Now = func() UnixMsec { return now }
+	o.Now = func() UnixMsec { return UnixMsec(now.Load()) }
 	o.LogSegment = 1
 	s := mustOpen(t, fs, o)
 	ids := logged(t, s, 20)
 	if err := s.FlushLog(); err != nil {
 		t.Fatal(err)
 	}
-	now += 31 * 24 * 3600 * 1000
+	now.Add(31 * 24 * 3600 * 1000)
 	s.logs.turn.Lock()
 	err := s.logPass(nil, true)
 	s.logs.turn.Unlock()

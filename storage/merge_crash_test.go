@@ -208,7 +208,7 @@ func (w *mergeCrash) crash(f func()) {
 	seed := w.r.Uint64()
 	take := func() {
 		if kill {
-			ring.mem = slices.Clone(w.ring.mem)
+			ring = w.ring.copy(w.s)
 		}
 		cut = w.fs.CrashClone(vfs.CrashCloneCfg{
 			UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(seed, 1)),

@@ -151,7 +151,7 @@ func makeOriginals(seed uint64) ([]original, error) {
 		// At one moment: the store goes on, and deletes tables meanwhile.
 		killed, err := takeDisk(fs.CrashClone(vfs.CrashCloneCfg{
 			UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(seed, 0)),
-		}), ring)
+		}), ring.copy(s))
 		if err != nil {
 			return nil, err
 		}

@@ -215,7 +215,7 @@ func pebbleFault(err error, dir string) error {
 	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("%w: %s: %w", ErrNewerFormat, dir, err)
 	case pebble.IsCorruptionError(err), errors.Is(err, os.ErrNotExist), !errors.As(err, &number):
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, dir, err)
+		return damageOf(err)
 	}
 	return fmt.Errorf("open %s: %w", dir, err)
 }
@@ -279,7 +279,7 @@ func (d view) last(prefix []byte) (key, value []byte, err error) {
 
 func readFault(err error) error {
 	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return damageOf(err)
 	}
 	return fmt.Errorf("read: %w", err)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -162,7 +161,7 @@ func TestDecisionsOutliveTheirFrame(t *testing.T) {
 		}
 		left := &ringMemory{}
 		if killed {
-			left.mem = slices.Clone(ring.mem)
+			left = ring.copy(s)
 		} else { // one that waits for its record waits for all before it
 			last := hold(t, s, g, ord, personKey(50), personKey(50))
 			if err := s.WaitTicket(0, last, time.Minute); err != nil {

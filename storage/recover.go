@@ -136,7 +136,7 @@ func (s *Store) boot() error {
 func (s *Store) load(path string, rec *sidecarRecord, faults *faultLog) error {
 	pdb, err := s.pebble(path, true, faults).open()
 	if err != nil {
-		return err
+		return s.openFault(err)
 	}
 	s.db = newDatabase(pdb, faults)
 	err = s.loadAll(path, rec)
@@ -338,16 +338,14 @@ func (s *Store) compare(db view, rec *sidecarRecord) error {
 		return err
 	}
 	if s.epoch < rec.epoch {
-		return fmt.Errorf("%w: the log ends in epoch %d, the sidecar knows epoch %d",
-			ErrCorrupt, s.epoch, rec.epoch)
+		return s.logDamage("the log ends in epoch %d, the sidecar knows epoch %d", s.epoch, rec.epoch)
 	}
 	last, err := db.lastCommit()
 	if err != nil {
 		return err
 	}
 	if last < rec.ends.commit {
-		return fmt.Errorf("%w: %s: the log ends at batch %d, batch %d was synced",
-			ErrCorrupt, folderDatabase, last, rec.ends.commit)
+		return s.logDamage("the log ends at batch %d, batch %d was synced", last, rec.ends.commit)
 	}
 	s.macs.key = s.man.keys.IdentityKey
 	for g, want := range rec.durable {
@@ -356,9 +354,8 @@ func (s *Store) compare(db view, rec *sidecarRecord) error {
 			return err
 		}
 		if number < want {
-			return fmt.Errorf("%w: %s: the log of group %d ends at frame %d, "+
-				"the sidecar knows frame %d to be durable",
-				ErrCorrupt, folderDatabase, g, number, want)
+			return s.logDamage("the log of group %d ends at frame %d, the sidecar knows frame %d "+
+				"to be durable", g, number, want)
 		}
 	}
 	return nil

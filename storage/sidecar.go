@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -354,7 +355,10 @@ func (r *sidecarRecord) verify(fs vfs.FS, db string) error {
 		return pebbleFault(err, db)
 	}
 	if !desc.Exists {
-		return fmt.Errorf("%w: %s has no current MANIFEST", ErrCorrupt, db)
+		return &Damage{
+			File: folderDatabase + "/" + strings.TrimSuffix(markerManifest, "."),
+			What: "no marker names a current MANIFEST",
+		}
 	}
 	name := fs.PathBase(desc.ManifestFilename)
 	for _, m := range r.marks {
@@ -363,15 +367,19 @@ func (r *sidecarRecord) verify(fs vfs.FS, db string) error {
 		}
 		b, err := readFile(fs, fs.PathJoin(db, name))
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			return &Damage{File: folderDatabase + "/" + name, What: err.Error(), Err: err}
 		}
 		if int64(len(b)) < m.size || checkSum(b[:m.size]) != m.crc {
-			return fmt.Errorf("%w: %s/%s: its first %d bytes are not what was written",
-				ErrCorrupt, db, name, m.size)
+			return &Damage{
+				File: folderDatabase + "/" + name,
+				What: fmt.Sprintf("its first %d bytes are not what was written", m.size),
+			}
 		}
 		r.marks = [2]manifestMark{m}
 		return nil
 	}
-	return fmt.Errorf("%w: %s/%s is unknown to the sidecar (%s, %s)",
-		ErrCorrupt, db, name, r.marks[0].name, r.marks[1].name)
+	return &Damage{
+		File: folderDatabase + "/" + name,
+		What: fmt.Sprintf("it is unknown to the sidecar (%s, %s)", r.marks[0].name, r.marks[1].name),
+	}
 }

@@ -31,7 +31,7 @@ func verifyTables(fs vfs.FS, dir string, db *pebble.DB) error {
 			}
 			name := fmt.Sprintf("%06d.sst", uint64(t.FileNum))
 			if err := verifyTable(fs, fs.PathJoin(dir, name), &t.TableInfo); err != nil {
-				return fmt.Errorf("%s/%s: %w", folderDatabase, name, err)
+				return tableClass(name, err)
 			}
 		}
 	}
@@ -52,6 +52,14 @@ func verifyTable(fs vfs.FS, path string, want *pebble.TableInfo) error {
 			"with %s, the MANIFEST says %s and %s", ErrCorrupt, first, last, want.Smallest, want.Largest)
 	}
 	return nil
+}
+
+// tableClass names the table in an error about its bytes.
+func tableClass(name string, err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return tableDamage(name, err)
+	}
+	return fmt.Errorf("%s/%s: %w", folderDatabase, name, err)
 }
 
 func openTable(fs vfs.FS, path string) (*sstable.Reader, error) {

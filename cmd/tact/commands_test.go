@@ -422,12 +422,14 @@ func damaged(t *testing.T, data string) {
 	out, logs, code := tact(t, "doctor", data, "--json")
 	var d diagnosis
 	decodeJSON(t, out, &d)
-	if code != exitDamaged || d.OK || len(d.Findings) == 0 || d.Findings[0].File != "MANIFEST" ||
-		d.Findings[0].WayBack == "" {
+	if code != exitDamaged || d.OK || len(d.Findings) == 0 || !strings.HasPrefix(d.Findings[0].File, "db/MANIFEST-") ||
+		d.Findings[0].WayBack == "" || len(d.Findings) != 1 || d.figures != nil ||
+		len(d.Unknown) == 0 || strings.Contains(out, `"users"`) {
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}
 	if out, logs, code = tact(t, "doctor", data); code != exitDamaged ||
-		!strings.Contains(out, "DAMAGE") || !strings.Contains(out, "way back") {
+		!strings.Contains(out, "DAMAGE") || !strings.Contains(out, "way back") ||
+		!strings.Contains(out, "content  unknown") || strings.Contains(out+logs, ".go:") {
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}
 	_, logs, code = tact(t, "serve", "--data", data, "--listen", "127.0.0.1:0")

@@ -432,6 +432,14 @@ func (j *Journal) Settle(st State) {
 	}
 }
 
+// Still calls f while no record is stored: what f copies of the shared memory is what a
+// kill at this moment leaves.
+func (j *Journal) Still(f func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f()
+}
+
 // Unsettled calls f for every record of a group whose frame is not known to be
 // durable, oldest first: what has to be applied again when the group's memory is
 // dropped. f returns the frame that holds the effect from now on; one that no group
