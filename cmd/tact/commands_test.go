@@ -365,7 +365,8 @@ func upgradeAndBack(t *testing.T, data string) {
 		t.Fatal(err)
 	}
 	out, logs, code = tact(t, "doctor", data)
-	if code != exitOK || !strings.Contains(out, "300 users, revision 1") {
+	if code != exitDamaged || !strings.Contains(out, "300 users, revision 1") ||
+		!strings.Contains(out, "REFUSED  older-copy") || strings.Contains(out, "DAMAGE") {
 		t.Errorf("the checkpoint: exit code %d: %s%s", code, out, logs)
 	}
 }
@@ -423,7 +424,7 @@ func damaged(t *testing.T, data string) {
 	var d diagnosis
 	decodeJSON(t, out, &d)
 	if code != exitDamaged || d.OK || len(d.Findings) == 0 || !strings.HasPrefix(d.Findings[0].File, "db/MANIFEST-") ||
-		d.Findings[0].WayBack == "" || len(d.Findings) != 1 || d.figures != nil ||
+		d.Findings[0].WayBack == "" || len(d.Findings) != 1 || d.Figures != nil ||
 		len(d.Unknown) == 0 || strings.Contains(out, `"users"`) {
 		t.Errorf("exit code %d: %s%s", code, out, logs)
 	}

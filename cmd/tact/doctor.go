@@ -57,7 +57,7 @@ func newDoctor() *cobra.Command {
 // diagnosis is what doctor prints.
 type diagnosis struct {
 	OK       bool      `json:"ok"`
-	*figures           // nil: damage hides them
+	*Figures           // nil: damage hides them
 	Tables   int       `json:"tables"`
 	Bytes    int64     `json:"table_bytes"`
 	Findings []finding `json:"findings"`
@@ -68,8 +68,8 @@ type diagnosis struct {
 	RingsFault string      `json:"other_rings_unknown,omitempty"`
 }
 
-// figures are what a store says of itself.
-type figures struct {
+// Figures are what a store says of itself.
+type Figures struct {
 	Store     string `json:"store"`
 	Clean     bool   `json:"ended_cleanly"`
 	Starts    uint32 `json:"starts"`
@@ -94,7 +94,7 @@ func newDiagnosis(d *storage.Diagnosis, revision uint32) *diagnosis {
 		Unknown: append([]string{}, d.Unknown...),
 	}
 	if d.Known {
-		out.figures = &figures{
+		out.Figures = &Figures{
 			Store: hex.EncodeToString(d.StoreID[:]), Clean: d.Clean, Starts: d.Epoch, Users: d.Users,
 			Revision: revision, Documents: d.Documents, Frames: d.Frames,
 		}
@@ -112,7 +112,7 @@ func (d *diagnosis) print(w io.Writer) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	if v := d.figures; v != nil {
+	if v := d.Figures; v != nil {
 		row("store", "%s, started %d times, %s", v.Store, v.Starts,
 			map[bool]string{true: "ended cleanly", false: "not ended cleanly"}[v.Clean])
 		row("content", "%s%s users, revision %d, %d documents, %s frames",
