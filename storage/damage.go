@@ -54,8 +54,10 @@ func tableDamage(name string, err error) error {
 func plainText(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	for _, s := range []string{
-		ErrCorrupt.Error() + ": ", eventlog.ErrCorrupt.Error() + ": ", journal.ErrCorrupt.Error() + ": ",
-		journal.ErrRolledBack.Error() + ": ", ErrRolledBack.Error() + ": ", " <corruption detail carrier>", "pebble: file 000000: ", "pebble: ",
+		ErrCorrupt.Error() + ": ", eventlog.ErrCorrupt.Error() + ": ",
+		journal.ErrCorrupt.Error() + ": ", journal.ErrRolledBack.Error() + ": ",
+		ErrRolledBack.Error() + ": ", " <corruption detail carrier>",
+		"pebble: file 000000: ", "pebble: ",
 	} {
 		text = strings.ReplaceAll(text, s, "")
 	}
@@ -68,7 +70,8 @@ func plainText(err error) string {
 func damagedFiles(text string) string {
 	var found []string
 	for _, p := range []struct{ in, pattern, after string }{
-		{folderDatabase + "/", `\b(\d{6,}\.(?:sst|log)|(?:MANIFEST|OPTIONS)-\d{6,}|marker\.[a-z-]+\S*)`, ""},
+		{folderDatabase + "/", `\b(\d{6,}\.(?:sst|log))`, ""},
+		{folderDatabase + "/", `\b((?:MANIFEST|OPTIONS)-\d{6,}|marker\.[a-z-]+\S*)`, ""},
 		{folderDatabase + "/", `\b(?:L\d: |file )(\d{6,}): `, ".sst"},
 		{folderLog + "/", `\b((?:effects|decisions)-\d{8,}\.tlog)`, ""},
 		{"", `\b(journal-\d{8,}|sidecar-[ab])\b`, ""},
