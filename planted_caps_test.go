@@ -149,5 +149,32 @@ func plantedCaps() []plantedBug {
 			bad: "	if false && counted && f.on == definition.CountAccept {\n",
 			pkg: inEngine, run: "TestAcceptOfAnItemCountsOnce",
 		},
+		{
+			law: "X4: what was counted in another group is known", file: "engine/outcome_away.go",
+			old: "		if b.away[i].key == key {\n", bad: "		if false && b.away[i].key == key {\n",
+			pkg: inEngine, run: "TestOutcomeIsKnownAfterMerges",
+		},
+		{
+			law: "X4: a merge says that keys lie elsewhere", file: "storage/contact_origin.go",
+			old: "	d.away = uint16(t.Now / daySec)\n", bad: "	d.away = 0\n",
+			pkg: inEngine, run: "TestLinearizable",
+		},
+		{
+			law: "X4: a refund is given where the unit counts", file: "engine/outcome_away.go",
+			old: "		given, err := b.give(&f, of, once)\n",
+			bad: "		given, err := b.give(&fact{group: g, token: t, doc: doc}, of, once)\n",
+			pkg: inEngine, run: "TestItemGoesOnAfterAMerge",
+		},
+		{
+			law: "a contact counts in a cap that holds nothing of it", file: "engine/outcome_count.go",
+			old: "	more := b.unheld(f, &held)\n", bad: "	more := false && b.unheld(f, &held)\n",
+			pkg: inEngine, run: "TestContactThatACapDoesNotHold",
+		},
+		{
+			law:  "a purchase takes of a total that the decision did not hold",
+			file: "engine/outcome_count.go",
+			old:  "	if holds {\n		b.dropHeld(held)\n", bad: "	if holds {\n		b.keys = b.keys[:0]\n",
+			pkg: inEngine, run: "TestAcceptThatATotalDoesNotHold",
+		},
 	}
 }

@@ -127,7 +127,7 @@ func (b *plantedBug) play(t *testing.T, broken string) (by string, err error) {
 	if err != nil {
 		t.Skip("no go tool here: ", err)
 	}
-	cmd := exec.Command(tool, "test", "-overlay", b.overlay(t, broken), "-count=1",
+	cmd := exec.Command(tool, "test", "-overlay", b.overlay(t, broken), "-count=1", "-vet=off",
 		"-timeout", cmp.Or(b.timeout, "5m"), "-run", "^("+b.run+")$", b.pkg)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "TACT_") {

@@ -402,9 +402,8 @@ func (o *optOracle) contact(it *optItem, on string, at, now int64) {
 	}
 	if it.live(now, o.floor) {
 		o.confirm(it, on, at)
-		return
 	}
-	for _, c := range o.caps { // late: a fact
+	for _, c := range o.caps { // late, or nothing of it is held: a fact
 		keys, _ := c.keys(it)
 		if c.kind() == "contact" && c.counts(on) && !slices.Contains(it.taken, c.id) {
 			o.use(keys, it, at)

@@ -31,6 +31,8 @@ type Batch struct {
 	windows []storage.TotalKey
 	early   []storage.BlockEffect // units that a confirm gives back
 	text    []byte
+	away    []awayKey // of the outcome at hand: see keysAway
+	given   bool      // its refund was given in another group: see refundAway
 
 	led      bool   // identities led to the person of the line
 	erasures uint64 // of the engine, before they did

@@ -184,7 +184,9 @@ func (c *linClient) confirm() {
 		l.fail("impression: %v, %v", r.Err, err)
 		return
 	}
-	in := linInput{kind: linConfirm, id: id, side: side(target)}
+	in := linInput{
+		kind: linConfirm, id: id, by: fmt.Sprintf(" of %d", c.user), side: side(target),
+	}
 	for _, other := range []string{"p0", "p1", "s0"} {
 		if found && other != offer {
 			l.record(l.counter(target, other), call, linInput{kind: linFound, side: in.side}, linOutput{})

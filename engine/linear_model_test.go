@@ -37,6 +37,7 @@ type linInput struct {
 	kind    linKind
 	request string // of a decision; "" = none
 	id      string // reservation of a confirm
+	by      string // whose token it was confirmed with
 	sticky  bool   // a decision is answered with the reservation that is open, if there is one
 	side    uint8  // of a pair: whose row is asked; the survivor of a merge or split
 }
@@ -82,10 +83,9 @@ type linState struct {
 	held     []linHeld
 	asked    []linAsked
 	lost     []linLost
-	done     []string // confirmed
-	facts    []string // of these, those late or lost before: no reservation knows of them
-	loose    []string // facts of the other one of the pair: known, or counted again
-	near     []string // confirmed by the other one, whose group may be the same and know of it
+	done     []string // confirmed, by the other one of the pair too
+	near     []string // maybe confirmed by the other one: nobody was answered
+	told     []string // tokens that were reported, maybe in vain
 	seen     []linUse // of these, those that nobody was answered: a loss may undo them
 	key      string   // all of it as text
 }
@@ -96,13 +96,13 @@ type linUse struct {
 	held    linHeld
 	was     byte // 'h' a reservation that was held, 'l' a lost one, 'x' one that had run out
 	standIn bool // a stand-in went with it
+	again   bool // it was confirmed before, by the other one of the pair
 }
 
 func (s linState) clone() linState {
 	s.held, s.asked = slices.Clone(s.held), slices.Clone(s.asked)
 	s.lost, s.done, s.seen = slices.Clone(s.lost), slices.Clone(s.done), slices.Clone(s.seen)
-	s.facts, s.loose = slices.Clone(s.facts), slices.Clone(s.loose)
-	s.near = slices.Clone(s.near)
+	s.near, s.told = slices.Clone(s.near), slices.Clone(s.told)
 	return s
 }
 
@@ -158,14 +158,13 @@ func (s linState) sealed() linState {
 	slices.SortFunc(s.held, func(a, b linHeld) int { return cmp.Compare(a.id+a.request, b.id+b.request) })
 	slices.SortFunc(s.asked, func(a, b linAsked) int { return cmp.Compare(a.request, b.request) })
 	slices.SortFunc(s.lost, func(a, b linLost) int { return cmp.Compare(a.id, b.id) })
-	for _, list := range [...][]string{s.done, s.facts, s.loose, s.near} {
-		slices.Sort(list)
-	}
+	slices.Sort(s.done)
+	slices.Sort(s.near)
+	slices.Sort(s.told)
 	slices.SortFunc(s.seen, func(a, b linUse) int { return cmp.Compare(a.held.id, b.held.id) })
 	s.key = fmt.Sprintf("%d uses %d theirs %d stand-ins %d given held %v asked %v lost %v "+
-		"done %v seen %v facts %v loose %v near %v",
-		s.uses, s.theirs, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen, s.facts,
-		s.loose, s.near)
+		"done %v seen %v near %v told %v",
+		s.uses, s.theirs, s.standIns, s.given, s.held, s.asked, s.lost, s.done, s.seen, s.near, s.told)
 	return s
 }
 
@@ -308,9 +307,12 @@ func (s linState) repeat(at int, out linOutput) []linState {
 }
 
 // confirm: the use of a reservation that is held, or that a power cut took, is in
-// time; one that has run out is late; nothing is counted twice.
+// time; one that has run out is late; nothing is counted twice. A reservation that two
+// were shown while they were one, and that one has reported since they are two, is the
+// other's to confirm still.
 func (s linState) confirm(in linInput, out linOutput) []linState {
-	if slices.Contains(s.done, in.id) {
+	again := slices.Contains(s.done, in.id)
+	if again && s.findHeld(in.id) < 0 {
 		switch {
 		case out.unknown:
 			return []linState{s}
@@ -322,36 +324,33 @@ func (s linState) confirm(in linInput, out linOutput) []linState {
 		return nil
 	}
 	if out.twice {
-		if slices.Contains(s.loose, in.id) || slices.Contains(s.near, in.id) {
+		known := again || slices.Contains(s.near, in.id)
+		if known && (s.findHeld(in.id) < 0 || slices.Contains(s.told, in.id+in.by)) {
 			return []linState{s}
 		}
 		return nil
 	}
 	next := s.clone()
 	next.uses++
-	next.done = append(next.done, in.id)
+	if !again {
+		next.done = append(next.done, in.id)
+	}
 	late := false
-	took := linUse{held: linHeld{id: in.id}, was: 'x'}
+	took := linUse{held: linHeld{id: in.id}, was: 'x', again: again}
 	if at := s.findHeld(in.id); at >= 0 {
 		took.held, took.was = s.held[at], 'h'
 		next.held = slices.Delete(next.held, at, at+1)
 	} else if at := s.findLost(in.id); at >= 0 {
 		took.was, took.standIn, took.held.of = 'l', s.standIns > 0, s.lost[at].of
 		next.lost = slices.Delete(next.lost, at, at+1)
-		next.facts = append(next.facts, in.id)
 		next.standIns = max(0, next.standIns-1)
 	} else {
 		late = true
-		next.facts = append(next.facts, in.id)
 	}
 	switch {
 	case out.unknown:
 		next.seen = append(next.seen, took)
 		return []linState{s, next}
-	case slices.Contains(s.loose, in.id): // late, or once more what a loss took
-		fewer := next.clone()
-		fewer.standIns = max(0, next.standIns-1)
-		return []linState{next, fewer}
 	case out.late == late:
 		return []linState{next}
 	}
@@ -415,8 +414,9 @@ func (s *linState) isStrict(id string) bool {
 // undo takes a confirm that nobody was answered out.
 func (s *linState) undo(u linUse) {
 	s.uses--
-	same := func(id string) bool { return id == u.held.id }
-	s.done, s.facts = slices.DeleteFunc(s.done, same), slices.DeleteFunc(s.facts, same)
+	if !u.again {
+		s.done = slices.DeleteFunc(s.done, func(id string) bool { return id == u.held.id })
+	}
 	switch u.was {
 	case 'h':
 		s.held = append(s.held, u.held)

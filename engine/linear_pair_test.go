@@ -64,13 +64,9 @@ func (p linPair) step(in linInput, out linOutput) []linPair {
 	var all []linPair
 	for _, s := range linStep(p.part[in.side], in, out) {
 		p.part[in.side] = s
-		if in.kind == linConfirm { // whose group may be one with the other's
-			other := p.part[1-in.side].clone()
-			other.learn(linState{done: s.facts, facts: s.facts})
-			if slices.Contains(s.done, in.id) && !slices.Contains(other.near, in.id) {
-				other.near = append(other.near, in.id)
-			}
-			p.part[1-in.side] = other
+		if in.kind == linConfirm {
+			p.part[1-in.side] = p.part[1-in.side].hears(s, in.id)
+			p.part[0], p.part[1] = p.part[0].reported(in), p.part[1].reported(in)
 		}
 		all = append(all, p)
 	}
@@ -194,22 +190,37 @@ func (p linPair) join() linPair {
 	return p
 }
 
+// reported is the state after a confirm was asked for.
+func (s linState) reported(in linInput) linState {
+	if name := in.id + in.by; !slices.Contains(s.told, name) {
+		s = s.clone()
+		s.told = append(s.told, name)
+	}
+	return s
+}
+
+// hears is the state after the other one of the pair has confirmed something, or may have.
+func (s linState) hears(of linState, id string) linState {
+	switch {
+	case !slices.Contains(of.done, id):
+		return s
+	case slices.ContainsFunc(of.seen, func(u linUse) bool { return u.held.id == id }):
+		if s = s.clone(); !slices.Contains(s.near, id) {
+			s.near = append(s.near, id)
+		}
+		return s
+	}
+	s = s.clone()
+	s.learn(linState{done: []string{id}})
+	return s
+}
+
 // learn adds what another person knows of reservations that are no more.
 func (s *linState) learn(from linState) {
-	add := func(list *[]string, id string) {
-		if !slices.Contains(s.done, id) && !slices.Contains(*list, id) {
-			*list = append(*list, id)
-		}
-	}
 	for _, id := range from.done {
-		if slices.Contains(from.facts, id) {
-			add(&s.loose, id)
-		} else {
-			add(&s.done, id)
+		if !slices.Contains(s.done, id) {
+			s.done = append(s.done, id)
 		}
-	}
-	for _, id := range from.loose {
-		add(&s.loose, id)
 	}
 }
 

@@ -394,7 +394,7 @@ func TestLinearSeedsThatFailed(t *testing.T) {
 	}
 	f(4, "a sticky placement of somebody with more uses than the limit")
 	f(17, "a fact of one is known to the other one of a couple in the same group")
-	f(27, "a fact of one is not known to the other one in another group")
+	f(27, "a fact of one is known to the other one of a couple in another group")
 	f(101, "somebody was asked while nobody knew whether they were taken in")
 }
 

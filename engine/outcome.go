@@ -87,7 +87,17 @@ func (b *Batch) outcome(doc *OutcomeDoc) LineResult {
 	}
 	g.Lock()
 	defer g.Unlock()
-	if old, ok := g.SeenDedup(key); ok {
+	b.away, b.given = b.away[:0], false
+	if b.keysAway(g, &t) {
+		g.Unlock()
+		b.lookAway(g, doc, &t)
+		err := b.refundAway(g, doc, &t)
+		g.Lock()
+		if err != nil {
+			return rejected(err)
+		}
+	}
+	if old, ok := b.seen(g, key); ok {
 		return *b.duplicate(g, old == doc.BodyHash || len(doc.EventID) == 0)
 	}
 	return b.applyOutcome(g, doc, &t, names, key)

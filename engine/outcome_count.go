@@ -18,6 +18,8 @@ type fact struct {
 	at    storage.UnixMsec // between the decision and now
 	lost  bool             // its reservation was answered and lost with a machine
 	doc   *OutcomeDoc
+	// marked is the time of a use of the person that its confirm has marked; 0: of none.
+	marked storage.UnixSec
 
 	custom storage.Name // DictEvent, with CountCustom
 }
@@ -70,7 +72,11 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 	b.windows, b.early = b.windows[:0], b.early[:0]
 	for i := range held.Len() {
 		k := held.Key(i)
-		if !k.Total || k.CountOn&uint16(f.on) == 0 {
+		if k.CountOn&uint16(f.on) == 0 {
+			continue
+		}
+		if !k.Total {
+			f.marked = b.effect.Resolve.At
 			continue
 		}
 		key := storage.TotalKey{CounterKey: k.Key, Window: k.Window}
@@ -91,38 +97,94 @@ func (b *Batch) confirm(f *fact, held storage.Held, once uint64) error {
 	return b.append(f.group)
 }
 
-// contact applies an impression, send or delivery: it confirms the reservation,
-// or, when that has gone, counts the use as ungranted. A contact of an item is counted
-// once, and once in each cap that counts several kinds of contact.
+// contact applies an impression, send or delivery: it confirms the reservation, and
+// counts the use as ungranted in the caps that count it and hold nothing of it, or that
+// did before the reservation had gone. A contact of an item is counted once, and once in
+// each cap that counts several kinds of contact.
 func (b *Batch) contact(f *fact) (LineFlags, error) {
 	if f.token.Reservation.Number == 0 && !b.binds(f) {
 		return 0, nil
 	}
+	var held storage.Held
+	state, live := storage.ReservationUnknown, false
+	if f.ord != storage.NoOrd {
+		held, state = f.group.Contact(f.ord).Reservation(f.token.Reservation)
+		live = state == storage.ReservationOpen &&
+			held.Live(b.e.instant(f.group, b.e.clock.Now()))
+	}
 	once := b.onceKey(f)
-	if _, ok := f.group.SeenDedup(once); ok {
+	// Two people who were one for a while may have been shown it both: each counts it.
+	if _, ok := b.seen(f.group, once); ok && !(live && holdsContact(held, f.on)) {
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
 	}
-	if f.ord == storage.NoOrd {
-		return b.gone(f, once)
-	}
-	held, state := f.group.Contact(f.ord).Reservation(f.token.Reservation)
-	open := state == storage.ReservationOpen
-	live := open && held.Live(b.e.instant(f.group, b.e.clock.Now()))
 	switch {
-	case state == storage.ReservationConfirmed && f.on == definition.CountImpression:
+	case f.ord == storage.NoOrd:
+		return b.gone(f, once)
+	case live:
+		return b.inTime(f, held, once)
+	}
+	if state == storage.ReservationConfirmed && (b.forgotten(f) || !b.unheld(f, nil)) {
+		if f.on != definition.CountImpression {
+			return 0, nil // no cap counts this contact
+		}
 		b.e.counters.repeats.Inc()
 		return FlagRepeat, nil
-	case state == storage.ReservationConfirmed, live && !holdsContact(held, f.on):
-		return 0, nil // no cap counts this contact
-	case live:
-		return 0, b.confirm(f, held, once)
 	}
 	// It may never have held one: no cap counted it at the decision, and one does now.
 	// One that is there and lives no more was given back in the counting, and goes with
 	// the effect of the use.
-	f.lost = !open && f.group.LostReservation(f.token.Reservation)
+	f.lost = state != storage.ReservationOpen && f.group.LostReservation(f.token.Reservation)
 	return b.gone(f, once)
+}
+
+// inTime applies a contact while its reservation lives. A cap that holds nothing of it
+// counts it too: one that counts what does not happen on such a channel, or was published
+// since.
+func (b *Batch) inTime(f *fact, held storage.Held, once uint64) (flags LineFlags, err error) {
+	more := b.unheld(f, &held)
+	if holdsContact(held, f.on) {
+		err = b.confirm(f, held, once)
+	} else if more {
+		flags = FlagLate
+	}
+	if err != nil || !more {
+		return 0, err
+	}
+	b.e.counters.late.Inc()
+	return flags, b.ungranted(f, once)
+}
+
+// unheld sets b.keys to the counters that count the contact, of which the reservation
+// that is held (nil: none) holds nothing, and that did not count the item yet by another
+// kind of contact; it tells whether there are any.
+func (b *Batch) unheld(f *fact, held *storage.Held) bool {
+	of, ok := b.decideFact(f)
+	if !ok {
+		return false
+	}
+	b.contactKeys(f, of)
+	if held != nil {
+		b.dropHeld(*held)
+	}
+	if len(b.keys) > 0 {
+		b.dropCounted(b.reported(f))
+	}
+	return len(b.keys) > 0
+}
+
+// dropHeld takes the counters that a reservation holds out of b.keys.
+func (b *Batch) dropHeld(held storage.Held) {
+	b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool {
+		return held.Holds(k.Key, k.Total)
+	})
+}
+
+// dropCounted takes the counters that count one of some kinds of contact out of b.keys.
+func (b *Batch) dropCounted(seen definition.CountOn) {
+	b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool {
+		return definition.CountOn(k.CountOn)&seen != 0
+	})
 }
 
 // binds tells whether a cap counts the contact, whatever the decision held: one that was
@@ -156,9 +218,7 @@ func (b *Batch) gone(f *fact, once uint64) (LineFlags, error) {
 	seen := b.reported(f)
 	b.contactKeys(f, of)
 	all := len(b.keys)
-	b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool {
-		return definition.CountOn(k.CountOn)&seen != 0
-	})
+	b.dropCounted(seen)
 	switch {
 	case len(b.keys) == 0 && all > 0 && f.on == definition.CountImpression:
 		b.e.counters.repeats.Inc()
@@ -181,17 +241,15 @@ const onceLife = 7 * 24 * 3600 * 1000
 // which also knows the fact's own kind.
 func (b *Batch) reported(f *fact) (seen definition.CountOn) {
 	other := *f
-	for _, other.on = range [...]definition.CountOn{
-		definition.CountImpression, definition.CountSend, definition.CountDelivered,
-	} {
+	for _, other.on = range contactKinds() {
 		if other.on == f.on {
 			continue
 		}
-		if _, ok := f.group.SeenDedup(b.onceKey(&other)); ok {
+		if _, ok := b.seen(f.group, b.onceKey(&other)); ok {
 			seen |= other.on
 		}
 	}
-	if f.ord == storage.NoOrd || decidedAt(&f.token.Decision)+onceLife > b.e.clock.Now() {
+	if f.ord == storage.NoOrd || !b.forgotten(f) {
 		return seen
 	}
 	mark := f.mark()
@@ -202,6 +260,11 @@ func (b *Batch) reported(f *fact) (seen definition.CountOn) {
 		return true
 	})
 	return seen
+}
+
+// forgotten tells whether the keys of what was counted of the fact's item may be gone.
+func (b *Batch) forgotten(f *fact) bool {
+	return decidedAt(&f.token.Decision)+onceLife <= b.e.clock.Now()
 }
 
 // holdsContact tells whether an open reservation still holds a key that this
@@ -301,8 +364,11 @@ func (b *Batch) reaction(f *fact) (LineFlags, error) {
 	// A total with `hold` is confirmed once; a unit that was given back, or never
 	// held, is taken now.
 	holds := state == storage.ReservationOpen && b.holdsReaction(held, f)
-	of.Late = !holds && !counted
+	of.Late = !counted
 	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
+	if holds {
+		b.dropHeld(held)
+	}
 	if f.ord == storage.NoOrd {
 		b.keys = slices.DeleteFunc(b.keys, func(k storage.HeldKey) bool { return !k.Total })
 	}
@@ -342,14 +408,14 @@ func (b *Batch) reaction(f *fact) (LineFlags, error) {
 // that says so from now on. A purchase that was refunded may be made once more.
 func (b *Batch) reacted(f *fact) (once uint64, counted bool) {
 	once = b.onceKey(f)
-	if _, counted = f.group.SeenDedup(once); !counted || !f.isPurchase() {
+	if _, counted = b.seen(f.group, once); !counted || !f.isPurchase() {
 		return once, counted
 	}
-	if _, refunded := f.group.SeenDedup(b.refundKey(f.token)); !refunded {
+	if _, refunded := b.seen(f.group, b.refundKey(f.token)); !refunded {
 		return once, true
 	}
 	once = b.markKey(f.token, storage.CounterKey{Dim: uint32(f.on)}, markAgain)
-	_, counted = f.group.SeenDedup(once)
+	_, counted = b.seen(f.group, once)
 	return once, counted
 }
 
@@ -412,6 +478,9 @@ func (b *Batch) use(f *fact, once uint64) error {
 	b.stamp(storage.EffectUse, f.ord)
 	b.effect.DedupKey = once
 	b.effect.Use = storage.UseEffect{At: toSecUp(f.at), Keys: b.keys, Mark: f.mark()}
+	if b.effect.Use.At == f.marked {
+		b.effect.Use.Mark = storage.UseMark{} // one mark of a moment tells of all counters
+	}
 	if f.lost {
 		b.effect.Use.Lost = f.token.Reservation
 	}

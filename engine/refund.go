@@ -122,26 +122,43 @@ func (b *Batch) refund(f *fact) (LineFlags, error) {
 	}
 	once := b.refundKey(f.token)
 	of, ok := b.decideFact(f)
-	if _, done := f.group.SeenDedup(once); done || !ok {
+	if _, done := b.seen(f.group, once); done && !b.given || !ok {
 		return FlagRepeat, nil
 	}
-	of.CountOn, of.Late = definition.CountAccept|definition.CountConvert, true
+	given, err := b.give(f, of, once)
+	if err != nil || given || b.given {
+		return 0, err
+	}
+	return FlagRepeat, nil
+}
+
+// give gives back what an item has taken of totals in the fact's group, where it counts,
+// and remembers once; it tells whether there was anything.
+func (b *Batch) give(f *fact, of decide.Fact, once uint64) (bool, error) {
 	var units []storage.BlockEffect
-	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
-	for i := range b.keys {
-		if u, ok := b.marked(f, &b.keys[i], &of); ok {
+	keys := b.refundable(of)
+	for i := range keys {
+		if u, ok := b.marked(f, &keys[i], &of); ok {
 			units = append(units, u)
 		}
 	}
 	if len(units) == 0 {
-		return FlagRepeat, nil
+		return false, nil
 	}
 	b.stamp(storage.EffectRefund, storage.NoOrd)
 	b.effect.DedupKey, b.effect.Refund = once, units
-	return 0, b.append(f.group)
+	return true, b.append(f.group)
 }
 
-// marked finds what an item has taken of one counter. Of a budget that spends values
+// refundable sets b.keys to the counters that a purchase may have taken of, and returns
+// them.
+func (b *Batch) refundable(of decide.Fact) []storage.HeldKey {
+	of.CountOn, of.Late = definition.CountAccept|definition.CountConvert, true
+	b.keys = b.snap.Plan.AppendReactionKeys(b.keys[:0], of)
+	return b.keys
+}
+
+// marked finds what an item has taken of one counter in the fact's group. Of a budget that spends values
 // a refund with a value gives back no more than that.
 func (b *Batch) marked(
 	f *fact, k *storage.HeldKey, of *decide.Fact,

@@ -30,7 +30,7 @@ const UsesUnknown = math.MaxUint32
 // each counter. It is valid until the group is unlocked or the next Append of
 // this person. Integers are little-endian:
 //
-//	open u8 | resolved u8 | requests u8 | flags u8 | rings u16 | 0 u16 | open bytes u32
+//	open u8 | resolved u8 | requests u8 | flags u8 | rings u16 | away u16 | open bytes u32
 //	open ×     epoch u32 | number u64 | offer u32 | treatment u32 | placement u32 |
 //	           granted u32 | expires u32 | grace u32 | channel u8 | keys u8 |
 //	           flags u8 (1 some confirmed, 2 cost, 4 kept, 8 origin) | 0 u8 | keys × (cap u32 |
@@ -49,7 +49,8 @@ const UsesUnknown = math.MaxUint32
 //
 // flags: 1 a trailer follows, 2 some ring has an origin, 4 there are marks of an
 // older version, 8 there are marks. An origin is the person that the uses came
-// from in a merge: see MergeContacts.
+// from in a merge: see MergeContacts. away is the day since 1970 of the last merge or
+// split that brought something here, 0 = none that is to be known: see KeysAway.
 //
 // A ring of kind 1 keeps counts of uses instead of their times (limits above
 // RingMax): each before its end, and counted until the second before the end
@@ -299,6 +300,18 @@ func (c Contact) EachRequest(f func(hash uint64, body uint32, until UnixSec, id 
 	}
 }
 
+// KeysAway reports whether a merge or split has brought the person something in the last
+// days: then idempotency keys of what happened to the person may lie in any group, and
+// otherwise in the person's own alone.
+func (c Contact) KeysAway(now UnixSec) bool {
+	return len(c.b) > 0 && keysAway(le16(c.b[6:]), now)
+}
+
+// keysAway: days are those of groups, whose times may differ by one.
+func keysAway(day uint16, now UnixSec) bool {
+	return day != 0 && int(now/daySec) <= int(day)+dedupDays
+}
+
 func (c Contact) opens() int {
 	if len(c.b) == 0 {
 		return 0
@@ -407,7 +420,7 @@ func checkContact(b []byte) error {
 	}
 	bad := func(what string) error { return fmt.Errorf("contact: %s: %w", what, ErrCorrupt) }
 	const known = contactTrailer | contactTagged | contactMarked | contactPacked
-	if len(b) < contactHeader || b[3]&^known != 0 || le16(b[6:]) != 0 {
+	if len(b) < contactHeader || b[3]&^known != 0 {
 		return bad("header")
 	}
 	b, ok := checkTrailer(b)

@@ -15,6 +15,7 @@ type contactDraft struct {
 	open      []byte
 	opens     int
 	tagged    bool       // some ring has an origin
+	away      uint16     // see Contact
 	marks     []byte     // packed
 	used      []usedMark // the marks, while they are taken apart
 	resolved  []byte
@@ -47,13 +48,14 @@ func (d *contactDraft) load(c Contact) {
 	d.open, d.resolved = d.open[:0], d.resolved[:0]
 	d.requests, d.rings = d.requests[:0], d.rings[:0]
 	d.given, d.confirmed, d.moved = d.given[:0], d.confirmed[:0], d.moved[:0]
-	d.opens, d.nRings = c.opens(), c.rings()
+	d.opens, d.nRings, d.away = c.opens(), c.rings(), 0
 	d.loadMarks(c)
 	d.tagged = !c.Empty() && c.b[3]&contactTagged != 0
 	d.loadTrailer(c)
 	if c.Empty() {
 		return
 	}
+	d.away = le16(c.b[6:])
 	d.open = append(d.open, c.b[contactHeader:c.resolvedFrom()]...)
 	d.resolved = append(d.resolved, c.b[c.resolvedFrom():c.requestsFrom()]...)
 	d.requests = append(d.requests, c.b[c.requestsFrom():c.ringsAt()]...)
@@ -62,7 +64,8 @@ func (d *contactDraft) load(c Contact) {
 
 // append packs the draft behind dst; an empty one appends nothing.
 func (d *contactDraft) append(dst []byte) []byte {
-	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings)+len(d.marks) == 0 && !d.hasTrailer() {
+	if len(d.open)+len(d.resolved)+len(d.requests)+len(d.rings)+len(d.marks) == 0 &&
+		d.away == 0 && !d.hasTrailer() {
 		return dst
 	}
 	var flags byte
@@ -79,7 +82,7 @@ func (d *contactDraft) append(dst []byte) []byte {
 	dst = append(dst, byte(d.opens), byte(len(d.resolved)/resolvedSize),
 		byte(len(d.requests)/requestSize), flags)
 	dst = le.AppendUint16(dst, uint16(d.nRings))
-	dst = le.AppendUint16(dst, 0)
+	dst = le.AppendUint16(dst, d.away)
 	dst = le.AppendUint32(dst, uint32(len(d.open)))
 	dst = append(dst, d.open...)
 	dst = append(dst, d.resolved...)
@@ -94,6 +97,9 @@ func (d *contactDraft) sweep(t Instant) {
 	d.sweepLease(t)
 	if d.tagged {
 		d.sweepOrigins(t.Now)
+	}
+	if !keysAway(d.away, t.Now) {
+		d.away = 0
 	}
 	for at := 0; at < len(d.open); {
 		h := d.heldAt(at)

@@ -214,6 +214,7 @@ func (d *contactDraft) cede(origins []Origin, t Instant) []byte {
 		d.forgets(d.resolved)
 		d.resolved, d.requests, d.marks = d.resolved[:0], d.requests[:0], d.marks[:0]
 		d.standIns, d.nStandIns, d.lease = d.standIns[:0], 0, journal.Lease{}
+		d.away = 0
 	}
 	return out.append(nil)
 }
@@ -232,6 +233,7 @@ func (d *contactDraft) absorb(part Contact, in *AbsorbEffect, t Instant) error {
 	if err := d.absorbStandIns(part, from); err != nil {
 		return err
 	}
+	d.away = uint16(t.Now / daySec)
 	for h := range part.held {
 		to := h.Origin()
 		if to == 0 {

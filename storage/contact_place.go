@@ -11,16 +11,16 @@ import (
 const contactRoom = 2 * (heldHeader + heldKeySize)
 
 // addReservation puts a reservation into a contact part where it lies, when nothing
-// else of the part changes: the lease goes on, nothing has run out, no ring has an
-// origin. Then the part is what contactDraft would make of it, byte for byte, without
-// being taken apart. false: nothing was done, and it is the draft's work. s.newest is
-// set.
+// else of the part changes: the lease goes on, nothing has run out, nobody was united
+// with the person. Then the part is what contactDraft would make of it, byte for byte,
+// without being taken apart. false: nothing was done, and it is the draft's work.
+// s.newest is set.
 // Cost: linear in the open reservations and in the bytes behind them.
 func (s *state) addReservation(r *Row, e *ReserveEffect, t Instant) (done bool, err error) {
 	c := Contact{s.slab.get(r.contact)}
 	s.newest = math.MaxUint64
 	if c.Empty() || e.Lease.Epoch != 0 || c.opens() == MaxOpenReservations ||
-		c.b[3]&(contactTagged|contactMarked) != 0 {
+		c.b[3]&(contactTagged|contactMarked) != 0 || le16(c.b[6:]) != 0 {
 		return false, nil
 	}
 	newest, settled := c.settled(e.ID, t)

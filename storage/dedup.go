@@ -12,6 +12,7 @@ const (
 	// to be known for seven.
 	dedupDays = 8
 	dayMsec   = 24 * 3600 * 1000
+	daySec    = 24 * 3600
 	// An entry is the lower 56 bits of a key, the lower 8 bits of its day above
 	// them, and the body: the upper bits of the key are those of its segment.
 	dedupPlace   = 12

@@ -15,7 +15,8 @@ const mergeTries = 16
 // Nothing is lost of what was answered: it waits until every grant of both is
 // durable. The lease of the survivor goes on and that of the other ends; stand-ins
 // of lost reservations count on. Live request ids of the other end: a retry is
-// decided anew.
+// decided anew. Idempotency keys stay in the group that they were entered in: while
+// Contact.KeysAway says so, whoever applies an outcome of the person asks every group.
 //
 // No route of the server calls it yet. The caller sends what comes for the other
 // person to the survivor from then on: the outcome of a reservation that the other
