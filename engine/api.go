@@ -276,7 +276,7 @@ type LineFlags uint8
 // Remarks.
 const (
 	FlagClockClamped LineFlags = 1 << iota // occurred_at lay in the future: receipt time taken
-	FlagLate                               // no reservation held it, or not any more: counted as ungranted
+	FlagLate                               // its reservation held none of it, or had gone: ungranted
 	FlagRepeat                             // repeat_impression: its reservation was confirmed already
 )
 

@@ -158,8 +158,8 @@ func (b *Batch) refundable(of decide.Fact) []storage.HeldKey {
 	return b.keys
 }
 
-// marked finds what an item has taken of one counter in the fact's group. Of a budget that spends values
-// a refund with a value gives back no more than that.
+// marked finds what an item has taken of one counter in the fact's group. Of a budget
+// that spends values a refund with a value gives back no more than that.
 func (b *Batch) marked(
 	f *fact, k *storage.HeldKey, of *decide.Fact,
 ) (u storage.BlockEffect, ok bool) {
