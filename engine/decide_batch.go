@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"tact/engine/rule"
+	"tact/storage"
 )
 
 // Bounds of a batch of decisions.
@@ -11,6 +12,10 @@ const (
 	// batchBlock is how many live decisions wait for the disk together: enough that
 	// one sync is shared by hundreds, few enough that their replies lie in the cache.
 	batchBlock = 256
+	// fetchBlock is of how many people at a time the memory is asked for ahead: a
+	// multiple of batchBlock and of 1. Their rows and profiles, about a KiB each, lie in
+	// the second cache then.
+	fetchBlock = 256
 	// tracedBlock is that of decisions that are explained: a trace has a line for
 	// each candidate, up to a megabyte a person.
 	tracedBlock = 8
@@ -31,6 +36,7 @@ type DecisionBatch struct {
 	states []batchState
 	key    []byte // request id of the person at hand
 	idents [1]IdentityRef
+	fetch  storage.Fetch
 }
 
 // batchState is what became of one person of a block.
@@ -111,6 +117,9 @@ func (b *DecisionBatch) Decide(
 		return err
 	}
 	for from := 0; from < len(ids); from += len(b.out) {
+		if from%fetchBlock == 0 {
+			b.fetch.People(b.e.store, workspaceID, ids[from:min(from+fetchBlock, len(ids))])
+		}
 		block := ids[from:min(from+len(b.out), len(ids))]
 		if err := b.block(block); err != nil {
 			return err

@@ -232,6 +232,7 @@ func BenchmarkBatch(b *testing.B) {
 	for at := 0; at+n <= len(all); at += n { // everybody's conditions are known then
 		_ = warm.Decide(all[at:at+n], give)
 	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	passes := 0
 	f := func(name string, mode Mode) {
 		b.Run(name, func(b *testing.B) {
