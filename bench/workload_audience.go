@@ -59,11 +59,11 @@ func (w *world) audience(rule string) (*trial, error) {
 	}
 	t.own = func(n int) (float64, error) {
 		for range n {
-			people, err := w.engine.People(w.ctx, &engine.PeopleQuery{Rule: node})
+			people, err := w.engine.CountPeople(w.ctx, &engine.PeopleQuery{Rule: node})
 			if err != nil {
 				return 0, err
 			}
-			count = people.Count()
+			count = people.Users
 		}
 		return float64(n), nil
 	}

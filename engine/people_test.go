@@ -44,6 +44,20 @@ func (b *bed) people(q PeopleQuery) *People {
 	return p
 }
 
+// counted is people of a store that nothing changes, counted as well.
+func (b *bed) counted(q PeopleQuery) *People {
+	b.t.Helper()
+	p := b.people(q)
+	n, err := b.e.CountPeople(context.Background(), &q)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if *n != (PeopleCount{At: p.At, Revision: p.Revision, Users: p.Count(), ByDay: p.ByDay()}) {
+		b.t.Fatalf("counted %+v, found %d, %d by day", n, p.Count(), p.ByDay())
+	}
+	return p
+}
+
 func (b *bed) fill(n int) {
 	b.t.Helper()
 	b.apply(func(x *Batch) LineResult {
@@ -71,7 +85,7 @@ func TestPeople(t *testing.T) {
 	b.want(b.decideReq("stranger", "hero"), "coupon") // leaves a visitor
 	f := func(rule, want string) {
 		t.Helper()
-		p := b.people(PeopleQuery{Rule: ruleNode(t, rule)})
+		p := b.counted(PeopleQuery{Rule: ruleNode(t, rule)})
 		ids := b.idsOf(p)
 		slices.Sort(ids)
 		if got := strings.Join(ids, " "); got != want || p.Count() != uint64(len(ids)) {
@@ -82,10 +96,11 @@ func TestPeople(t *testing.T) {
 	f(`{"segment":"vip"}`, "u1 u6")
 	f(`{"all":[{"attribute":"age","lt":3},{"not":{"tag":"complaint_open"}}]}`, "u1 u2")
 	f(`{"attribute":"first_name","is_set":true}`, "")
-	if n := b.people(PeopleQuery{}).Count(); n != 20 {
+	f(`{"all":[{"percent":["0%","100%"],"salt":"x"},{"attribute":"age","in":[3,19,40]}]}`, "u19 u3")
+	if n := b.counted(PeopleQuery{}).Count(); n != 20 {
 		t.Fatalf("%d of everybody: a visitor is no audience", n)
 	}
-	vip := b.people(PeopleQuery{Segment: "vip"})
+	vip := b.counted(PeopleQuery{Segment: "vip"})
 	if vip.Count() != 2 || vip.Revision != b.e.Revision() || vip.At != b.e.Now() {
 		t.Fatalf("%+v", vip)
 	}
@@ -112,7 +127,7 @@ func TestPeopleInContext(t *testing.T) {
 	rule := ruleNode(t, `{"all":[{"context":"page","is":"home"},{"attribute":"age","lt":2}]}`)
 	f := func(want uint64, context ...NamedValue) {
 		t.Helper()
-		if got := b.people(PeopleQuery{Rule: rule, Context: context}).Count(); got != want {
+		if got := b.counted(PeopleQuery{Rule: rule, Context: context}).Count(); got != want {
 			t.Fatalf("%v: %d people, want %d", context, got, want)
 		}
 	}
@@ -128,6 +143,10 @@ func TestPeopleProblems(t *testing.T) {
 		t.Helper()
 		_, err := b.e.People(context.Background(), &q)
 		var p *Problem
+		if _, again := b.e.CountPeople(context.Background(), &q); again == nil ||
+			err == nil || again.Error() != err.Error() {
+			t.Fatalf("%+v: counted: %v, found: %v", q, again, err)
+		}
 		if !errors.As(err, &p) || p.Code != code || p.Field != field {
 			t.Fatalf("%+v: %v, want %s at %s", q, err, code, field)
 		}

@@ -110,7 +110,7 @@ func (s *Server) segmentCount(r *request) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), queryTime)
 	defer cancel()
-	p, err := s.engine.People(ctx, &engine.PeopleQuery{
+	p, err := s.engine.CountPeople(ctx, &engine.PeopleQuery{
 		Rule: q.Source.Rule, Segment: q.Source.Segment, Now: q.Source.At, Context: q.Context,
 	})
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Server) segmentCount(r *request) {
 		return
 	}
 	reply(r.ctx, wire.AppendCount(nil, &wire.SegmentCount{
-		At: int64(p.At), Revision: p.Revision, Users: p.Count(), ByDay: p.ByDay(),
+		At: int64(p.At), Revision: p.Revision, Users: p.Users, ByDay: p.ByDay,
 	}))
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math"
+	"math/bits"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -51,6 +52,14 @@ func (w Words) Or(m Words) {
 	for i := range w {
 		w[i] |= m[i]
 	}
+}
+
+// Count returns how many people there are.
+func (w Words) Count() (n uint64) {
+	for _, one := range w {
+		n += uint64(bits.OnesCount64(one))
+	}
+	return n
 }
 
 // Bitmap returns the people as a set, which belongs to the caller.
@@ -132,6 +141,27 @@ func (x *IndexView) BetweenWords(p *WordPool, within, sure Words, lo, hi int64) 
 	default:
 		x.betweenWords(p, sure, must)
 	}
+}
+
+// Tells says whether the index knows of every number if its rank lies in [lo, hi].
+func (x *IndexView) Tells(lo, hi int64) bool {
+	may, must := keysBetween(x.Key.Type, lo, hi)
+	return lo > hi || may == must
+}
+
+// KeepBetween leaves in w who has a number with a rank in [lo, hi], where the index
+// Tells. Cost: two or three passes over the words for every bit that the values use.
+func (x *IndexView) KeepBetween(p *WordPool, w Words, lo, hi int64) {
+	if lo > hi {
+		clear(w)
+		return
+	}
+	w.And(p.Spread(x.Has))
+	if !x.Odd.IsEmpty() {
+		w.AndNot(p.Spread(x.Odd))
+	}
+	may, _ := keysBetween(x.Key.Type, lo, hi)
+	x.betweenWords(p, w, may)
 }
 
 // keySpan is a range of keys, both ends belonging to it; none when lo > hi.

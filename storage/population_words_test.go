@@ -57,6 +57,14 @@ func TestBetweenWords(t *testing.T) {
 		for _, lo := range ends {
 			hi := ends[r.IntN(len(ends))]
 			wantSure, want := x.Between(of, lo, hi)
+			if x.Tells(lo, hi) {
+				pool.SpreadTo(set, of)
+				x.KeepBetween(pool, set, lo, hi)
+				if !set.Bitmap().Equals(want) || set.Count() != wantSure.GetCardinality() {
+					t.Fatalf("kind %d, %d people, [%d, %d]: %d are kept, want %d and %d for sure",
+						kind, last, lo, hi, set.Count(), want.GetCardinality(), wantSure.GetCardinality())
+				}
+			}
 			x.NumbersOf(pool, of, set)
 			x.BetweenWords(pool, set, sure, lo, hi)
 			if !set.Bitmap().Equals(want) || !sure.Bitmap().Equals(wantSure) {

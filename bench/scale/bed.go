@@ -160,9 +160,10 @@ func (b *bed) people() error {
 	if err != nil {
 		return fmt.Errorf("rule: %w", err)
 	}
-	var found *engine.People
+	query := &engine.PeopleQuery{Rule: rule}
+	var counted *engine.PeopleCount
 	count := process(func() (err error) {
-		found, err = b.e.People(context.Background(), &engine.PeopleQuery{Rule: rule})
+		counted, err = b.e.CountPeople(context.Background(), query)
 		return err
 	})
 	first, err := count()
@@ -183,8 +184,12 @@ func (b *bed) people() error {
 		return err
 	}
 	f.Conditions = fmt.Sprintf("four tags and a comparison of numbers; it holds for %d of %d",
-		found.Count(), b.users)
+		counted.Users, b.users)
 	b.add(f)
+	found, err := b.e.People(context.Background(), query)
+	if err != nil {
+		return err
+	}
 	return b.stream(found)
 }
 

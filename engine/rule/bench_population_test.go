@@ -80,6 +80,10 @@ func BenchmarkPopulation(b *testing.B) {
 		{"eight atoms", `{"all":[{"tag":"churn"},{"tag":"complaint"},{"segment":"uploaded"},
 			{"not":{"tag":"city_tier","is":"3"}},{"segment":"friends"},{"attribute":"gender","is":"female"},
 			{"attribute":"subscribed","is":true},{"tag":"complaint"}]}`},
+		{"mixed atoms", `{"all":[{"any":[{"tag":"churn"},{"tag":"complaint"},{"segment":"friends"}]},
+			{"not":{"segment":"uploaded"}},{"not":{"tag":"city_tier","is":"3"}},
+			{"attribute":"gender","is":"female"},{"attribute":"subscribed","is":true},
+			{"attribute":"age","gte":45}]}`},
 		{"five atoms", `{"all":[{"tag":"churn"},{"attribute":"gender","is":"female"},
 			{"attribute":"age","gte":30},{"attribute":"birthday","years_since":{"gte":18}},
 			{"not":{"segment":"uploaded"}}]}`},
@@ -101,6 +105,11 @@ func BenchmarkPopulation(b *testing.B) {
 			pool := &storage.WordPool{}
 			for b.Loop() {
 				v := c.g.OpenView(p.Ask(), c.now)
+				if n, ok := p.Count(v, c.now, pool); ok {
+					held = n
+					v.Close()
+					continue
+				}
 				sure, rest := p.Bounds(v, c.now, pool)
 				open = rest.GetCardinality()
 				judge, w := p.Judge(), Who{Zone: c.home, Home: c.home, Now: c.now}

@@ -19,7 +19,9 @@ type Population struct {
 	plan *setPart // answered by sets
 	ask  storage.ViewAsk
 
-	onEvents int // conditions on events
+	onEvents   int  // conditions on events
+	leaves     int  // of the plan
+	asksPeople bool // of some leaf no set tells who passes
 }
 
 // Population compiles the tree for people in a request with this context; a key

@@ -23,6 +23,7 @@ const farthestZone = 16 * 60 * 60 * 1000
 type answer struct {
 	bounds
 	index *storage.IndexView
+	given bool
 }
 
 // partOf makes the plan of a tree and notes which sets it reads.
@@ -35,7 +36,8 @@ func (p *Population) partOf(d *derived) *setPart {
 		return out
 	}
 	t := &d.test
-	out.test = t
+	out.test, out.leaf = t, p.leaves
+	p.leaves++
 	switch t.kind {
 	case testTag, testTagValues:
 		for _, name := range t.tagNames() {
@@ -48,7 +50,9 @@ func (p *Population) partOf(d *derived) *setPart {
 		p.ask.Segments = append(p.ask.Segments, t.id)
 	case testPercent, testConsent, testWithdrawn, testBlacklisted, testReachable, testDerived,
 		testHour, testFixed:
+		p.asksPeople = true
 	case testEvent:
+		p.asksPeople = true
 		p.onEvents++
 		if emptyHolds(t) {
 			break
@@ -109,12 +113,12 @@ func (t *test) matchesValue(value string) bool {
 
 // answer returns what the view says of a leaf, and remembers it.
 func (r *setRun) answer(p *setPart) answer {
-	a, ok := r.answers[p]
-	if !ok {
-		a = r.ask(p)
-		r.answers[p] = a
+	a := &r.answers[p.leaf]
+	if !a.given {
+		*a = r.ask(p)
+		a.given = true
 	}
-	return a
+	return *a
 }
 
 func (r *setRun) ask(p *setPart) answer {
@@ -157,7 +161,12 @@ func valueBounds(x *storage.IndexView, match func(string) bool) bounds {
 			sets = append(sets, set)
 		}
 	}
-	sure := roaring.FastOr(sets...)
+	var sure *roaring.Bitmap
+	if len(sets) == 1 {
+		sure = sets[0]
+	} else {
+		sure = roaring.FastOr(sets...)
+	}
 	if x.Odd.IsEmpty() {
 		return bounds{sure, sure}
 	}

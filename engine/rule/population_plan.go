@@ -15,6 +15,7 @@ type setPart struct {
 	subs    []*setPart
 	test    *test // of a leaf
 	indexes []int // that a leaf reads, in the population's ask
+	leaf    int   // its number among the leaves
 }
 
 // bounds are two sets: the condition holds for everybody in sure and for nobody
@@ -39,14 +40,19 @@ func (b bounds) exact() bool { return b.sure == b.perhaps }
 func (p *Population) Bounds(
 	v *storage.View, now storage.UnixMsec, pool *storage.WordPool,
 ) (sure, open *roaring.Bitmap) {
+	return p.run(v, now, pool).bounds()
+}
+
+func (p *Population) run(
+	v *storage.View, now storage.UnixMsec, pool *storage.WordPool,
+) *setRun {
 	if pool == nil {
 		pool = &storage.WordPool{}
 	}
-	r := &setRun{
-		population: p, view: v, now: now, answers: map[*setPart]answer{},
+	return &setRun{
+		population: p, view: v, now: now, answers: make([]answer, p.leaves),
 		words: pool, wordsFrom: uint64(v.Words()),
 	}
-	return r.bounds()
 }
 
 func (r *setRun) bounds() (sure, open *roaring.Bitmap) {
@@ -58,12 +64,12 @@ func (r *setRun) bounds() (sure, open *roaring.Bitmap) {
 	return b.sure, b.perhaps
 }
 
-// setRun is one call of Bounds.
+// setRun is one call of Bounds or Count.
 type setRun struct {
 	population *Population
 	view       *storage.View
 	now        storage.UnixMsec
-	answers    map[*setPart]answer
+	answers    []answer // by leaf
 	words      *storage.WordPool
 	wordsFrom  uint64 // of so many people numbers are compared over words
 }
@@ -191,12 +197,19 @@ func (r *setRun) ordered(subs []*setPart, negated bool) []*setPart {
 	if len(subs) < 2 {
 		return slices.Clone(subs)
 	}
-	sizes := make(map[*setPart]uint64, len(subs))
-	for _, sub := range subs {
-		sizes[sub] = r.size(sub, negated)
+	type sized struct {
+		part *setPart
+		size uint64
 	}
-	out := slices.Clone(subs)
-	slices.SortStableFunc(out, func(a, b *setPart) int { return cmp.Compare(sizes[a], sizes[b]) })
+	all := make([]sized, len(subs))
+	for i, sub := range subs {
+		all[i] = sized{sub, r.size(sub, negated)}
+	}
+	slices.SortStableFunc(all, func(a, b sized) int { return cmp.Compare(a.size, b.size) })
+	out := make([]*setPart, len(all))
+	for i := range all {
+		out[i] = all[i].part
+	}
 	return out
 }
 

@@ -26,6 +26,8 @@ type crowd struct {
 	home  *time.Location
 	zones []*time.Location // by ordinal
 	pool  storage.WordPool
+
+	counted int // plans answered by a number alone
 }
 
 func newCrowd(t testing.TB, seed uint64, n int) *crowd {
@@ -174,17 +176,23 @@ func (c *crowd) plan(tree *Tree, now storage.UnixMsec, ctx []ContextValue) *roar
 }
 
 // bothWays answers a plan with numbers compared by sets and by words, in one pool each
-// time: what is sure and what is open is the same.
+// time: what is sure and what is open is the same, and where people can be counted
+// without a set there are as many and nobody is open.
 func (c *crowd) bothWays(tree *Tree, p *Population, v *storage.View, now storage.UnixMsec) {
 	c.t.Helper()
 	run := func(wordsFrom uint64) (sure, open *roaring.Bitmap) {
-		r := setRun{
-			population: p, view: v, now: now, answers: map[*setPart]answer{},
-			words: &c.pool, wordsFrom: wordsFrom,
-		}
+		r := p.run(v, now, &c.pool)
+		r.wordsFrom = wordsFrom
 		return r.bounds()
 	}
 	sure, open := run(math.MaxUint64)
+	if n, ok := p.run(v, now, &c.pool).count(); ok {
+		c.counted++
+		if !open.IsEmpty() || n != sure.GetCardinality() {
+			c.t.Fatalf("%s: %d are counted, sure %v and open %v",
+				tree.Explain(nil, nil, ""), n, sure, open)
+		}
+	}
 	for range 2 {
 		if s, o := run(0); !s.Equals(sure) || !o.Equals(open) {
 			c.t.Fatalf("%s: by sets %v and open %v, by words %v and %v",
@@ -198,7 +206,7 @@ func (c *crowd) bothWays(tree *Tree, p *Population, v *storage.View, now storage
 // built.
 func TestThreeEvaluatorsAgree(t *testing.T) {
 	r := newRun(t, 1e7)
-	held := 0
+	held, counted, plans := 0, 0, 0
 	for seed := uint64(0); r.more(); seed++ {
 		c := newCrowd(t, seed, 60)
 		for range 40 {
@@ -209,6 +217,7 @@ func TestThreeEvaluatorsAgree(t *testing.T) {
 			s := build(t, nil, tree)
 			now, ctx := c.now+storage.UnixMsec(c.IntN(3))*storage.UnixMsec(c.IntN(300*dayMs)), c.context()
 			plan := c.plan(tree, now, ctx)
+			plans++
 			c.g.Lock()
 			for o := range storage.Ord(c.g.Len()) {
 				w, ok := c.who(o, now)
@@ -232,7 +241,11 @@ func TestThreeEvaluatorsAgree(t *testing.T) {
 		if err := c.s.Check(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+		counted += c.counted
 		c.close()
+	}
+	if plans > 100 && counted*20 < plans {
+		t.Fatalf("of %d plans %d are counted without a set", plans, counted)
 	}
 	if share := float64(held) / float64(r.done); share < 0.2 || share > 0.8 {
 		t.Fatalf("a share of %.2f is held: the cases are too alike", share)
