@@ -177,7 +177,7 @@ func (b *Batch) marked(
 		}
 	}
 	if c.SpendsValue && of.HasValue {
-		u.Units = min(u.Units, definition.MinorUnits(of.Value, c.Currency))
+		u.Units = min(u.Units, definition.WholeMinorUnits(of.Value, c.Currency))
 	}
 	return u, u.Units > 0
 }

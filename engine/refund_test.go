@@ -90,7 +90,7 @@ func TestRefundOfValue(t *testing.T) {
 	}
 	first, second := sell("u1", 8), sell("u2", 1.5)
 	spent(950)
-	if r := b.value(first, "refund", "r", 3.25); r.Err != nil || r.Flags != 0 {
+	if r := b.value(first, "refund", "r", 3.259); r.Err != nil || r.Flags != 0 {
 		t.Fatalf("%+v", r)
 	}
 	spent(625)

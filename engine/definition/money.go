@@ -34,13 +34,23 @@ func MinorDigits(currency string) int {
 // whole: what is spent errs to more. An amount below 0 is 0, one above 10^15 minor
 // units is 10^15.
 func MinorUnits(amount float64, currency string) int64 {
+	return minorUnits(amount, currency, math.Ceil)
+}
+
+// WholeMinorUnits is MinorUnits with a part of one not counted: what is given back errs
+// to less.
+func WholeMinorUnits(amount float64, currency string) int64 {
+	return minorUnits(amount, currency, math.Floor)
+}
+
+func minorUnits(amount float64, currency string, round func(float64) float64) int64 {
 	const most = 1e15 // beyond every limit, and exact as a float64
 	minor := amount * math.Pow10(MinorDigits(currency))
 	// 19.99 × 100 is 1998.9999999999998: what lies as near to a whole number as a
 	// float64 of that size can tell is that number.
 	whole := math.Round(minor)
 	if math.Abs(minor-whole) > math.Abs(minor)*1e-12 {
-		whole = math.Ceil(minor)
+		whole = round(minor)
 	}
 	return int64(min(max(whole, 0), most))
 }

@@ -21,10 +21,23 @@ func TestMinorUnits(t *testing.T) {
 	f(-3, "CNY", 0)
 	f(0, "CNY", 0)
 	f(1e300, "CNY", 1e15)
-	for minor := range int64(200_000) {
-		if got := MinorUnits(float64(minor)/100, "CNY"); got != minor {
-			t.Fatalf("%d fen are %d", minor, got)
+	below := func(amount float64, currency string, want int64) {
+		t.Helper()
+		if got := WholeMinorUnits(amount, currency); got != want {
+			t.Errorf("whole of %v %s: %d, want %d", amount, currency, got, want)
 		}
+	}
+	below(19.99, "CNY", 1999)
+	below(0.07, "CNY", 7)
+	below(20.009, "CNY", 2000) // a part of a fen is none
+	below(20.4, "JPY", 20)
+	below(1.2349, "KWD", 1234)
+	below(0.009, "CNY", 0)
+	below(-3, "CNY", 0)
+	below(1e300, "CNY", 1e15)
+	for minor := range int64(200_000) {
+		f(float64(minor)/100, "CNY", minor)
+		below(float64(minor)/100, "CNY", minor)
 	}
 	g := func(m Money, want string) {
 		t.Helper()
