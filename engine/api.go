@@ -305,6 +305,7 @@ const (
 	ProblemBusy                          // 503 with Retry-After: not durable in time, in doubt
 	ProblemTooMany                       // 429 with Retry-After: a bound of work at the same time
 	ProblemForbidden                     // 403: the server was not started so that it may
+	ProblemDamaged                       // 500: bytes on the disk are not what was written
 )
 
 // Error implements error.

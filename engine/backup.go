@@ -33,6 +33,7 @@ type BackupView struct {
 	WhyFull     string
 	From, Until storage.UnixMsec // restorable from here to here
 	Fault       string           // why it did not end well
+	Damaged     bool             // it did not, since bytes on the disk are not what was written
 }
 
 // backups is the backup that is being taken, or was last.
@@ -64,7 +65,9 @@ func (e *Engine) StartBackup(doc BackupDoc) (BackupView, error) {
 	}
 	b.view = BackupView{To: to, Running: true, Started: e.clock.Now()}
 	doc.To = to
-	b.begin(func(ctx context.Context) { e.takeBackup(ctx, doc) })
+	b.begin(func(ctx context.Context) {
+		_ = e.takeBackup(ctx, doc) // Backup tells it
+	})
 	return b.view, nil
 }
 
@@ -90,7 +93,7 @@ func (e *Engine) backupFolder(to string) (string, error) {
 	return filepath.Clean(to), nil
 }
 
-func (e *Engine) takeBackup(ctx context.Context, doc BackupDoc) {
+func (e *Engine) takeBackup(ctx context.Context, doc BackupDoc) error {
 	b := &e.backups
 	m, err := backup.Take(ctx, e.store, doc.To, backup.Options{
 		FS: e.opts.Storage.FS, Rate: doc.Rate, Full: doc.Full, Logger: e.log,
@@ -105,15 +108,16 @@ func (e *Engine) takeBackup(ctx context.Context, doc BackupDoc) {
 	v := &b.view
 	v.Running, v.Ended = false, e.clock.Now()
 	if err != nil {
-		v.Fault = err.Error()
+		v.Fault, v.Damaged = err.Error(), errors.Is(err, storage.ErrCorrupt)
 		if !errors.Is(err, context.Canceled) {
 			e.log.Error("backup failed", "error", err)
 		}
-		return
+		return err
 	}
 	v.Name, v.Kind, v.WhyFull, v.Done, v.Of = m.Name, m.Kind, m.WhyFull, m.Bytes, m.Bytes
 	v.From, v.Until = storage.UnixMsec(m.From), storage.UnixMsec(m.Until)
 	e.log.Info("backup taken", "to", doc.To, "name", m.Name, "bytes", m.Bytes, "why_full", m.WhyFull)
+	return nil
 }
 
 // forgetEvery is how often erasures reach the backups.
@@ -193,10 +197,6 @@ func BackupOf(ctx context.Context, dir string, o Options, doc BackupDoc) (
 	if err != nil {
 		return v, err
 	}
-	e.takeBackup(ctx, doc)
-	v = e.Backup()
-	if v.Fault != "" {
-		err = errors.New(v.Fault)
-	}
-	return v, errors.Join(err, e.Close())
+	err = e.takeBackup(ctx, doc)
+	return e.Backup(), errors.Join(err, e.Close())
 }

@@ -341,6 +341,11 @@ func (e *Engine) Ready() (bool, []string) {
 func (e *Engine) Notes() []string {
 	j := e.store.Stats().Journal
 	var notes []string
+	if f := e.store.PurgeFault(); f != nil {
+		notes = append(notes, fmt.Sprintf("purge: damage keeps the keys of erased people (%d or more) "+
+			"on the disk, which nobody reads any more: %s; see: tact doctor", f.People,
+			storage.DamageText(f.Err)))
+	}
 	switch {
 	case j.Dead:
 		notes = append(notes, "journal: stopped after a fault of the disk; every grant waits for "+

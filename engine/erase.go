@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -236,8 +237,16 @@ func (e *Engine) Purge(wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	err := e.store.Purge(ctx)
-	if err == nil && e.opts.BackupDir != "" {
-		_, err = e.forgetInBackups(ctx)
+	damaged := Damaged(err)
+	if (err == nil || damaged != nil) && e.opts.BackupDir != "" {
+		_, fault := e.forgetInBackups(ctx)
+		err = errors.Join(err, fault)
+	}
+	if damaged != nil {
+		damaged.Detail = "the keys of erased people are thrown away, and nobody is told anything " +
+			"of them, but damage keeps their bytes from being taken off the disk: " +
+			storage.DamageText(err) + "; see: tact doctor"
+		return damaged
 	}
 	if ctx.Err() != nil {
 		return &Problem{

@@ -123,7 +123,22 @@ func storeProblem(err error) error {
 		errors.Is(err, storage.ErrClosed):
 		return &Problem{Class: ProblemBusy, Code: "unavailable", Detail: err.Error()}
 	}
+	if p := Damaged(err); p != nil {
+		return p
+	}
 	return err
+}
+
+// Damaged returns the problem of an error that says that bytes on the disk are not what
+// was written, naming the file where that is known; nil for any other error.
+func Damaged(err error) *Problem {
+	if !errors.Is(err, storage.ErrCorrupt) {
+		return nil
+	}
+	return &Problem{
+		Class: ProblemDamaged, Code: "damaged", Detail: "bytes on the disk are not what was " +
+			"written: " + storage.DamageText(err) + "; see: tact doctor",
+	}
 }
 
 // rejected builds the result of a refused line.

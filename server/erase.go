@@ -94,7 +94,7 @@ func (s *Server) erasures(r *request) {
 	}
 	var last *engine.ErasedPerson
 	end := wire.LedgerEnd{Store: s.engine.StoreID()}
-	s.streamReply(r, ndjson, true, func(dst []byte) ([]byte, bool, error) {
+	s.streamLines(r, func(dst []byte) ([]byte, bool, error) {
 		n := 0
 		err := s.engine.Erasures(last, func(p *engine.ErasedPerson) bool {
 			dst = wire.AppendErasedPerson(dst, p)
@@ -109,7 +109,7 @@ func (s *Server) erasures(r *request) {
 		}
 		end.Names, err = s.engine.NamesGone()
 		return wire.AppendLedgerEnd(dst, &end), true, err
-	})
+	}, func() {})
 }
 
 // purge answers POST /v1/erasures:purge.

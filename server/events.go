@@ -31,7 +31,7 @@ func (s *Server) eventLog(r *request) {
 	}
 	next, stop := iter.Pull2(all)
 	lines := &eventLines{next: next, limit: int64(limit)}
-	s.streamReply(r, ndjson, true, lines.piece).end = stop
+	s.streamLines(r, lines.piece, stop)
 }
 
 // optional is a parameter of the query, nil when it is absent. It stays valid when

@@ -2,13 +2,19 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"tact/engine"
+	"tact/storage"
 )
 
 // The event log is read by time, name and user, and every reply is as the document
@@ -83,6 +89,61 @@ func TestEventLogHasOutcomes(t *testing.T) {
 		if !strings.Contains(reply, part) {
 			t.Errorf("%s, want %s", reply, part)
 		}
+	}
+}
+
+// Damage is told: before the first line by a problem document that names the file, behind
+// it by a last line.
+func TestEventLogDamaged(t *testing.T) {
+	for file, of := range []string{"first", "second"} {
+		dir := t.TempDir()
+		for life := range 2 { // each start begins a file of the log
+			t.Run("fill", func(t *testing.T) {
+				r := startIn(t, dir, Options{}, engine.Options{})
+				var lines strings.Builder
+				for n := range 400 { // more than one piece of the reply
+					fmt.Fprintf(&lines, `{"event_id":"e%d-%d","user_id":"u","event":"visit",`+
+						`"properties":{"x":"%0400d"}}`+"\n", life, n, n)
+				}
+				status, reply, _ := r.do(ask{
+					method: "POST", path: "/v1/events", kind: "application/x-ndjson", body: lines.String(),
+				})
+				if status != 200 || strings.Contains(reply, "rejected") {
+					t.Fatal(status, reply)
+				}
+			})
+			s, err := storage.Open(dir, storage.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(s.FlushLog(), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "log", "effects-*.tlog"))
+		if err != nil || len(files) < 2 {
+			t.Fatal(files, err)
+		}
+		b, err := os.ReadFile(files[file])
+		if err == nil {
+			b[len(b)/2] ^= 1
+			err = os.WriteFile(files[file], b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(of, func(t *testing.T) {
+			r := startIn(t, dir, Options{}, engine.Options{})
+			status, reply, _ := r.do(ask{method: "GET", path: "/v1/events"})
+			lines := strings.Split(strings.TrimSpace(reply), "\n")
+			last := lines[len(lines)-1]
+			if of == "first" && (status != 500 || !strings.Contains(reply, `"code":"damaged"`)) ||
+				of == "second" && (status != 200 || len(lines) < 300 ||
+					!strings.HasPrefix(last, `{"error":{"code":"damaged","detail":"`)) ||
+				!strings.Contains(last, filepath.Base(files[file])) {
+				t.Errorf("%d, %d lines, the last %.400s", status, len(lines), last)
+			}
+		})
 	}
 }
 

@@ -33,6 +33,8 @@ func statusOf(c engine.ProblemClass) int {
 		return fasthttp.StatusServiceUnavailable
 	case engine.ProblemForbidden:
 		return fasthttp.StatusForbidden
+	case engine.ProblemDamaged:
+		return fasthttp.StatusInternalServerError
 	case engine.ProblemTooMany:
 		return fasthttp.StatusTooManyRequests
 	}
@@ -59,7 +61,7 @@ func (s *Server) fault(ctx *fasthttp.RequestCtx, f *wire.Fault) {
 // fail answers with an error of the engine.
 func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 	route := ""
-	if p := (*engine.Problem)(nil); !errors.As(err, &p) {
+	if p := (*engine.Problem)(nil); !errors.As(err, &p) || p.Class == engine.ProblemDamaged {
 		route = s.routeOf(ctx)
 	}
 	p, retry := s.problemOf(err, route)
@@ -71,10 +73,16 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 
 // problemOf tells the caller of an error of the engine, and after how many seconds
 // to try again, 0 for no more than the status says. What is not the caller's fault
-// is logged, and the caller learns no more than that.
+// is logged, and the caller learns no more than that, or that it is damage.
 func (s *Server) problemOf(err error, route string) (wire.Problem, int64) {
 	var p *engine.Problem
-	if errors.As(err, &p) {
+	if !errors.As(err, &p) {
+		p = engine.Damaged(err)
+	}
+	if p != nil {
+		if p.Class == engine.ProblemDamaged {
+			s.log.Error("request met damage", "route", route, "error", err)
+		}
 		return wire.Problem{
 			Status: statusOf(p.Class), Code: p.Code, Field: p.Field, Detail: p.Detail,
 		}, p.RetryAfter

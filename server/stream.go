@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"tact/server/wire"
 )
 
 // stream is a reply that is made while it is read: fasthttp asks for the next
@@ -16,6 +18,7 @@ type stream struct {
 	r      *request
 	next   func(dst []byte) (piece []byte, done bool, err error)
 	long   bool   // it may go on for as long as there are people
+	lines  bool   // a line of its own says what breaks it off
 	piece  []byte // made, not yet read
 	done   bool
 	closed bool
@@ -40,6 +43,29 @@ func (s *Server) streamReply(
 	return t
 }
 
+// streamLines answers with lines, each of which next gives whole. An error before the
+// first of them is a problem document; one behind it is a last line, {"error": …}. end
+// is called once, when nothing more is asked for.
+func (s *Server) streamLines(
+	r *request, next func(dst []byte) ([]byte, bool, error), end func(),
+) {
+	piece, done, err := next(r.work.reply[:0])
+	if err != nil && len(piece) == 0 {
+		end()
+		s.fail(r.ctx, err)
+		return
+	}
+	again := func(dst []byte) ([]byte, bool, error) {
+		if first := piece; first != nil {
+			piece = nil
+			return first, done, err
+		}
+		return next(dst)
+	}
+	t := s.streamReply(r, ndjson, true, again)
+	t.lines, t.end = true, end
+}
+
 // Read implements io.Reader for fasthttp.
 func (t *stream) Read(p []byte) (n int, err error) {
 	defer func() {
@@ -57,7 +83,11 @@ func (t *stream) Read(p []byte) (n int, err error) {
 		}
 		if t.piece, t.done, err = t.next(t.r.work.reply[:0]); err != nil {
 			t.server.log.Error("bulk reply broken off", "error", err)
-			return 0, errAborted
+			if !t.lines {
+				return 0, errAborted
+			}
+			p, _ := t.server.problemOf(err, t.server.routeOf(t.r.ctx))
+			t.piece, t.done = wire.AppendStreamFault(t.piece, p.Code, p.Detail), true
 		}
 		t.r.work.reply = t.piece
 	}

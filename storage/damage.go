@@ -37,7 +37,9 @@ func (d *Damage) Unwrap() []error {
 func damageOf(err error) *Damage {
 	d := &Damage{File: folderDatabase, What: plainText(err), Err: err}
 	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
-		d.File = folderDatabase + "/" + info.Path[strings.LastIndexByte(info.Path, '/')+1:]
+		name := info.Path[strings.LastIndexByte(info.Path, '/')+1:]
+		d.File = folderDatabase + "/" + name
+		d.What = strings.ReplaceAll(d.What, "file "+strings.TrimSuffix(name, ".sst")+": ", "")
 	} else if files := damagedFiles(d.What); files != "" {
 		d.File = files
 	}
@@ -47,6 +49,16 @@ func damageOf(err error) *Damage {
 // tableDamage makes a Damage of an error about the bytes of one table.
 func tableDamage(name string, err error) error {
 	return &Damage{File: folderDatabase + "/" + name, What: plainText(err), Err: err}
+}
+
+// DamageText says in one line what an error tells of damage: the file first, where it
+// is known.
+func DamageText(err error) string {
+	var d *Damage
+	if errors.As(err, &d) {
+		return d.File + ": " + d.What
+	}
+	return plainText(err)
 }
 
 // plainText is the text of an error in one line, without the class, which is said once,

@@ -24,12 +24,14 @@ import (
 //     key is gone, every table that held it is rewritten without it and deleted, and
 //     nobody reads an older state of the store.
 //  3. Many erasures cost one purge: what is due is taken together.
+//  4. Damage holds up only those whose keys it keeps on the disk: see PurgeFault.
 //
 // A crash at any point leaves entries that are due, and a later pass does all again.
 type purger struct {
 	ask   chan chan error // passes that somebody waits for
 	added atomic.Int64    // erasures committed
 	fresh atomic.Bool     // logs are not written over meanwhile
+	fault atomic.Pointer[PurgeFault]
 }
 
 const (
@@ -70,7 +72,7 @@ func (s *Store) purgeLoop() {
 			if left, err = s.purgePass(); err == nil && left == 0 {
 				done = added
 			}
-			if err != nil && !errors.Is(err, errPurgeLater) {
+			if err != nil && !errors.Is(err, errPurgeLater) && !errors.Is(err, ErrCorrupt) {
 				s.db.faults.Errorf("purge: %v", err)
 			}
 			if left > 0 && err == nil {
@@ -80,14 +82,15 @@ func (s *Store) purgeLoop() {
 		if told != nil {
 			told <- err
 		}
-		timer.Reset(s.o.PurgeEvery)
+		timer.Reset(s.pauseAfter())
 	}
 }
 
 // Purge makes what is left on the disk of everybody whose erasure is durable
 // unreadable for good, and returns when it is so: no file of the store holds their
 // keys any more. It errors with the context's error when that takes longer, and with
-// ErrClosed; the purge goes on then.
+// ErrClosed; the purge goes on then. ErrCorrupt says that damage holds some of them up,
+// who are tried again; everybody else is purged.
 // Cost: a rewrite of the tables that hold the keys, a second or two.
 func (s *Store) Purge(ctx context.Context) error {
 	for {
@@ -122,17 +125,29 @@ func (s *Store) Purge(ctx context.Context) error {
 }
 
 // purgePass purges what is due, and returns how many entries could not be taken yet.
+// Its error is ErrCorrupt when damage holds some of them up and the rest is purged.
 func (s *Store) purgePass() (left int, err error) {
 	due, left, err := s.duePurges()
-	if err != nil || len(due.people) == 0 {
-		return left, err
+	if err == nil {
+		err = s.purgeDue(&due)
+	}
+	if err == nil {
+		err = due.fault
+	}
+	s.tellPurge(&due, err)
+	return left, err
+}
+
+func (s *Store) purgeDue(due *purgeDue) error {
+	if len(due.people) == 0 {
+		return nil
 	}
 	s.purge.fresh.Store(true)
 	defer s.purge.fresh.Store(false)
 	path := s.o.FS.PathJoin(s.dir, folderDatabase)
 	before, err := s.o.FS.List(path)
 	if err != nil {
-		return left, err
+		return err
 	}
 	due.names = s.unusedNames(due.names)
 	for _, step := range []func() error{
@@ -148,18 +163,18 @@ func (s *Store) purgePass() (left int, err error) {
 		func() error { return s.dropLogs(path, before) },
 		// The keys are gone: what the log holds in the clear is counted behind that.
 		func() error { return s.settlePurges(due, false) },
-		func() error { return s.countLogged(&due) },
+		func() error { return s.countLogged(due) },
 		func() error { return s.settlePurges(due, true) },
 	} {
-		if err := step(); err != nil {
-			return left, err
+		if err := step(); err != nil || len(due.people) == 0 {
+			return err
 		}
 	}
-	return left, nil
+	return nil
 }
 
 // dropDue deletes what is due, and forgets the names.
-func (s *Store) dropDue(due purgeDue) error {
+func (s *Store) dropDue(due *purgeDue) error {
 	s.dict.held.Lock() // so that Check sees the names of the disk and of memory alike
 	defer s.dict.held.Unlock()
 	err := s.deleteKeys(due)
@@ -186,8 +201,11 @@ func (s *Store) awaitTables(path string) error {
 // purgeDue is what one pass takes off the disk.
 type purgeDue struct {
 	people []Erasure
-	ords   []Ord // of people; NoOrd: an older version has not noted it
+	ords   []Ord  // of people; NoOrd: an older version has not noted it
+	named  []bool // of people: they had names
 	names  []NameRef
+	held   int   // left out, since damage holds them up
+	fault  error // the damage
 }
 
 // duePurges returns the entries that the rows reflect, with the names that their
@@ -208,10 +226,14 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 			return err
 		}
 		value, err := s.db.get(entry)
-		if err != nil {
-			return err
+		var e Erasure
+		if err == nil {
+			e, err = parseErasure(entry, value)
 		}
-		e, err := parseErasure(entry, value)
+		if errors.Is(err, ErrCorrupt) { // of this one alone
+			due.held, due.fault = due.held+1, errors.Join(due.fault, err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -229,6 +251,7 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 			return nil
 		}
 		due.people, due.ords = append(due.people, e), append(due.ords, ord)
+		due.named = append(due.named, len(own) > 0)
 		for _, n := range own {
 			if !names[n] {
 				names[n], due.names = true, append(due.names, n)
@@ -236,11 +259,14 @@ func (s *Store) duePurges() (due purgeDue, left int, err error) {
 		}
 		return nil
 	})
+	if errors.Is(err, ErrCorrupt) { // what was found before it can be done
+		due.held, due.fault, err = due.held+1, errors.Join(due.fault, err), nil
+	}
 	return due, left, err
 }
 
 // deleteKeys deletes the keys from the table of keys, and the texts of the names.
-func (s *Store) deleteKeys(due purgeDue) error {
+func (s *Store) deleteKeys(due *purgeDue) error {
 	b := s.db.db.NewBatch()
 	var err error
 	var key []byte
@@ -276,7 +302,7 @@ func (s *Store) flushMemory() error {
 }
 
 // compactKeys rewrites the tables that hold the keys.
-func (s *Store) compactKeys(due purgeDue) error {
+func (s *Store) compactKeys(due *purgeDue) error {
 	keys := make([][]byte, len(due.people))
 	for i := range due.people {
 		e := &due.people[i]
@@ -286,25 +312,43 @@ func (s *Store) compactKeys(due purgeDue) error {
 	from, to := []byte{prefixPersonKey}, []byte{prefixPersonKey + 1}
 	size, err := s.db.db.EstimateDiskUsage(from, to)
 	if err != nil {
-		return readFault(err)
-	}
-	if size <= purgeSmall || len(keys) > purgeAlone {
-		return s.compact(from, to)
-	}
-	for _, key := range keys {
-		if err := s.compact(key, append(slices.Clone(key), 0)); err != nil {
-			return err
+		err = readFault(err)
+	} else if size <= purgeSmall || len(keys) > purgeAlone {
+		err = s.compact(from, to)
+	} else {
+		for _, key := range keys {
+			if err = s.compact(key, append(slices.Clone(key), 0)); err != nil {
+				break
+			}
 		}
 	}
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	held, fault := s.compactAround(keys)
+	if fault != nil && !errors.Is(fault, ErrCorrupt) {
+		return fault
+	}
+	due.hinder(fault, func(i int) bool {
+		e := &due.people[i]
+		key := appendPersonKeyKey(nil, e.Slot, e.Workspace, e.Person)
+		_, ok := slices.BinarySearchFunc(held, key, slices.Compare)
+		return ok
+	})
 	return nil
 }
 
 // compactNames rewrites the tables that hold the names.
-func (s *Store) compactNames(due purgeDue) error {
+func (s *Store) compactNames(due *purgeDue) error {
 	if len(due.names) == 0 {
 		return nil
 	}
-	return s.compact([]byte{prefixName}, []byte{prefixName + 1})
+	err := s.compact([]byte{prefixName}, []byte{prefixName + 1})
+	if errors.Is(err, ErrCorrupt) {
+		due.hinder(err, func(i int) bool { return due.named[i] })
+		return nil
+	}
+	return err
 }
 
 func (s *Store) compact(from, to []byte) error {
@@ -322,7 +366,7 @@ func (s *Store) compact(from, to []byte) error {
 		return errPurgeLater
 	}
 	if err != nil {
-		return fmt.Errorf("rewrite tables for a purge: %w", err)
+		return fmt.Errorf("rewrite tables for a purge: %w", readFault(err))
 	}
 	return nil
 }
@@ -370,7 +414,7 @@ func (s *Store) dropLogs(path string, before []string) error {
 
 // settlePurges notes in the ledger that the keys are gone, and behind the count that
 // nothing is due.
-func (s *Store) settlePurges(due purgeDue, done bool) error {
+func (s *Store) settlePurges(due *purgeDue, done bool) error {
 	b := s.db.db.NewBatch()
 	var errs []error
 	now := max(s.o.Now(), 1)

@@ -13,6 +13,7 @@ import (
 
 	"tact/engine"
 	"tact/server/client"
+	"tact/storage"
 )
 
 // backupFlags are what `tact backup` is told.
@@ -65,6 +66,10 @@ func (o *backupFlags) run(ctx context.Context, args []string, stdout, stderr io.
 		keepAll(&options.Storage)
 		v, err := engine.BackupOf(ctx, storeFolder(args[0]), options,
 			engine.BackupDoc{To: o.to, Full: o.full, Rate: o.rate})
+		if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrRolledBack) {
+			return &exitError{exitDamaged, fmt.Errorf("%w\nno backup was made; see: tact doctor %s",
+				err, args[0])}
+		}
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tact/engine"
+	"tact/server/client"
 )
 
 func TestUsage(t *testing.T) {
@@ -436,5 +437,14 @@ func damaged(t *testing.T, data string) {
 	_, logs, code = tact(t, "serve", "--data", data, "--listen", "127.0.0.1:0")
 	if code != exitDamaged || !strings.Contains(logs, "tact doctor") {
 		t.Errorf("a start: exit code %d: %s", code, logs)
+	}
+	_, logs, code = tact(t, "backup", data, "--to", t.TempDir(), "--ring-dir", "")
+	if code != exitDamaged || !strings.Contains(logs, "tact doctor") {
+		t.Errorf("a backup: exit code %d: %s", code, logs)
+	}
+	var exit *exitError
+	err = remoteError(t.Context(), fmt.Errorf("erase: %w", &client.Error{Status: 500, Code: "damaged"}))
+	if !errors.As(err, &exit) || exit.code != exitDamaged {
+		t.Errorf("damage that a server tells: %v", err)
 	}
 }

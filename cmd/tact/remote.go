@@ -78,6 +78,8 @@ func remoteError(ctx context.Context, err error) error {
 	var network net.Error
 	var file *fs.PathError // its cause is a network's error by its methods alone
 	switch {
+	case errors.Is(err, client.ErrDamaged):
+		return &exitError{exitDamaged, err}
 	case err == nil, ctx.Err() != nil, errors.As(err, &answered), errors.As(err, &file):
 		return err
 	case errors.As(err, &network):

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -32,7 +33,11 @@ type Backup struct {
 	From     time.Time `json:"from,omitzero"`
 	Until    time.Time `json:"until,omitzero"`
 	Fault    string    `json:"fault,omitempty"`
+	Damaged  bool      `json:"damaged,omitempty"` // why: bytes are not what was written
 }
+
+// ErrDamaged says that a server met damage: bytes on its disk are not what was written.
+var ErrDamaged = errors.New("the store is damaged")
 
 // Backup begins a backup and waits for its end; tell hears how far it is. The server
 // goes on when ctx ends. A backup that failed is an error.
@@ -67,6 +72,9 @@ func (c *Client) Backup(ctx context.Context, a BackupAsk, tell func(Backup)) (b 
 		if err := c.getJSON(ctx, "/v1/backups", &b); err != nil {
 			return b, err
 		}
+	}
+	if b.Damaged {
+		return b, fmt.Errorf("backup: %w: %s", ErrDamaged, b.Fault)
 	}
 	if b.State != "done" {
 		return b, fmt.Errorf("backup: %s: %s", b.State, b.Fault)

@@ -77,6 +77,14 @@ type Error struct {
 	RetryAfter time.Duration `json:"-"` // 0 when the server named none
 }
 
+// Unwrap returns ErrDamaged when the server met damage.
+func (e *Error) Unwrap() error {
+	if e.Code == "damaged" {
+		return ErrDamaged
+	}
+	return nil
+}
+
 // Error implements error.
 func (e *Error) Error() string {
 	var b strings.Builder

@@ -113,12 +113,16 @@ func (c *Client) Erasures(ctx context.Context, f func(ErasedPerson)) (
 	defer res.Body.Close()
 	err = eachLine(res.Body, func(line []byte) (done bool, err error) {
 		var entry struct {
-			Done bool `json:"done"`
+			Done  bool   `json:"done"`
+			Error *Error `json:"error"`
 			Ledger
 			ErasedPerson
 		}
 		if err := json.Unmarshal(line, &entry); err != nil {
 			return true, fmt.Errorf("%w: %w", errBrokenOff, err)
+		}
+		if entry.Error != nil {
+			return true, faultOf(line)
 		}
 		if entry.Done {
 			end = entry.Ledger

@@ -29,6 +29,16 @@ type EventsEnd struct {
 	Limited    bool  `json:"limited,omitempty"`
 }
 
+// faultOf reads the line that ends a reply of lines which could not go on.
+func faultOf(line []byte) error {
+	var end struct{ Error Error }
+	if err := json.Unmarshal(line, &end); err != nil {
+		return fmt.Errorf("%w: %w", errBrokenOff, err)
+	}
+	end.Error.Status = http.StatusInternalServerError
+	return &end.Error
+}
+
 // Events streams events and outcomes, one JSON object without line feed a call. A
 // reply that breaks off is an error that [BrokenOff] knows; it cannot be taken up.
 func (c *Client) Events(
@@ -60,6 +70,9 @@ func (c *Client) Events(
 	}
 	defer res.Body.Close()
 	err = eachLine(res.Body, func(line []byte) (done bool, err error) {
+		if bytes.HasPrefix(line, []byte(`{"error"`)) {
+			return true, faultOf(line)
+		}
 		if !bytes.HasPrefix(line, []byte(`{"done"`)) {
 			return false, event(line)
 		}

@@ -30,6 +30,9 @@ func AppendBackup(dst []byte, v *engine.BackupView) []byte {
 	switch state {
 	case "failed":
 		w.text("fault", v.Fault)
+		if v.Damaged {
+			w.bool("damaged", true)
+		}
 	case "done":
 		w.text("name", v.Name)
 		w.text("kind", v.Kind)

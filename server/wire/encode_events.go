@@ -46,6 +46,14 @@ func AppendLoggedEvent(dst []byte, v *engine.LoggedEvent) []byte {
 	return append(w, '}', '\n')
 }
 
+// AppendStreamFault appends the line that ends a reply of lines which cannot go on.
+func AppendStreamFault(dst []byte, code, detail string) []byte {
+	w := append(append(writer(dst), '{'), `"error":{`...)
+	w.text("code", code)
+	w.text("detail", detail)
+	return append(w, "}}\n"...)
+}
+
 // EventsEnd is the last line of a reading of the event log.
 type EventsEnd struct {
 	Events     int64
