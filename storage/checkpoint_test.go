@@ -98,6 +98,9 @@ func TestNewerFormats(t *testing.T) {
 	if _, err := parseEpoch(epoch); !errors.Is(err, ErrNewerFormat) {
 		t.Errorf("the record of epochs: %v", err)
 	}
+	if _, err := parseDoc("d", sealRecord([]byte{docFormat + 1, 7})); !errors.Is(err, ErrNewerFormat) {
+		t.Errorf("a document: %v", err)
+	}
 	f("store/sidecar-a", 8, 0)
 	f("store/witness", 8, 0)
 	f("store/journal-00000001", 8, 40)

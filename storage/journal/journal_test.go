@@ -175,6 +175,26 @@ func TestKillsDoNotRunAway(t *testing.T) {
 	}
 }
 
+// A ring of a version to come knows nothing that this one could read: the start is an
+// incident, as without a ring, and charges whoever may have lost a grant.
+func TestNewerRing(t *testing.T) {
+	for format, harmless := range map[uint32]bool{ringFormat: true, ringFormat + 1: false} {
+		b := newBench(t)
+		b.start()
+		b.lease()
+		b.sync()
+		mem := b.shm.mem
+		binary.LittleEndian.PutUint32(mem[8:], format)
+		binary.LittleEndian.PutUint32(mem[36:], sum(0, mem[:36]))
+		if err := b.j.Close(false); err != nil {
+			t.Fatal(err)
+		}
+		if rec := b.start(); rec.Harmless != harmless {
+			t.Errorf("format %d: harmless is %v: %s", format, rec.Harmless, rec.Why)
+		}
+	}
+}
+
 // Without shared memory every grant waits, and says why.
 func TestNoRing(t *testing.T) {
 	b := newBench(t)
