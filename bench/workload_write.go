@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,7 +69,7 @@ func ingestBatched(w *world) (*trial, error) {
 		},
 	}}
 	w.settle()
-	all := behind{began: processTime()}
+	all := behind{began: processTime(), wrote: bytesWritten()}
 	t.own = func(n int) (float64, error) {
 		done, err := w.ingest(source, max(n, ingestBatch))
 		all.done += done
@@ -77,12 +79,16 @@ func ingestBatched(w *world) (*trial, error) {
 		before := threadTime()
 		done, err := log.run(n)
 		all.others += threadTime() - before
+		all.wrote += int64(done) * eventBytes
 		return done, err
 	}
 	t.gather = func(f *Figure) {
 		w.settle()
 		f.Conditions["mean with all that is written behind, ns"] = strconv.Itoa(int(all.each()))
 		f.Conditions["events in all"] = strconv.Itoa(int(all.done))
+		if n := bytesWritten(); n > 0 {
+			f.Conditions["bytes written an event"] = strconv.Itoa(int(float64(n-all.wrote) / all.done))
+		}
 	}
 	return t, nil
 }
@@ -104,7 +110,20 @@ func (w *world) settle() {
 type behind struct {
 	began  time.Duration
 	others time.Duration // of the reference's thread
+	wrote  int64         // before, and by the reference
 	done   float64
+}
+
+// bytesWritten is how many bytes this process has given to system calls that write; 0
+// where the kernel does not say.
+func bytesWritten() (n int64) {
+	text, _ := os.ReadFile("/proc/self/io")
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "wchar: "); ok {
+			n, _ = strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+		}
+	}
+	return n
 }
 
 // each is what an operation has cost, in nanoseconds.

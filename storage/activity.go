@@ -40,7 +40,9 @@ const (
 //	                               count uvarint | sums of each property)     newest first
 //	floor = days after the first day that can be, so that 0 = every day
 //	sums  = n uvarint | n = 1: number · n > 1: sum, least and greatest number
-//	number = a whole number below 2^52: zig-zag × 2, uvarint · else 1, float64 8 bytes
+//	number = a whole number below 2^52: zig-zag × 2, uvarint · a whole number of
+//	         hundredths below 2^50: (zig-zag of them + 1) × 2 + 1, uvarint, from row
+//	         format 2 on · else 1, float64 8 bytes
 type Activity struct{ b []byte }
 
 const activityHeader = 10
@@ -289,19 +291,38 @@ func (r *reader) number() float64 {
 		r.bad = r.bad || math.IsNaN(v)
 		return v
 	}
-	r.bad = r.bad || u&1 == 1
-	u >>= 1
-	return float64(int64(u>>1) ^ -int64(u&1))
+	if u&1 == 1 {
+		n, ok := unzig(u>>1-1), u>>1-1 < 1<<51
+		r.bad = r.bad || !ok
+		return float64(n) / 100
+	}
+	return float64(unzig(u >> 1))
+}
+
+// hundredths returns v in hundredths when it is a whole number of them below 2^50 and
+// the nearest float64 of it, as amounts of money are that were written with two decimals.
+func hundredths(v float64) (n int64, ok bool) {
+	const most = 1 << 50
+	r := math.Round(v * 100)
+	if !(r > -most && r < most) || r/100 != v || r == 0 {
+		return 0, false
+	}
+	return int64(r), true
 }
 
 func appendNumber(dst []byte, v float64) []byte {
 	const whole = 1 << 52
 	if v == math.Trunc(v) && v > -whole && v < whole {
-		n := int64(v)
-		return binary.AppendUvarint(dst, (uint64(n)<<1^uint64(n>>63))<<1)
+		return binary.AppendUvarint(dst, zig(int64(v))<<1)
+	}
+	if n, ok := hundredths(v); ok {
+		return binary.AppendUvarint(dst, (zig(n)+1)<<1|1)
 	}
 	return binary.LittleEndian.AppendUint64(append(dst, 1), math.Float64bits(v))
 }
+
+// zig brings the sign of a number to its lowest bit; unzig takes it back.
+func zig(n int64) uint64 { return uint64(n)<<1 ^ uint64(n>>63) }
 
 // varint takes a zig-zag number.
 func (r *reader) varint() int64 {

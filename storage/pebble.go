@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -161,9 +162,17 @@ func (p pebbleOpen) openNow() (*pebble.DB, error) {
 		// A pile of small tables slows reads down, which nothing here waits for; a
 		// stop would hold every commit.
 		L0StopWritesThreshold: 1000,
+		// Parts of events lie all over the people: every table of them that is joined
+		// with the level below rewrites much of it, so many are joined at once.
+		// Measured: see bench/README.md.
+		L0CompactionThreshold: 16,
+		LBaseMaxBytes:         512 << 20,
 		MaxManifestFileSize:   manifestBytesMax,
 	}
 	o.Levels[0].BlockSize = blockBytes // those below take what the level above has
+	// Nearly all of the first level is sealed, or a frame that is deleted soon.
+	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	o.Levels[1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	return pebble.Open(p.dir, &o)
 }
 

@@ -96,6 +96,10 @@ func (r *reader) value() Value {
 		v.Num = u>>1 ^ -(u & 1)
 	case KindFloat:
 		v.Num = r.u64()
+	case valueHundredths:
+		u := r.uvarint()
+		r.bad = r.bad || u >= 1<<51
+		v.Kind, v.Num = KindFloat, math.Float64bits(float64(unzig(u))/100)
 	case KindString, KindList, KindSemver:
 		v.Bytes = r.text()
 	default:
@@ -107,10 +111,16 @@ func (r *reader) value() Value {
 	return v
 }
 
+// valueHundredths is the stored kind of a float that is so many hundredths.
+const valueHundredths ValueKind = 0x40
+
 // appendValue appends a typed value:
 //
 //	kind u8 | bool: u8 · int, date, time: zig-zag uvarint ·
 //	          float: 8 bytes little-endian · string, semver, list: uvarint length, bytes
+//
+// A float that is a whole number of hundredths may be them, with the kind valueHundredths
+// and as an int: from row format 2 on.
 func appendValue(dst []byte, v Value) []byte {
 	dst = append(dst, byte(v.Kind))
 	switch v.Kind {
@@ -119,6 +129,10 @@ func appendValue(dst []byte, v Value) []byte {
 	case KindInt, KindDate, KindTime:
 		return binary.AppendVarint(dst, int64(v.Num))
 	case KindFloat:
+		if n, ok := hundredths(math.Float64frombits(v.Num)); ok {
+			dst[len(dst)-1] = byte(valueHundredths)
+			return binary.AppendVarint(dst, n)
+		}
 		return binary.LittleEndian.AppendUint64(dst, v.Num)
 	case KindString, KindList, KindSemver:
 		dst = binary.AppendUvarint(dst, uint64(len(v.Bytes)))

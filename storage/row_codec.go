@@ -21,7 +21,7 @@ import (
 // The id is always in the personal part on disk, in memory only when it does
 // not fit in the row. Sealed parts are kept as loaded and opened at first use.
 const (
-	rowFormat     = 1
+	rowFormat     = 2 // 1: no parts of events, no hundredths
 	rowHeader     = 24
 	rowDiskFlags  = rowDiskVisitor
 	rowDiskIDHash = 8
