@@ -25,7 +25,7 @@ const (
 // being judged anew. Guarded by the group's lock.
 //
 // An answer is kept when all it depends on is in its key or lasts until a moment that
-// is known: what the person is and did (any effect on the person takes Row.Kept away),
+// is known: what the person is and did (any effect on the person takes RowKept away),
 // the definitions in force, the request, and the clock (see decide.Plan.Lasts and
 // storage.BitPage.Next). What has explanations, several placements, a use of a counter
 // or a cap that refuses is judged each time. Totals are asked each time.
@@ -113,7 +113,7 @@ func (e *Engine) recall(req *DecideRequest, w *decideWork) bool {
 	k.where = uint32(hash>>32) ^ uint32(hash)
 	k.set = uint32(uint64(w.ord) * 0x9E3779B97F4A7C15 >> 57)
 	t := e.kept[w.group.GroupID()].table
-	if t == nil || !w.group.Row(w.ord).Kept {
+	if t == nil || w.group.Row(w.ord).Flags&storage.RowKept == 0 {
 		return false
 	}
 	way := t.sets[k.set].find(uint32(w.ord)+1, k.where)
@@ -199,8 +199,8 @@ func (e *Engine) keepAnswer(w *decideWork) {
 		return
 	}
 	row := w.group.Row(w.ord)
-	way := set.place(who, k.where, row.Kept)
-	row.Kept = true
+	way := set.place(who, k.where, row.Flags&storage.RowKept != 0)
+	row.Flags |= storage.RowKept
 	g.stamp = max(g.stamp+1, 1)
 	w.keptKey()
 	a := &g.table.answers[k.set][way]

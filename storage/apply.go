@@ -73,7 +73,7 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 		s.preserve(e.Ord)
 	}
 	if e.Kind != EffectDecision || len(e.Decision.Kept) > 0 {
-		r.Kept = false
+		r.Flags &^= RowKept
 	}
 	if err := s.applyRow(frame, r, e); err != nil {
 		return err

@@ -43,10 +43,6 @@ type Row struct {
 	Flags     RowFlags
 	idLen     uint8
 	events    uint8 // parts of kind RowEvents and up that lie on disk
-	// Kept is set by the engine, which keeps answers about the person then, and taken
-	// away by every effect that may change one: all but a decision that gives no
-	// reservation again.
-	Kept bool
 
 	// What came since the engine computed a page of the bits, bit k for page k:
 	// Changed, anything but events; Stirred, an event or an outcome. The engine
@@ -80,6 +76,10 @@ const (
 	// events on disk are of no use any more.
 	rowDirtyEvents
 	rowEventsSealed
+	// RowKept is set by the engine, which keeps answers about the person then, and taken
+	// away by every effect that may change one: all but a decision that gives no
+	// reservation again.
+	RowKept
 )
 
 const (
