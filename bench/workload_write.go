@@ -71,7 +71,7 @@ func ingestBatched(w *world) (*trial, error) {
 	w.settle()
 	all := behind{began: processTime(), wrote: bytesWritten()}
 	t.own = func(n int) (float64, error) {
-		done, err := w.ingest(source, max(n, ingestBatch))
+		done, err := w.ingest(source, n*ingestBatch) // n turns out as batches
 		all.done += done
 		return done, err
 	}
