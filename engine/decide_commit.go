@@ -206,12 +206,14 @@ func (e *Engine) reserve(w *decideWork, i int, last bool) error {
 	if it.KeyCount > 0 {
 		id := w.group.NextReservation()
 		granted := toSec(w.now)
-		w.stamp(storage.EffectReserve).Reserve = storage.ReserveEffect{
-			ID: id, Offer: plan.Offers[it.Offer].Name, Treatment: plan.Treatments[it.Treatment].Name,
-			Placement: plan.Placements[w.slots[it.Slot].Placement].Name, Channel: it.Channel,
-			Granted: granted, Expires: toSecUp(w.now) + storage.UnixSec(it.Hold), Grace: it.Grace,
-			Keys: w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount],
-		}
+		// Field by field: the store sets the others, which are long.
+		r := &w.stamp(storage.EffectReserve).Reserve
+		r.ID, r.Offer = id, plan.Offers[it.Offer].Name
+		r.Treatment = plan.Treatments[it.Treatment].Name
+		r.Placement = plan.Placements[w.slots[it.Slot].Placement].Name
+		r.Channel, r.Granted, r.Grace = it.Channel, granted, it.Grace
+		r.Expires = toSecUp(w.now) + storage.UnixSec(it.Hold)
+		r.Keys = w.result.Keys[it.FirstKey : it.FirstKey+it.KeyCount]
 		var frame uint64
 		var ticket storage.Ticket
 		var err error

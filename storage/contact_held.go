@@ -96,7 +96,12 @@ func (h Held) Kept() bool { return h.b[38]&heldKept != 0 }
 //
 // Source: expiry runs on two clocks, docs/decision.md, Caps.
 func (h Held) Live(t Instant) bool {
-	return uint64(t.Now) < h.releaseAt(t.Floor)
+	return h.inLife(t.Now) || uint64(t.Now) < h.releaseAt(t.Floor)
+}
+
+// inLife reports whether the clock alone says that the reservation is live.
+func (h Held) inLife(now UnixSec) bool {
+	return uint64(now) < uint64(h.Expires())+uint64(h.Grace())
 }
 
 func (h Held) releaseAt(floor UnixSec) uint64 {

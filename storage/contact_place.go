@@ -52,7 +52,7 @@ func (c Contact) settled(id ReservationID, t Instant) (newest uint64, ok bool) {
 	}
 	for h, rest := c.firstHeld(); rest > 0; h, rest = h.next(), rest-1 {
 		other := h.ID()
-		if !h.Live(t) || other == id {
+		if !h.inLife(t.Now) && !h.Live(t) || other == id {
 			return 0, false
 		}
 		if other.beside(id) {

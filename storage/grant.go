@@ -75,15 +75,16 @@ func (g *Group) Hold(e *Effect, why WaitCause) (frame uint64, err error) {
 	e.Reserve.Lease, e.Reserve.Drawn = journal.Lease{}, false
 	s := &g.grant
 	j := g.store.carry.j
-	if j == nil || !g.carries(e) {
+	row := g.carried(e)
+	if j == nil || row == nil {
 		if frame, err = g.Append(e); err == nil {
 			s.open, s.ticket = true, Ticket{Frame: frame, Cause: WaitPerson}
 		}
 		return frame, err
 	}
 	r, a := &s.record, &s.ask
-	g.describe(e, r)
-	*a = journal.Ask{Lease: g.mu.state.contact(e.Ord).lease()}
+	g.describe(e, row, r)
+	*a = journal.Ask{Lease: Contact{g.mu.state.slab.get(row.contact)}.lease()}
 	if why == WaitNone {
 		why = g.lease(e)
 	}
@@ -221,12 +222,12 @@ func (g *Group) Decide(e *Effect, held Ticket, holds bool) (frame uint64, t Tick
 	return frame, held.Join(Ticket{Record: number, Cause: WaitClosed}), nil
 }
 
-// carries tells whether a record of the reservation would be of use.
-func (g *Group) carries(e *Effect) bool {
-	if e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
-		return false
+// carried returns the row of the owner of e, nil where a record would be of no use.
+func (g *Group) carried(e *Effect) *Row {
+	if e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() {
+		return nil
 	}
-	return true
+	return g.mu.state.row(e.Ord)
 }
 
 func (e *ReserveEffect) hasTotal() bool {
@@ -238,11 +239,11 @@ func (e *ReserveEffect) hasTotal() bool {
 	return false
 }
 
-// describe fills in what a record says of its owner.
-func (g *Group) describe(e *Effect, r *journal.Record) {
+// describe fills in what a record says of its owner, whose row it is.
+func (g *Group) describe(e *Effect, row *Row, r *journal.Record) {
 	// Field by field: the others are for Put to fill in.
 	r.Kind, r.Group, r.Ord = journal.Reserve, uint16(g.id), uint32(e.Ord)
-	r.Person = uint64(g.mu.state.row(e.Ord).Person)
+	r.Person = uint64(row.Person)
 	r.Time = journal.Msec(max(int64(e.Time), g.high.Load()))
 	r.Frame, r.ID, r.Expires, r.Payload = 0, 0, 0, nil
 	switch e.Kind {
@@ -276,11 +277,12 @@ func (g *Group) Release(e *Effect) (frame uint64, err error) {
 		return 0, err
 	}
 	j := g.store.carry.j
-	if j == nil || e.Ord == NoOrd || uint32(e.Ord) >= g.born.Load() || g.mu.state.row(e.Ord) == nil {
+	row := g.carried(e)
+	if j == nil || row == nil {
 		return frame, nil
 	}
 	s := &g.grant
-	g.describe(e, &s.record)
+	g.describe(e, row, &s.record)
 	s.record.Frame, s.record.Payload = frame, g.mu.open.lastClear()
 	s.ask = journal.Ask{}
 	j.Put(&s.record, &s.ask)

@@ -28,7 +28,7 @@ func (g *Group) carryDecision(
 	if parts > partsMax {
 		return 0, WaitSize
 	}
-	g.describe(e, &s.record)
+	g.describe(e, g.mu.state.row(e.Ord), &s.record)
 	s.record.Kind, s.record.Frame = journal.Part, frame
 	s.ask = journal.Ask{}
 	for i := range parts {

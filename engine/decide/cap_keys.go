@@ -55,6 +55,9 @@ func (r *run) keyHeld(u *capUse, hold int64) storage.HeldKey {
 		k.Cost = r.p.costs[u.cost]
 		return k
 	}
+	if c.coarse != storage.CoarseCalendar { // no zone is looked at
+		return r.p.heldKey(c, r.keyOf(u).Dim, r.at.Ms, nil)
+	}
 	return r.p.heldKey(c, r.keyOf(u).Dim, r.at.Ms, r.capZones(c))
 }
 

@@ -74,7 +74,7 @@ func (p *Plan) Since(cap int32, who *Person, at Moment, out *Result) storage.Uni
 // Instant is the moment at which a cap's counters are read. Only on those that count
 // contacts may the use of a reservation count that was lost.
 func (c *Cap) Instant(t storage.Instant) storage.Instant {
-	if c.Def.CountOn&definition.CountContacts == 0 {
+	if c.CountOn&definition.CountContacts == 0 {
 		return t.Certain()
 	}
 	return t
