@@ -22,7 +22,7 @@ kind: workspace
 id: default
 timezone: Asia/Shanghai
 zones: [Asia/Shanghai, Europe/Madrid]
-quiet_hours: {channels: [sms], classes: [marketing], windows: [{from: "21:30", until: "08:00"}], when_hit: hold}
+quiet_hours: {channels: [sms], classes: [marketing], windows: [{from: "21:30", until: "03:00"}, {from: "12:10", until: "14:00"}], when_hit: hold}
 ---
 {kind: attribute, id: n, type: int}
 ---
@@ -44,11 +44,11 @@ quiet_hours: {channels: [sms], classes: [marketing], windows: [{from: "21:30", u
 {kind: cap, id: daily, scope: person, per: offer, count_on: impression, window: {calendar: day}, limit: 2,
  applies_to: {offers: {groups: [held]}}}
 ---
-{kind: cap, id: stock, scope: total, per: offer, count_on: accept, window: {calendar: day}, limit: 3,
+{kind: cap, id: stock, scope: total, per: offer, count_on: accept, window: {calendar: day}, limit: 1,
  applies_to: {offers: {ids: [few]}}}
 ---
 {kind: offer, id: few, group: g, message_class: marketing, value: %d,
- eligibility: {attribute: n, gte: 5},
+ eligibility: {attribute: n, gte: 2},
  treatments: [{id: t, channel: web, content: {type: json, body: {title: "{{ user.name | default: 'you' }} of {{ user.n }}"}}}]}
 ---
 {kind: offer, id: liked, group: g, message_class: marketing, value: 6, propensity: {attribute: like},
@@ -115,12 +115,25 @@ func newKeptPair(t *testing.T, seed uint64) *keptPair {
 	p.publish()
 	for i := range 5 {
 		p.each(func(b *bed) { b.user(UserDoc{UserID: fmt.Appendf(nil, "p%d", i)}) })
-		p.patch(fmt.Sprintf("p%d", i))
+		p.reachable(fmt.Sprintf("p%d", i))
 	}
 	return p
 }
 
 func (p *keptPair) each(f func(*bed)) { f(p.keeps); f(p.never) }
+
+// reachable lets a person be written to.
+func (p *keptPair) reachable(id string) {
+	p.each(func(b *bed) {
+		b.user(UserDoc{
+			UserID: []byte(id), Addresses: []AddressDoc{{[]byte("sms"), [][]byte{[]byte("+8613800000000")}}},
+			Consents: []ConsentDoc{{
+				Purpose: []byte("marketing"), Channel: []byte("sms"), Source: []byte("app"), Granted: true,
+			}},
+			Attributes: []NamedValue{{[]byte("n"), RawValue{Kind: RawNumber, Text: []byte("3")}}},
+		})
+	})
+}
 
 // publish publishes the world with another value, and dates near the clock.
 func (p *keptPair) publish() {
@@ -129,10 +142,10 @@ func (p *keptPair) publish() {
 		return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 	}
 	start, held := at(), at()
-	world := fmt.Sprintf(keptWorld, 1+p.r.IntN(9), start, "2090-01-01T00:00:00Z", held,
+	world := fmt.Sprintf(keptWorld, 3+p.r.IntN(9), start, "2090-01-01T00:00:00Z", held,
 		"2090-01-01T00:00:00Z")
 	if p.r.IntN(2) == 0 {
-		world = fmt.Sprintf(keptWorld, 1+p.r.IntN(9), "2001-01-01T00:00:00Z", start,
+		world = fmt.Sprintf(keptWorld, 3+p.r.IntN(9), "2001-01-01T00:00:00Z", start,
 			"2001-01-01T00:00:00Z", held)
 	}
 	p.each(func(b *bed) { b.publish(world) })
@@ -204,7 +217,7 @@ func (p *keptPair) change() {
 		case 1:
 			p.each(func(b *bed) { _, _ = b.erase(EraseDoc{UserID: []byte(id)}) }) // p5 may not be there
 		default:
-			p.patch(id) // who is not there is made
+			p.reachable(id) // who is not there is made
 			mode := oneOf(r, FillAdd, FillRemove)
 			p.each(func(b *bed) { b.fillOf("vip", mode, id) })
 		}
@@ -247,7 +260,7 @@ func (p *keptPair) lists(id string) {
 // request draws what is asked, mostly in ways whose answer may be kept.
 func (p *keptPair) request() DecideRequest {
 	r := p.r
-	req := *p.keeps.decideReq(p.person(), oneOf(r, "one", "one", "two", "out"))
+	req := *p.keeps.decideReq(p.person(), oneOf(r, "one", "one", "two", "out", "out"))
 	req.Mode = oneOf(r, ModeDryRun, ModeDryRun, ModeLive)
 	req.Placements[0].Count = oneOf(r, 0, 0, 0, 1, 2)
 	if r.IntN(4) == 0 {
