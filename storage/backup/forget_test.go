@@ -405,3 +405,43 @@ func TestForgetOnDisk(t *testing.T) {
 		t.Fatal(entries, err)
 	}
 }
+
+// Somebody is forgotten while the people files are read: that is no damage, and everybody
+// else is read, each once.
+func TestForgetBesideReading(t *testing.T) {
+	const n = 40
+	fs := vfs.NewMem()
+	writePeople(t, fs, "b/1", n, 8)
+	m := &Manifest{ID: ID{1}.String(), Groups: testGroups, Store: hexStore(testStore())}
+	u, err := newUnpacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.unpack.Close()
+	var rows []row
+	err = eachPerson(folder{fs: fs, dir: "b/1"}, m, u, func(key, value []byte) error {
+		if len(rows) == 0 { // of the first part: every other one is replaced
+			var gone []Person
+			for i := range n {
+				p := somebody(i)
+				if at := (person{groupOf(p.Slot, testGroups), p.ID}).part(8); at > 0 && i%2 == 0 {
+					gone = append(gone, p)
+				}
+			}
+			done, err := Forget(t.Context(), "b", goneOf(gone...), Options{FS: fs})
+			if err != nil || done.Keys != len(gone) || len(gone) == 0 {
+				t.Fatalf("%d gone: %+v, %v", len(gone), done, err)
+			}
+		}
+		rows = append(rows, row{slices.Clone(key), slices.Clone(value)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
+	left, err := readRows(fs, "b/1")
+	if err != nil || !sameRows(rows, left) {
+		t.Errorf("%d records were read, %d are left: %v", len(rows), len(left), err)
+	}
+}

@@ -367,6 +367,12 @@ func (x *restorer) erased() error {
 		if err != nil {
 			return err
 		}
+		if dir != x.dir {
+			for _, b := range ignored(all) {
+				b.Name = x.o.FS.PathJoin(dir, b.Name)
+				x.done.Ignored = append(x.done.Ignored, b)
+			}
+		}
 		last := newest(all, x.chain[0].Store)
 		if last < 0 {
 			return fmt.Errorf("%w of this store in %s", ErrNone, dir)

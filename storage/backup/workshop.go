@@ -25,8 +25,23 @@ type workshop struct {
 	made []string // the folders above it that were made for it, deepest first
 }
 
-// open makes the workshop and clears what a restore that was cut short has left.
+// open makes the workshop and clears what a restore that was cut short has left. When it
+// fails nothing of it is left.
 func (w *workshop) open() error {
+	err := w.take()
+	switch {
+	case err == nil:
+		if err = w.clear(); err != nil {
+			err = errors.Join(err, w.close(true))
+		}
+	case !errors.Is(err, ErrWorking):
+		w.unmake()
+	}
+	return err
+}
+
+// take makes the folder and locks it.
+func (w *workshop) take() error {
 	fs := w.fs
 	for dir := fs.PathDir(w.dir); ; dir = fs.PathDir(dir) {
 		if _, err := fs.Stat(dir); !errors.Is(err, os.ErrNotExist) || dir == fs.PathDir(dir) {
@@ -49,9 +64,6 @@ func (w *workshop) open() error {
 		return errors.Join(fmt.Errorf("%w: it worked in %s until now", ErrWorking, w.dir), held.Close())
 	}
 	w.held = held
-	if err := w.clear(); err != nil {
-		return errors.Join(err, w.close(true))
-	}
 	return nil
 }
 
@@ -80,13 +92,21 @@ func (w *workshop) clear() error {
 // folders that were made for it, as far as nothing else lies there.
 func (w *workshop) close(failed bool) error {
 	err := errors.Join(w.fs.RemoveAll(w.dir), w.held.Close())
-	if !failed {
-		return err
-	}
-	for _, dir := range w.made {
-		if left, listErr := w.fs.List(dir); listErr != nil || len(left) > 0 || w.fs.Remove(dir) != nil {
-			break
-		}
+	if failed {
+		w.unmake()
 	}
 	return err
+}
+
+// unmake removes the folders that were made, as far as nothing lies there.
+func (w *workshop) unmake() {
+	for _, dir := range append([]string{w.dir}, w.made...) {
+		left, err := w.fs.List(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil || len(left) > 0 || w.fs.Remove(dir) != nil {
+			return
+		}
+	}
 }
