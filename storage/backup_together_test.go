@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"tact/storage"
 	"tact/storage/backup"
@@ -12,6 +13,8 @@ import (
 
 // restoring is a restore of the newest moment into the store again/store.
 func (d *drill) restoring(settle func(s *storage.Store) error) (*backup.Restored, error) {
+	o := d.options()
+	o.Now = func() time.Time { return time.UnixMilli(int64(d.Options().Now())) }
 	return backup.Restore(d.t.Context(), "backups", "again/store", backup.Restoring{
 		Caps: storage.CapsProtect, Storage: d.Options(),
 		Settle: func(s *storage.Store, _ *backup.Restored) error {
@@ -20,7 +23,7 @@ func (d *drill) restoring(settle func(s *storage.Store) error) (*backup.Restored
 			}
 			return settle(s)
 		},
-	}, d.options())
+	}, o)
 }
 
 // Two restores into one folder: the second is told, and does nothing to the first. Until
