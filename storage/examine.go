@@ -253,7 +253,8 @@ func (x *examiner) lookSidecars() error {
 				"came since",
 		})
 	} else if x.older.marked {
-		x.notice(fileOlderCopy, putBack, "nothing: the next start does with its caps what the mark says")
+		x.notice(fileOlderCopy, putBack,
+			fmt.Sprintf("nothing: the next start does %s to the caps", x.older.Caps))
 	} else if err := x.found(fileOlderCopy, "what becomes of caps", err); err != nil {
 		return err
 	}

@@ -46,7 +46,8 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	}
 	if out, _, code := tact(t, "doctor", again); code != exitOK ||
-		!strings.Contains(out, "200 users") {
+		!strings.Contains(out, "200 users") ||
+		!strings.Contains(out, "nothing: the next start does protect to the caps") {
 		t.Errorf("doctor: exit code %d: %s", code, out)
 	}
 	r = start(t, nil, "serve", "--data", again, "--listen", "127.0.0.1:0")
