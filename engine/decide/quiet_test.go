@@ -122,7 +122,7 @@ func TestQuietUntil(t *testing.T) {
 				want += 60
 			}
 			late := r.Int64N(60) // inside the minute: the answer is the same
-			run := run{p: c.plan, who: &Person{}, at: &Moment{
+			run := run{p: c.plan, who: &Person{}, out: &Result{}, at: &Moment{
 				Ms: storage.UnixMsec((at+late)*1000 + r.Int64N(1000)),
 			}}
 			reason := run.quiet(3)
@@ -157,7 +157,7 @@ func TestQuietForEver(t *testing.T) {
 		t.Helper()
 		q.everybody = true
 		p := &Plan{Quiet: []Quiet{q}, Workspace: Workspace{Zone: time.UTC}}
-		r := run{p: p, who: &Person{Zone: time.UTC}, at: &Moment{Ms: 1_772_409_600_000}}
+		r := run{p: p, out: &Result{}, who: &Person{Zone: time.UTC}, at: &Moment{Ms: 1_772_409_600_000}}
 		if reason := r.quiet(1); reason != QuietHoursNow {
 			t.Fatal(reason)
 		}
