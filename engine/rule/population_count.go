@@ -30,37 +30,56 @@ func (p *Population) Count(
 }
 
 func (r *setRun) count() (n uint64, ok bool) {
+	if !r.told(r.population.plan) {
+		return 0, false
+	}
 	r.words.Reset(r.view.Words())
 	w := r.words.Take()
 	defer r.words.Give(w)
 	r.words.SpreadTo(w, r.view.Everyone)
-	if !r.narrow(r.population.plan, w, false) {
-		return 0, false
-	}
+	r.narrow(r.population.plan, w, false)
 	return w.Count(), true
 }
 
-// narrow leaves in w for whom a part holds, or does not hold; false says that sets do
-// not tell, and leaves anything.
-func (r *setRun) narrow(p *setPart, w storage.Words, negated bool) bool {
-	switch {
-	case p.kind == nodeNot:
-		return r.narrow(p.subs[0], w, !negated)
-	case p.kind == nodeLeaf:
-		return r.narrowLeaf(p, w, negated)
-	case (p.kind == nodeAll) != negated:
-		for _, sub := range p.subs {
-			if !r.narrow(sub, w, negated) {
-				return false
-			}
+// told says whether sets tell of each condition of a part who passes it.
+func (r *setRun) told(p *setPart) bool {
+	for _, sub := range p.subs {
+		if !r.told(sub) {
+			return false
 		}
+	}
+	if p.kind != nodeLeaf {
 		return true
 	}
-	return r.narrowAny(p.subs, w, negated)
+	x := r.answer(p).index
+	if x == nil {
+		return r.exactly(p) != nil
+	}
+	ranges, exact := p.test.ranges(r.now)
+	for _, n := range ranges {
+		exact = exact && n.inner == n.outer && x.Tells(n.outer.lo, n.outer.hi)
+	}
+	return exact
+}
+
+// narrow leaves in w for whom a part holds, or does not hold, of which sets told.
+func (r *setRun) narrow(p *setPart, w storage.Words, negated bool) {
+	switch {
+	case p.kind == nodeNot:
+		r.narrow(p.subs[0], w, !negated)
+	case p.kind == nodeLeaf:
+		r.narrowLeaf(p, w, negated)
+	case (p.kind == nodeAll) != negated:
+		for _, sub := range p.subs {
+			r.narrow(sub, w, negated)
+		}
+	default:
+		r.narrowAny(p.subs, w, negated)
+	}
 }
 
 // narrowAny leaves in w who passes one of the parts.
-func (r *setRun) narrowAny(subs []*setPart, w storage.Words, negated bool) bool {
+func (r *setRun) narrowAny(subs []*setPart, w storage.Words, negated bool) {
 	passed, one := r.words.Take(), r.words.Take()
 	defer r.words.Give(passed)
 	defer r.words.Give(one)
@@ -71,13 +90,10 @@ func (r *setRun) narrowAny(subs []*setPart, w storage.Words, negated bool) bool 
 			continue
 		}
 		copy(one, w)
-		if !r.narrow(sub, one, negated) {
-			return false
-		}
+		r.narrow(sub, one, negated)
 		passed.Or(one)
 	}
 	w.And(passed)
-	return true
 }
 
 // exactly returns the set of whom a condition holds; nil where there is none.
@@ -91,35 +107,25 @@ func (r *setRun) exactly(p *setPart) *roaring.Bitmap {
 	return nil
 }
 
-func (r *setRun) narrowLeaf(p *setPart, w storage.Words, negated bool) bool {
-	if x := r.answer(p).index; x != nil {
-		return r.narrowNumbers(p.test, x, w, negated)
-	}
-	set := r.exactly(p)
+func (r *setRun) narrowLeaf(p *setPart, w storage.Words, negated bool) {
+	a := r.answer(p)
 	switch {
-	case set == nil:
-		return false
+	case a.index != nil:
+		r.narrowNumbers(p.test, a.index, w, negated)
 	case negated:
-		w.AndNot(r.words.Spread(set))
+		w.AndNot(r.words.Spread(a.sure))
 	default:
-		w.And(r.words.Spread(set))
+		w.And(r.words.Spread(a.sure))
 	}
-	return true
 }
 
 func (r *setRun) narrowNumbers(
 	t *test, x *storage.IndexView, w storage.Words, negated bool,
-) bool {
-	ranges, exact := t.ranges(r.now)
-	for _, n := range ranges {
-		exact = exact && n.inner == n.outer && x.Tells(n.outer.lo, n.outer.hi)
-	}
-	switch {
-	case !exact:
-		return false
-	case len(ranges) == 1 && !negated:
+) {
+	ranges, _ := t.ranges(r.now)
+	if len(ranges) == 1 && !negated {
 		x.KeepBetween(r.words, w, ranges[0].outer.lo, ranges[0].outer.hi)
-		return true
+		return
 	}
 	found, one := r.words.Take(), r.words.Take()
 	clear(found)
@@ -135,5 +141,4 @@ func (r *setRun) narrowNumbers(
 	}
 	r.words.Give(found)
 	r.words.Give(one)
-	return true
 }
