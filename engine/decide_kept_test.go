@@ -412,3 +412,21 @@ timezone: UTC
 		t.Errorf("a set takes %d bytes", size)
 	}
 }
+
+// A kept answer ends when a list comes to block the person.
+func TestKeptAnswerEndsWithAList(t *testing.T) {
+	b := newKeptPair(t, 1).keeps
+	req := b.decideReq("p1", "out")
+	req.Mode = ModeDryRun
+	for range 4 {
+		b.want(req, "fallback: rest")
+	}
+	if b.given() == 0 {
+		t.Fatal("no answer was given again")
+	}
+	entry := ListEntry{Kind: ListUser, Digest: ListDigest(ListUser, []byte("p1"))}
+	if _, err := b.e.EditList([]byte("gone"), []ListEntry{entry}); err != nil {
+		t.Fatal(err)
+	}
+	b.want(req, "none: blacklisted")
+}
