@@ -15,6 +15,9 @@ type EventsQuery struct {
 	From, Until int64  // unix ms of receipt, half-open; 0: no bound
 	Event       []byte // of this name only; nil: any
 	UserID      []byte // of this person only; nil: anybody's
+	// Follow makes it a reading that another can go on from: with the same of the above,
+	// no event comes twice and none is left out. nil: all that there is.
+	Follow *EventsFollow
 }
 
 // LoggedEvent is an event or an outcome as the event log has it. Its slices are
@@ -42,7 +45,7 @@ var errEventsEnd = errors.New("nobody reads on")
 // Events reads events and outcomes as far back as the event log is kept, each once.
 // Those of one person come in the order in which they were received; those of
 // different people in no particular order. What is received while it is read may be
-// left out. A *Problem names an event that was never seen, or a user. The error
+// left out; with Follow it comes with the next reading. A *Problem names an event that was never seen, or a user. The error
 // that the sequence yields is its last element.
 //
 // Cost: 1 µs an event; what lies in other times and of other names is not read.
@@ -72,6 +75,9 @@ func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) 
 			}
 		}
 		scan.Person = &ref
+	}
+	if q.Follow != nil {
+		return e.eventsBehind(&scan, q.Follow)
 	}
 	return e.events(&scan), nil
 }

@@ -15,7 +15,7 @@ const maxLogged = 1 << 31
 
 // eventLog answers GET /v1/events: events and outcomes as the event log has them.
 func (s *Server) eventLog(r *request) {
-	args, ok := s.query(r, "from", "until", "event", "user_id", "limit")
+	args, ok := s.query(r, "from", "until", "event", "user_id", "limit", "after")
 	if !ok {
 		return
 	}
@@ -24,13 +24,17 @@ func (s *Server) eventLog(r *request) {
 	if !ok || !s.instant(r, args, "from", &q.From) || !s.instant(r, args, "until", &q.Until) {
 		return
 	}
+	if args.Has("after") {
+		q.Follow = &engine.EventsFollow{After: optional(args, "after"), Limit: int64(limit)}
+		limit = 0 // the engine's: it ends where one can go on
+	}
 	all, err := s.engine.Events(&q)
 	if err != nil {
 		s.fail(r.ctx, err)
 		return
 	}
 	next, stop := iter.Pull2(all)
-	lines := &eventLines{next: next, limit: int64(limit)}
+	lines := &eventLines{next: next, limit: int64(limit), follow: q.Follow}
 	s.streamLines(r, lines.piece, stop)
 }
 
@@ -67,6 +71,8 @@ type eventLines struct {
 	next  func() (*engine.LoggedEvent, error, bool)
 	limit int64 // 0: none
 	end   wire.EventsEnd
+
+	follow *engine.EventsFollow // nil: another reading does not go on
 }
 
 func (l *eventLines) piece(dst []byte) ([]byte, bool, error) {
@@ -78,6 +84,9 @@ func (l *eventLines) piece(dst []byte) ([]byte, bool, error) {
 		v, err, more := l.next()
 		switch {
 		case !more:
+			if l.follow != nil {
+				l.end.Cursor, l.end.Limited = l.follow.Next, l.follow.More
+			}
 			return wire.AppendEventsEnd(dst, &l.end), true, nil
 		case err != nil:
 			return dst, true, err

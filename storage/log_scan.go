@@ -20,6 +20,13 @@ type LogQuery struct {
 	Personal    bool         // read the personal parts too
 
 	among eventlog.Ords // only of these people; nil: anybody's
+
+	behind, upTo []uint64 // by group: frames behind the one, up to the other; nil: all
+}
+
+// wants reports whether a frame is one that is asked for.
+func (q *LogQuery) wants(g GroupID, frame uint64) bool {
+	return q.upTo == nil || frame > q.behind[g] && frame <= q.upTo[g]
 }
 
 // LogEntry is one effect that ScanLog yields. It is valid during the call.
@@ -56,7 +63,7 @@ func (s *Store) ScanLog(q *LogQuery, f func(*LogEntry) error) error {
 	if q.Person != nil {
 		in.Person, in.Group, in.Ord = true, uint16(q.Person.Group), uint32(q.Person.Ord)
 	}
-	in.Among = q.among
+	in.Among, in.Behind = q.among, q.behind
 	w := logWalk{s: s, q: q, in: &in, f: f, codec: logCodec{store: s}}
 	s.logs.view.RLock()
 	w.logged = make([]uint64, len(s.groups))
@@ -95,7 +102,7 @@ type logWalk struct {
 
 // record yields a record of the log.
 func (w *logWalk) record(r *eventlog.Record) error {
-	if r.Frame > w.logged[r.Group] {
+	if r.Frame > w.logged[r.Group] || !w.q.wants(GroupID(r.Group), r.Frame) {
 		return nil
 	}
 	if w.s.closed.Load() {
@@ -111,9 +118,16 @@ func (w *logWalk) record(r *eventlog.Record) error {
 
 // frames yields what lies in no block yet.
 func (w *logWalk) frames(db view, g *Group) error {
-	lower := appendFrameKey(nil, g.id, w.logged[g.id]+1)
+	from := w.logged[g.id]
+	if w.q.behind != nil {
+		from = max(from, w.q.behind[g.id])
+	}
+	lower := appendFrameKey(nil, g.id, from+1)
 	return db.scan(lower, after(lower[:3]), func(_, value []byte) error {
 		h, records, err := parseFrame(value)
+		if err == nil && !w.q.wants(g.id, h.number) {
+			return nil
+		}
 		if w.s.closed.Load() { // since f was last called
 			return ErrClosed
 		}

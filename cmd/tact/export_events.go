@@ -29,6 +29,9 @@ func (x *eventExport) flags(cmd *cobra.Command) {
 	f.StringVar(&x.until, "until", "", "with --events: received before this time")
 	f.StringVar(&x.query.Event, "event", "", "with --events: of this name only")
 	f.StringVar(&x.query.UserID, "of", "", "with --events: of this user only")
+	f.StringVar(&x.query.After, "after", "", "with --events: what comes behind this cursor, which the "+
+		"end of the last such\nexport said; start for the beginning. With the same --from, --until, "+
+		"--event and --of\nnothing comes twice and nothing is left out")
 	f.Int64Var(&x.query.Limit, "limit", 0, "with --events: end after so many")
 }
 
@@ -68,7 +71,10 @@ func (x *eventExport) run(cmd *cobra.Command, c *client.Client, path string, asJ
 		return wrongUse(cmd, errors.New("--limit: must not be negative"))
 	}
 	if path == "-" {
-		_, err := x.write(cmd, c, cmd.OutOrStdout())
+		end, err := x.write(cmd, c, cmd.OutOrStdout())
+		if err == nil && end.Cursor != "" {
+			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "go on with --after %s\n", end.Cursor)
+		}
 		return err
 	}
 	part := path + ".part"
@@ -89,6 +95,7 @@ func (x *eventExport) run(cmd *cobra.Command, c *client.Client, path string, asJ
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), map[string]any{
 			"file": path, "events": end.Events, "unreadable": end.Unreadable, "limited": end.Limited,
+			"cursor": end.Cursor,
 		})
 	}
 	var more string
@@ -97,6 +104,9 @@ func (x *eventExport) run(cmd *cobra.Command, c *client.Client, path string, asJ
 	}
 	if end.Limited {
 		more += "; the limit ended it"
+	}
+	if end.Cursor != "" {
+		more += "\ngo on with --after " + end.Cursor
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s events in %s%s\n", grouped(end.Events), path, more)
 	return err

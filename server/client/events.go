@@ -20,13 +20,15 @@ type EventsQuery struct {
 	Event       string
 	UserID      string
 	Limit       int64
+	After       string // a cursor, or "start": the end names where to go on; "": it does not
 }
 
 // EventsEnd is how a reading of the event log ended.
 type EventsEnd struct {
-	Events     int64 `json:"events"`
-	Unreadable int64 `json:"unreadable,omitempty"` // left out: their people are gone
-	Limited    bool  `json:"limited,omitempty"`
+	Events     int64  `json:"events"`
+	Unreadable int64  `json:"unreadable,omitempty"` // left out: their people are gone
+	Limited    bool   `json:"limited,omitempty"`
+	Cursor     string `json:"cursor,omitempty"`
 }
 
 // faultOf reads the line that ends a reply of lines which could not go on.
@@ -40,7 +42,8 @@ func faultOf(line []byte) error {
 }
 
 // Events streams events and outcomes, one JSON object without line feed a call. A
-// reply that breaks off is an error that [BrokenOff] knows; it cannot be taken up.
+// reply that breaks off is an error that [BrokenOff] knows; it cannot be taken up, but
+// with After read again from there.
 func (c *Client) Events(
 	ctx context.Context, q EventsQuery, event func(line []byte) error,
 ) (end EventsEnd, err error) {
@@ -58,6 +61,7 @@ func (c *Client) Events(
 	}
 	set("event", q.Event)
 	set("user_id", q.UserID)
+	set("after", q.After)
 	if q.Limit > 0 {
 		set("limit", strconv.FormatInt(q.Limit, 10))
 	}

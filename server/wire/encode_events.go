@@ -57,8 +57,9 @@ func AppendStreamFault(dst []byte, code, detail string) []byte {
 // EventsEnd is the last line of a reading of the event log.
 type EventsEnd struct {
 	Events     int64
-	Unreadable int64 // left out: their people are gone
-	Limited    bool  // the limit ended it
+	Unreadable int64  // left out: their people are gone
+	Limited    bool   // the limit ended it
+	Cursor     []byte // where another reading goes on; empty: it cannot
 }
 
 // AppendEventsEnd appends the last line.
@@ -71,6 +72,9 @@ func AppendEventsEnd(dst []byte, e *EventsEnd) []byte {
 	}
 	if e.Limited {
 		w.bool("limited", true)
+	}
+	if len(e.Cursor) > 0 {
+		w.bytes("cursor", e.Cursor)
 	}
 	return append(w, '}', '\n')
 }

@@ -18,6 +18,8 @@ type Query struct {
 	Group       uint16
 	Ord         uint32
 	Personal    bool // read the personal parts too
+	// Behind is, by group, a frame up to which nothing is asked for; nil: from the first.
+	Behind []uint64
 }
 
 // Ords are people: of each group the ordinals, rising.
@@ -28,6 +30,9 @@ func (q *Query) time(from, until int64) bool {
 }
 
 func (q *Query) block(h *header) bool {
+	if int(h.group) < len(q.Behind) && h.last <= q.Behind[h.group] {
+		return false
+	}
 	if q.Person && h.group != q.Group || !q.time(h.from, h.until) ||
 		q.Among != nil && len(q.Among[h.group]) == 0 {
 		return false
@@ -36,6 +41,9 @@ func (q *Query) block(h *header) bool {
 }
 
 func (q *Query) record(r *Record) bool {
+	if int(r.Group) < len(q.Behind) && r.Frame <= q.Behind[r.Group] {
+		return false
+	}
 	if q.Person && r.Ord != q.Ord || !q.time(r.Time, r.Time) ||
 		q.Kinds != 0 && (r.Kind > 63 || q.Kinds>>r.Kind&1 == 0) {
 		return false
@@ -144,6 +152,28 @@ func (u *unpacker) scan(b *blockAt, q *Query, read fetch, to handler) error {
 			return err
 		}
 	}
+}
+
+// First returns, by group, the first frame that a stream holds; 0 where it holds none.
+// Cost: headers of blocks, which are kept, until every group is met.
+func (l *Log) First(stream Stream) (frames []uint64, err error) {
+	frames = make([]uint64, l.o.Groups)
+	missing := len(frames)
+	list := l.snapshot(stream)
+	for i := 0; i < len(list) && missing > 0; i++ {
+		all := func(*header) bool { return true }
+		err := l.each(&list[i], all, func(_ io.ReaderAt, b *blockAt) error {
+			if int(b.group) < len(frames) && frames[b.group] == 0 {
+				frames[b.group] = b.first
+				missing--
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return frames, nil
 }
 
 // Find calls f for the records of one frame and reports whether the log has the
