@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,31 @@ func TestUsage(t *testing.T) {
 	f(exitUsage, "apply", "x")
 	f(exitUsage, "import", "x", "--kind", "offers")
 	f(exitFailure, "check", "a folder that is not there")
+	f(exitUsage, "top", "--data", t.TempDir())
+	f(exitUsage, "loadtest", "--data", t.TempDir())
+	f(exitUsage, "doctor")
 	f(exitUnreachable, "apply", "--revision", "1", "--key", "k", "--address", freeAddress(t))
+}
+
+// What is wrong is told with what to do about it, and a wrong start makes nothing.
+func TestMessagesSayWhatToDo(t *testing.T) {
+	f := func(part string, args ...string) {
+		t.Helper()
+		if _, logs, code := tact(t, args...); code == exitOK || !strings.Contains(logs, part) {
+			t.Errorf("tact %s: exit code %d: %s", strings.Join(args, " "), code, logs)
+		}
+	}
+	nowhere := filepath.Join(t.TempDir(), "none")
+	f("tact doctor DIR", "doctor")
+	f("name the data folder of a server", "top", "--data", nowhere)
+	f("start one with tact serve", "top", "--key", "k", "--address", "127.0.0.1:1")
+	f("start one with tact serve", "loadtest", "--address", "127.0.0.1:1")
+	f("nothing was made", "serve", "--data", nowhere, "--config", nowhere, "--listen", "127.0.0.1:0")
+	if _, err := os.Stat(nowhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", nowhere, err)
+	}
+	flags := serving(t)
+	f("the key is not this server's", append([]string{"top", "--key", "wrong"}, flags...)...)
 }
 
 func TestVersionJSON(t *testing.T) {

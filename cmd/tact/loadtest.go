@@ -157,7 +157,7 @@ func loadError(cmd *cobra.Command, err error) error {
 	case errors.Is(err, loadtest.ErrRemote):
 		return wrongUse(cmd, fmt.Errorf("%w; --allow-remote loads it all the same", err))
 	case errors.Is(err, loadtest.ErrUnreachable):
-		return &exitError{exitUnreachable, err}
+		return unreachable(err)
 	}
 	return err
 }

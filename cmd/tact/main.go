@@ -121,7 +121,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return wrongUse(cmd, err)
+			return wrongUse(cmd, fmt.Errorf("%w: %s", err, cmd.UseLine()))
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -49,10 +50,15 @@ func (r *remote) where() (string, error) {
 // any of them.
 func (r *remote) secret() (string, error) {
 	key := cmp.Or(r.key, os.Getenv(keyVariable))
-	if key == "" && r.data != "" {
-		return readKey(r.data)
+	if key != "" || r.data == "" {
+		return key, nil
 	}
-	return key, nil
+	key, err := readKey(r.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", &exitError{exitUsage, fmt.Errorf("--data %s: there is no %s in it: name the data "+
+			"folder of a server, or give --key or $%s", r.data, keyFile, keyVariable)}
+	}
+	return key, err
 }
 
 // client makes the client of the server that flags and environment name.
@@ -80,12 +86,19 @@ func remoteError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, client.ErrDamaged):
 		return &exitError{exitDamaged, err}
+	case errors.As(err, &answered) && answered.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w\nthe key is not this server's: give --key, $%s, or --data with its data folder",
+			err, keyVariable)
 	case err == nil, ctx.Err() != nil, errors.As(err, &answered), errors.As(err, &file):
 		return err
 	case errors.As(err, &network):
-		return &exitError{exitUnreachable, fmt.Errorf("no server answers: %w\n"+
-			"start one with tact serve, or say where it is: --address HOST:PORT, or --data with "+
-			"the data folder of one that runs", err)}
+		return unreachable(fmt.Errorf("no server answers: %w", err))
 	}
 	return err
+}
+
+// unreachable says what to do where no server answers.
+func unreachable(err error) error {
+	return &exitError{exitUnreachable, fmt.Errorf("%w\nstart one with tact serve, or say where it is: "+
+		"--address HOST:PORT, or --data with the data folder of one that runs", err)}
 }

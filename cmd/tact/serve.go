@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -95,6 +97,9 @@ func newServe() *cobra.Command {
 }
 
 func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	if err := o.configThere(); err != nil {
+		return err
+	}
 	listen, _, err := listenOn(o.listen, 1)
 	if err != nil {
 		return err
@@ -125,6 +130,17 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	}
 	s.serviceTime = o.serviceTime
 	return s.serve(ctx, func() error { return o.ready(s, stdout) })
+}
+
+// configThere looks for --config before a store is made that it is for.
+func (o *serveFlags) configThere() error {
+	if _, err := os.Stat(storeFolder(o.data)); o.config == "" || !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Stat(o.config); err != nil {
+		return &exitError{exitUsage, fmt.Errorf("--config: %w; nothing was made", err)}
+	}
+	return nil
 }
 
 // first publishes --config on a folder where nothing was ever published.
