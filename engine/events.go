@@ -45,8 +45,9 @@ var errEventsEnd = errors.New("nobody reads on")
 // Events reads events and outcomes as far back as the event log is kept, each once.
 // Those of one person come in the order in which they were received; those of
 // different people in no particular order. What is received while it is read may be
-// left out; with Follow it comes with the next reading. A *Problem names an event that was never seen, or a user. The error
-// that the sequence yields is its last element.
+// left out; with Follow it comes with the next reading. A *Problem names an event that
+// was never seen, a user, or a cursor. The error that the sequence yields is its last
+// element.
 //
 // Cost: 1 µs an event; what lies in other times and of other names is not read.
 func (e *Engine) Events(q *EventsQuery) (iter.Seq2[*LoggedEvent, error], error) {

@@ -23,7 +23,8 @@ type LogPosition struct {
 var (
 	// ErrUnknownCursor reports a cursor that another store made, or this one in a time
 	// that is gone with an older copy.
-	ErrUnknownCursor = errors.New("the cursor is of another store, or of a time that a restore took back")
+	ErrUnknownCursor = errors.New("the cursor is of another store, or of a time that a restore " +
+		"took back")
 	// ErrLogGone reports that effects behind a cursor have left the event log.
 	ErrLogGone = errors.New("what comes behind the cursor has left the event log")
 	// ErrLogMoved reports that files left the event log while it was read.

@@ -29,9 +29,9 @@ func (x *eventExport) flags(cmd *cobra.Command) {
 	f.StringVar(&x.until, "until", "", "with --events: received before this time")
 	f.StringVar(&x.query.Event, "event", "", "with --events: of this name only")
 	f.StringVar(&x.query.UserID, "of", "", "with --events: of this user only")
-	f.StringVar(&x.query.After, "after", "", "with --events: what comes behind this cursor, which the "+
-		"end of the last such\nexport said; start for the beginning. With the same --from, --until, "+
-		"--event and --of\nnothing comes twice and nothing is left out")
+	f.StringVar(&x.query.After, "after", "", "with --events: what comes behind this cursor, "+
+		"which the end of the\nlast such export said; start for the beginning. With the same --from, "+
+		"--until,\n--event and --of nothing comes twice and nothing is left out")
 	f.Int64Var(&x.query.Limit, "limit", 0, "with --events: end after so many")
 }
 
