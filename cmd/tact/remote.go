@@ -87,8 +87,8 @@ func remoteError(ctx context.Context, err error) error {
 	case errors.Is(err, client.ErrDamaged):
 		return &exitError{exitDamaged, err}
 	case errors.As(err, &answered) && answered.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%w\nthe key is not this server's: give --key, $%s, or --data with its data folder",
-			err, keyVariable)
+		return fmt.Errorf("%w\nthe key is not this server's: give --key, $%s, or --data with its data "+
+			"folder", err, keyVariable)
 	case err == nil, ctx.Err() != nil, errors.As(err, &answered), errors.As(err, &file):
 		return err
 	case errors.As(err, &network):
@@ -99,6 +99,6 @@ func remoteError(ctx context.Context, err error) error {
 
 // unreachable says what to do where no server answers.
 func unreachable(err error) error {
-	return &exitError{exitUnreachable, fmt.Errorf("%w\nstart one with tact serve, or say where it is: "+
-		"--address HOST:PORT, or --data with the data folder of one that runs", err)}
+	return &exitError{exitUnreachable, fmt.Errorf("%w\nstart one with tact serve, or say where it "+
+		"is: --address HOST:PORT, or --data with the data folder of one that runs", err)}
 }
