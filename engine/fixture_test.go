@@ -33,6 +33,8 @@ import (
 //	2  the same with an event log of several segments, trimmed frames, a tail of
 //	   frames in no block, and reservations that a reload is given again
 //	3  frames with the round of their commit, by which a restore cuts all groups at one
+//	4  events that lie beside their person's history, reservations that are one record of
+//	   the journal with their decision
 const fixtureFolder = "testdata/stores"
 
 const fixtureSegments = `
@@ -52,7 +54,7 @@ func TestStoreFixtures(t *testing.T) {
 		writeFixture(t, name)
 	}
 	archives, err := filepath.Glob(fixtureFolder + "/*.tar.gz")
-	if err != nil || len(archives) < 6 {
+	if err != nil || len(archives) < 8 {
 		t.Fatalf("fixtures: %v %v", archives, err)
 	}
 	for _, archive := range archives {
@@ -135,7 +137,7 @@ func writeFixture(t *testing.T, name string) {
 	steps := []func() error{l.decide, l.see, l.see, l.patch, l.event}
 	for i := 0; i < 200 && err == nil; i++ {
 		if i%60 == 50 {
-			time.Sleep(50 * time.Millisecond) // the rows are written, so that frames are trimmed
+			time.Sleep(500 * time.Millisecond) // the rows are written, so that frames are trimmed
 			err = l.e.store.FlushLog()
 		}
 		err = errors.Join(err, steps[i%len(steps)]())
