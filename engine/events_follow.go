@@ -89,6 +89,11 @@ func (e *Engine) followProblem(err error) error {
 				time.UnixMilli(int64(st.GoneUntil)).UTC().Format(time.RFC3339), st.GoneDays,
 				st.GoneBytes, EventsStart),
 		}
+	case errors.Is(err, storage.ErrLogMoved):
+		return &Problem{
+			Class: ProblemBusy, Code: "log_moved", Field: "after",
+			Detail: err.Error() + ": ask again with the same cursor",
+		}
 	}
 	return err
 }

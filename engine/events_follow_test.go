@@ -28,7 +28,11 @@ func (b *bed) followed(after string, limit int64, event string) (ids []string, n
 		b.t.Fatal(err)
 	}
 	for v, err := range all {
-		if err != nil {
+		var p *Problem
+		switch {
+		case errors.As(err, &p) && p.Code == "log_moved": // as it says: once more
+			return b.followed(after, limit, event)
+		case err != nil:
 			b.t.Fatal(err)
 		}
 		ids = append(ids, string(v.Person)+" "+string(v.EventID))
