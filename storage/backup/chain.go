@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"tact/storage"
 )
 
 // Errors of the choice of what to restore.
@@ -254,9 +252,4 @@ func ignored(all []Listed) (out []Ignored) {
 		}
 	}
 	return out
-}
-
-// isDamage tells damage from other errors.
-func isDamage(err error) bool {
-	return errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrNewerFormat)
 }
