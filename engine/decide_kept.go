@@ -2,7 +2,6 @@ package engine
 
 import (
 	"math/bits"
-	"slices"
 
 	"tact/engine/content"
 	"tact/engine/decide"
@@ -13,7 +12,6 @@ import (
 const (
 	keptSets    = 128 // of a group: 512 answers, about 350 KiB, made when first needed
 	keptWays    = 4
-	keptSeen    = 6   // people of a set that were asked for once, by a hash
 	keptItems   = 2   // longer answers are not kept
 	keptWords   = 4   // nor are those to requests with more words of bits,
 	keptAssigns = 4   // with more experiments,
@@ -48,10 +46,9 @@ type keptTable struct {
 type keptSet struct {
 	who   [keptWays]uint32 // ordinal + 1; 0 = free
 	where [keptWays]uint32 // hash of what was asked
-	seen  [keptSeen]uint32 // hashes of who and where
-	last  uint8            // of seen
+	seen  uint32           // who was judged last, and where, by a hash
 	next  uint8            // of the answers, to be replaced
-	_     [6]byte
+	_     [27]byte
 }
 
 // keptKey is what an answer depends on beside the person, the definitions' own dates
@@ -189,9 +186,8 @@ func (e *Engine) keepAnswer(w *decideWork) {
 	}
 	set := &g.table.sets[k.set]
 	who := uint32(w.ord) + 1
-	if mark := who*0x9E3779B1 ^ k.where; !slices.Contains(set.seen[:], mark) {
-		set.last = (set.last + 1) % keptSeen
-		set.seen[set.last] = mark
+	if mark := who*0x9E3779B1 ^ k.where; set.seen != mark {
+		set.seen = mark
 		return
 	}
 	until := w.lasts()
