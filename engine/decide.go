@@ -283,17 +283,15 @@ func (e *Engine) pickLocked(
 func (e *Engine) answer(req *DecideRequest, w *decideWork, first bool) {
 	live := req.Mode == ModeLive
 	if first && e.recall(req, w) {
-		if k := w.keeping; live || !k.at.filled {
+		if stamp := w.keeping.stamp; live || !w.keeping.at.filled {
 			e.collect(w)
-			w.keeping = k
+			w.keeping.stamp = stamp
 		}
 		w.keptMessages()
 		return
 	}
 	e.pick(live, w)
-	k := w.keeping
 	if e.collect(w); first {
-		w.keeping = k
 		e.keepAnswer(w)
 	}
 }
