@@ -34,10 +34,13 @@ const (
 //
 //	from i64 | keys u16                              little-endian
 //	keys × size uvarint, entry                       rising event, item, outcome
-//	entry = event uvarint | item uvarint | outcome u8 | first varint | last-first uvarint |
-//	        count uvarint | floor uvarint | properties u8 | id uvarint each | sums each |
+//	entry = event uvarint | item uvarint | flags u8 | first varint | last-first uvarint |
+//	        count uvarint | floor uvarint? | properties u8 | id uvarint each | sums each |
 //	        days uvarint | days × (day varint, then the gap from the day in front uvarint |
 //	                               count uvarint | sums of each property)     newest first
+//	        or: day less the day in UTC of last varint
+//	flags = 1 outcome · 2 no floor, it is 0 · 4 there is one day, and its count and sums are
+//	        those of the life; the last two from row format 3 on
 //	floor = days after the first day that can be, so that 0 = every day
 //	sums  = n uvarint | n = 1: number · n > 1: sum, least and greatest number
 //	number = a whole number below 2^52: zig-zag × 2, uvarint · a whole number of
@@ -45,7 +48,15 @@ const (
 //	         format 2 on · else 1, float64 8 bytes
 type Activity struct{ b []byte }
 
-const activityHeader = 10
+const (
+	activityHeader = 10
+
+	activityOutcome = 1 // flags of an entry
+	activityEvery   = 2
+	activityOneDay  = 4
+	activityFlags   = activityOutcome | activityEvery | activityOneDay
+	activityAhead   = 2 // days, which shiftMax is less than
+)
 
 // From returns the time from which on the activity is complete: every event
 // with Occurred ≥ From is in it. 0 = every event there ever was.
@@ -97,6 +108,8 @@ type ActivityEntry struct {
 	days   []byte
 	nProps int
 	nDays  int
+	day    int32 // the only one, of which nothing lies in days
+	oneDay bool
 }
 
 // Next goes to the next entry; false at the end.
@@ -129,13 +142,16 @@ func (c *ActivityCursor) Next() bool {
 func parseActivityEntry(b []byte) (e ActivityEntry, ok bool) {
 	r := reader{b: b}
 	e.Event, e.Item = r.name(), r.name()
-	outcome := r.byte()
-	e.Outcome = outcome == 1
+	flags := r.byte()
+	e.Outcome = flags&activityOutcome != 0
 	first := r.varint()
 	length := r.uvarint()
 	e.First, e.Last = UnixMsec(first), UnixMsec(first+int64(min(length, 2*activityTime)))
 	e.Count = r.uvarint()
-	floor := int64(min(r.uvarint(), 3*activityDay)) - activityDay
+	floor := int64(-activityDay)
+	if flags&activityEvery == 0 {
+		floor += int64(min(r.uvarint(), 3*activityDay))
+	}
 	e.Floor = int32(floor)
 	e.nProps = int(r.byte())
 	from := r.b
@@ -148,9 +164,17 @@ func parseActivityEntry(b []byte) (e ActivityEntry, ok bool) {
 		r.sums()
 	}
 	e.totals = from[:len(from)-len(r.b)]
-	days := r.uvarint()
-	e.nDays, e.days = int(min(days, math.MaxInt32)), r.b
-	ok = !r.bad && outcome <= 1 && e.nProps <= ActivityProps && e.Count > 0 &&
+	var days uint64
+	if e.oneDay = flags&activityOneDay != 0; e.oneDay {
+		ahead := r.varint()
+		r.bad = r.bad || ahead < -activityAhead || ahead > activityAhead
+		e.nDays, e.day = 1, clipDay(e.Last, 0)+int32(ahead)
+	} else {
+		days = r.uvarint()
+		e.nDays = int(min(days, math.MaxInt32))
+	}
+	e.days = r.b
+	ok = !r.bad && flags&^activityFlags == 0 && e.nProps <= ActivityProps && e.Count > 0 &&
 		e.Count <= activityCount && first >= -activityTime && e.Last <= activityTime &&
 		floor <= activityDay && days <= uint64(len(r.b))
 	return e, ok
@@ -215,6 +239,9 @@ func (e *ActivityEntry) prop(property Name) int {
 // one property; 0 = none.
 func (e *ActivityEntry) Days(property Name) DayCursor {
 	c := DayCursor{b: e.days, left: e.nDays, props: e.nProps, prop: -1}
+	if e.oneDay {
+		c.b, c.oneDay, c.Day, c.Count = e.totals, true, e.day, e.Count
+	}
 	if property != 0 {
 		c.prop = e.prop(property)
 	}
@@ -231,6 +258,7 @@ type DayCursor struct {
 	left        int
 	props, prop int
 	started     bool
+	oneDay      bool // Day and Count are set
 }
 
 // Next goes to the next day; false at the end.
@@ -240,13 +268,17 @@ func (c *DayCursor) Next() bool {
 	}
 	c.left--
 	r := reader{b: c.b}
-	if c.started {
+	switch {
+	case c.oneDay:
+	case c.started:
 		c.Day -= int32(r.uvarint())
-	} else {
+	default:
 		c.Day = int32(r.varint())
 	}
 	c.started = true
-	c.Count = r.uvarint()
+	if !c.oneDay {
+		c.Count = r.uvarint()
+	}
 	c.Sums = Sums{}
 	for i := range c.props {
 		s := r.sums()
@@ -369,6 +401,12 @@ func (e *ActivityEntry) check() error {
 		}
 	}
 	r = reader{b: e.days}
+	if e.oneDay {
+		if len(e.days) != 0 || e.day < e.Floor || e.day > activityDay {
+			return fmt.Errorf("the day: %w", ErrCorrupt)
+		}
+		return nil
+	}
 	var day int64
 	for i := range e.nDays {
 		if i == 0 {

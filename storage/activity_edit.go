@@ -93,8 +93,7 @@ func (a Activity) split(key activityKey) (front, entry, back []byte) {
 	for len(rest) > 0 {
 		size, n := binary.Uvarint(rest)
 		body := rest[n : n+int(size)]
-		e, _ := parseActivityEntry(body)
-		switch k := e.key(); {
+		switch k := entryKey(body); {
 		case k == key:
 			return all[:len(all)-len(rest)], body, rest[n+int(size):]
 		case key.less(k):
@@ -103,6 +102,12 @@ func (a Activity) split(key activityKey) (front, entry, back []byte) {
 		rest = rest[n+int(size):]
 	}
 	return all, nil, nil
+}
+
+// entryKey reads what an entry is about, and no more of it.
+func entryKey(b []byte) activityKey {
+	r := reader{b: b}
+	return activityKey{event: r.name(), item: r.name(), outcome: r.byte()&activityOutcome != 0}
 }
 
 func (d *activityDraft) load(entry []byte, in *activityEdit) {
@@ -121,6 +126,11 @@ func (d *activityDraft) load(entry []byte, in *activityEdit) {
 	ids, totals := reader{b: d.head.ids}, reader{b: d.head.totals}
 	for range d.head.nProps {
 		d.props, d.sums = append(d.props, ids.name()), append(d.sums, totals.sums())
+	}
+	if d.head.oneDay {
+		d.days = append(d.days, activityCell{d.head.day, d.head.Count})
+		d.cells = append(d.cells, d.sums...)
+		return
 	}
 	d.rest, d.nRest = d.head.days, d.head.nDays
 	d.unpack(1)
@@ -250,11 +260,24 @@ func (d *activityDraft) append(dst []byte) []byte {
 	h := &d.head
 	dst = binary.AppendUvarint(dst, uint64(h.Event))
 	dst = binary.AppendUvarint(dst, uint64(h.Item))
-	dst = appendBool(dst, h.Outcome)
+	flags := byte(0)
+	if h.Outcome {
+		flags |= activityOutcome
+	}
+	if h.Floor == -activityDay {
+		flags |= activityEvery
+	}
+	ahead, oneDay := d.oneDay()
+	if oneDay {
+		flags |= activityOneDay
+	}
+	dst = append(dst, flags)
 	dst = binary.AppendVarint(dst, int64(h.First))
 	dst = binary.AppendUvarint(dst, uint64(h.Last-h.First))
 	dst = binary.AppendUvarint(dst, h.Count)
-	dst = binary.AppendUvarint(dst, uint64(int64(h.Floor)+activityDay))
+	if flags&activityEvery == 0 {
+		dst = binary.AppendUvarint(dst, uint64(int64(h.Floor)+activityDay))
+	}
 	dst = append(dst, byte(len(d.props)))
 	for _, id := range d.props {
 		dst = binary.AppendUvarint(dst, uint64(id))
@@ -262,6 +285,17 @@ func (d *activityDraft) append(dst []byte) []byte {
 	for _, s := range d.sums {
 		dst = appendSums(dst, s)
 	}
+	if oneDay {
+		dst = binary.AppendVarint(dst, int64(ahead))
+	} else {
+		dst = d.appendDays(dst)
+	}
+	var size [binary.MaxVarintLen64]byte
+	return slices.Insert(dst, at, size[:binary.PutUvarint(size[:], uint64(len(dst)-at))]...)
+}
+
+// appendDays packs the days with their number.
+func (d *activityDraft) appendDays(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(d.days)+d.nRest))
 	n := len(d.props)
 	for i, c := range d.days {
@@ -275,9 +309,18 @@ func (d *activityDraft) append(dst []byte) []byte {
 			dst = appendSums(dst, s)
 		}
 	}
-	dst = append(dst, d.rest...)
-	var size [binary.MaxVarintLen64]byte
-	return slices.Insert(dst, at, size[:binary.PutUvarint(size[:], uint64(len(dst)-at))]...)
+	return append(dst, d.rest...)
+}
+
+// oneDay reports whether all there ever was lies on one day, which is so many ahead of
+// the day in UTC of the last event.
+func (d *activityDraft) oneDay() (ahead int32, ok bool) {
+	if len(d.days) != 1 || d.nRest != 0 || d.days[0].count != d.head.Count ||
+		!slices.Equal(d.cells, d.sums) {
+		return 0, false
+	}
+	ahead = d.days[0].day - clipDay(d.head.Last, 0)
+	return ahead, ahead >= -activityAhead && ahead <= activityAhead
 }
 
 func clipTime(at UnixMsec) UnixMsec { return min(max(at, -activityTime), activityTime) }

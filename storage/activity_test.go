@@ -1,6 +1,9 @@
 package storage
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -163,6 +166,104 @@ func TestActivityIsBounded(t *testing.T) {
 	}
 }
 
+// appendLong packs an activity as row format 2 had it: each entry with its floor and
+// its days.
+func (a Activity) appendLong(dst []byte) []byte {
+	dst = append(dst, a.b[:activityHeader]...)
+	for c := a.Cursor(); c.Next(); {
+		e := binary.AppendUvarint(nil, uint64(c.Event))
+		e = appendBool(binary.AppendUvarint(e, uint64(c.Item)), c.Outcome)
+		e = binary.AppendUvarint(binary.AppendVarint(e, int64(c.First)), uint64(c.Last-c.First))
+		e = binary.AppendUvarint(e, c.Count)
+		e = binary.AppendUvarint(e, uint64(int64(c.Floor)+activityDay))
+		e = append(append(append(e, byte(c.nProps)), c.ids...), c.totals...)
+		if c.oneDay {
+			e = binary.AppendVarint(append(e, 1), int64(c.day))
+			e = append(binary.AppendUvarint(e, c.Count), c.totals...)
+		} else {
+			e = append(binary.AppendUvarint(e, uint64(c.nDays)), c.days...)
+		}
+		dst = append(binary.AppendUvarint(dst, uint64(len(e))), e...)
+	}
+	return dst
+}
+
+// An activity as row format 2 had it says what the present one says, takes more bytes,
+// and goes on as the present one does.
+func TestActivityLong(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 2))
+	short := 0
+	for i := range 300 {
+		p := modelPerson{}
+		var now, other activityDraft
+		b := startActivity(nil, 0)
+		old := b
+		for range 1 + rng.IntN(12) {
+			at := UnixMsec(1+rng.IntN(1+i%5)) * dayMsec / 2
+			in := activityEdit{
+				key: activityKey{event: Name(1 + rng.IntN(4))}, occurred: at, now: 9 * dayMsec,
+				shift: int32(rng.IntN(2*shiftMax) - shiftMax),
+			}
+			for id := range rng.IntN(3) {
+				in.props = append(in.props, AttrValue{
+					ID: Name(id + 1), Value: Value{Kind: KindInt, Num: rng.Uint64() >> 20},
+				})
+			}
+			p.facts = append(p.facts, in)
+			b, old = now.add(nil, Activity{b}, &in), other.add(nil, Activity{old}, &in)
+			for _, b := range [][]byte{b, old} {
+				if err := errors.Join(checkActivity(b), p.compareActivity(Activity{b})); err != nil {
+					t.Fatalf("draw %d: %v", i, err)
+				}
+			}
+			if old = (Activity{old}).appendLong(nil); len(old) <= len(b) {
+				t.Fatalf("draw %d: %d bytes, now %d", i, len(old), len(b))
+			}
+			if err := errors.Join(checkActivity(old), p.compareActivity(Activity{old})); err != nil {
+				t.Fatalf("draw %d, as it was: %v", i, err)
+			}
+		}
+		for c := (Activity{b}).Cursor(); c.Next(); {
+			if c.oneDay {
+				short++
+			}
+		}
+	}
+	if short < 100 {
+		t.Errorf("%d entries of one day", short)
+	}
+}
+
+// What no version writes is told: a flag that is not known, a day far from the last
+// event or below the floor, days behind the one.
+func TestActivityDamage(t *testing.T) {
+	var d activityDraft
+	in := activityEdit{key: activityKey{event: 1}, occurred: 5 * dayMsec, now: 5 * dayMsec}
+	whole := d.add(nil, Activity{startActivity(nil, 0)}, &in)
+	f := func(name string, good bool, change func(entry []byte) []byte) {
+		t.Helper()
+		entry := change(bytes.Clone(whole[activityHeader+1:]))
+		b := append(append(bytes.Clone(whole[:activityHeader]), byte(len(entry))), entry...)
+		if err := checkActivity(b); (err == nil) != good {
+			t.Errorf("%s: %x: %v", name, b, err)
+		}
+	}
+	last := len(whole) - activityHeader - 2
+	f("whole", true, func(e []byte) []byte { return e })
+	f("flag", false, func(e []byte) []byte { e[2] |= 8; return e })
+	f("two days ahead", true, func(e []byte) []byte { e[last] = 4; return e })
+	f("three days ahead", false, func(e []byte) []byte { e[last] = 6; return e })
+	f("three days behind", false, func(e []byte) []byte { e[last] = 5; return e })
+	f("a byte behind", false, func(e []byte) []byte { return append(e, 0) })
+	f("no day", false, func(e []byte) []byte { return e[:last] })
+	f("a floor behind the day", false, func(e []byte) []byte {
+		count := bytes.LastIndexByte(e, 1) // of the event, in front of the properties
+		e[2] &^= activityEvery
+		floor := binary.AppendUvarint(nil, activityDay+6)
+		return append(append(bytes.Clone(e[:count+1]), floor...), e[count+1:]...)
+	})
+}
+
 // Days are kept for ActivityDays at least, and longer where they are few.
 func TestActivityDaysExpire(t *testing.T) {
 	f := func(days, every, oldest, count int) {
@@ -231,4 +332,29 @@ func BenchmarkEvent(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(s.slab.get(r.activity))), "activity-bytes")
 	b.ReportMetric(float64(len(s.slab.get(r.tail))), "tail-bytes")
+}
+
+// An event of one property is read with the count that row format 2 had, and without;
+// both ways of saying it at once are damage.
+func TestTailOneProperty(t *testing.T) {
+	e := EventEffect{Event: 7, Clamped: true, Indexed: []AttrValue{
+		{ID: 2, Value: Value{Kind: KindFloat, Num: math.Float64bits(12.34)}},
+	}}
+	now := appendEventBody(nil, &e)
+	old := append([]byte{tailProps | tailClamped, 7, 1}, now[2:]...)
+	for _, b := range [][]byte{now, old} {
+		got, ok := parseTailBody(b)
+		v, has := got.Prop(2)
+		if !ok || !has || v.Kind != KindFloat || v.Num != e.Indexed[0].Value.Num ||
+			got.Event != 7 || !got.Clamped {
+			t.Errorf("%x: %+v %t %+v", b, got, ok, v)
+		}
+	}
+	if len(now) != 6 || len(old) != 7 {
+		t.Errorf("%d bytes, %d before", len(now), len(old))
+	}
+	old[0] |= tailOneProp
+	if _, ok := parseTailBody(old); ok {
+		t.Error("a count and none are taken")
+	}
 }

@@ -72,6 +72,9 @@ func (s *state) applyPerson(frame uint64, e *Effect) error {
 	if len(s.views) > 0 && e.changesPerson() {
 		s.preserve(e.Ord)
 	}
+	if len(s.verdicts.all) > 0 && e.changesPerson() {
+		s.verdicts.changed(e.Ord)
+	}
 	if e.Kind != EffectDecision || len(e.Decision.Kept) > 0 {
 		r.Flags &^= RowKept
 	}
@@ -336,6 +339,7 @@ func (s *state) takeOut(frame uint64, r *Row, o Ord) {
 		s.visitors--
 	}
 	s.indexes.leave(o)
+	s.verdicts.changed(o)
 	s.people--
 	wasDirty := r.Flags & rowDirty
 	*r = Row{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -47,20 +48,21 @@ func boundedRun(seed uint64, early bool) (answers []boundedAnswer, last []uint64
 	stop := make(chan struct{})
 	errs := make([]error, 2)
 	var mu sync.Mutex
+	var given []boundedAnswer
 	var writers sync.WaitGroup
 	for i := range errs {
 		writers.Go(func() {
 			errs[i] = boundedWrite(s, GroupID(i), early, stop, func(a boundedAnswer) {
 				mu.Lock()
-				answers = append(answers, a)
+				given = append(given, a)
 				mu.Unlock()
 			})
 		})
 	}
 	time.Sleep(time.Duration(5+rng.IntN(25)) * time.Millisecond)
-	mu.Lock() // no answer is given from here on
+	mu.Lock() // what is answered from here on does not count
 	cut := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 0})
-	answers = answers[:len(answers):len(answers)]
+	answers = slices.Clone(given)
 	mu.Unlock()
 	close(stop)
 	writers.Wait()

@@ -389,14 +389,10 @@ func (s *Store) EraseAgain(ledger []Erasure) (n int, err error) {
 func (g *Group) claimsOf(lost map[PersonRef]bool) (out []ClaimEffect) {
 	g.Lock()
 	defer g.Unlock()
-	g.mu.state.identities.each(func(e *identityEntry) {
-		if !lost[PersonRef{Group: e.group, Ord: e.ord, Person: e.person}] {
-			return
+	g.mu.state.identities.each(func(c claim) {
+		if lost[c.target] {
+			out = append(out, ClaimEffect{Workspace: c.ws, Slot: c.slot, Hash: c.hash})
 		}
-		var hash [16]byte
-		binary.LittleEndian.PutUint64(hash[:], e.lo)
-		binary.LittleEndian.PutUint64(hash[8:], e.hi)
-		out = append(out, ClaimEffect{Workspace: e.ws, Slot: e.slot, Hash: hash})
 	})
 	return out
 }

@@ -46,10 +46,10 @@ func (s *state) checksum() (uint64, error) {
 	if s.blind != 0 {
 		sum += xxh3.Hash(le.AppendUint32(append(b[:0], 'r'), uint32(s.blind)))
 	}
-	s.identities.each(func(e *identityEntry) {
-		b = le.AppendUint64(le.AppendUint64(b[:0], e.lo), e.hi)
-		b = le.AppendUint64(append(b, 'i'), uint64(e.person))
-		b = le.AppendUint32(le.AppendUint32(b, uint32(e.ord)), uint32(e.group))
+	s.identities.each(func(c claim) {
+		b = append(append(b[:0], c.hash[:]...), 'i')
+		b = le.AppendUint64(b, uint64(c.target.Person))
+		b = le.AppendUint32(le.AppendUint32(b, uint32(c.target.Ord)), uint32(c.target.Group))
 		sum += xxh3.Hash(b)
 	})
 	s.dedup.each(func(key uint64, day uint16, body uint32) {

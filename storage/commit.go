@@ -243,13 +243,19 @@ func (s *Store) fill(b *pebble.Batch) error {
 	return nil
 }
 
+// headOf is the head of a frame of this round, but for the hash of the one before.
+func (s *Store) headOf(p part) frameHead {
+	return frameHead{
+		group: p.group.id, epoch: s.epoch, number: p.frame.number,
+		time: p.frame.time, config: p.frame.config, count: uint32(p.frame.count),
+		round: s.com.rounds.Load() + 1,
+	}
+}
+
 func (s *Store) fillFrame(b *pebble.Batch, p part, prev uint64) error {
 	c := &s.com
-	head := frameHead{
-		group: p.group.id, epoch: s.epoch, number: p.frame.number, prev: prev,
-		time: p.frame.time, config: p.frame.config, count: uint32(p.frame.count),
-		round: c.rounds.Load() + 1,
-	}
+	head := s.headOf(p)
+	head.prev = prev
 	var fault error
 	var err error
 	c.value, err = appendFrame(c.value[:0], &head, p.frame, &c.seal, func(r *record) {
@@ -331,6 +337,10 @@ func (s *Store) succeed(took time.Duration) {
 	c := &s.com
 	for i, p := range c.parts {
 		c.chain[p.group.id] = c.hashes[i]
+	}
+	for _, p := range c.parts {
+		head := s.headOf(p)
+		s.logs.kept.keep(&head, p.frame)
 	}
 	s.acknowledge()
 	c.bounded.settled()

@@ -48,6 +48,8 @@ type simEffect struct {
 }
 
 func newSimulation(seed uint64, o Options) *simulation {
+	// Of the frames on their way into the log all, some or none are kept in memory.
+	o.hooks.keptFrames = [...]int64{0, 2 << 10, -1}[seed%3]
 	sim := &simulation{seed: seed, rng: rand.New(rand.NewPCG(seed, 3)), o: o}
 	for g := range o.Groups {
 		sim.groups = append(sim.groups, &simGroup{gen: newGenerator(seed*64 + uint64(g))})
@@ -254,13 +256,20 @@ func (g *simGroup) compare(group *Group) error {
 }
 
 // compareChanges reads the changes of membership back, a few at a time. Those that
-// the flusher has just taken come a moment later: seed 644 of a long run.
+// the flusher has just taken come a moment later: seed 644 of a long run. When the oldest
+// leave meanwhile, the reading begins anew: seed 3110 of another.
 func (g *simGroup) compareChanges(s *Store, id GroupID) error {
 	var got []Change
 	before, newest := s.KeptChanges(id)
 	for tries := 0; before+uint64(len(got)) < newest && tries < 10_000; {
 		more, err := s.ReadChanges(id, before+uint64(len(got)), 37, nil)
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrChangesGone):
+			tries++
+			got = nil
+			before, newest = s.KeptChanges(id)
+			continue
+		case err != nil:
 			return err
 		}
 		if len(more) == 0 {

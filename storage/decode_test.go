@@ -72,6 +72,9 @@ func decodeActivity(b []byte) error {
 	a, n := Activity{b}, 0
 	a.From()
 	for c := a.Cursor(); c.Next(); n++ {
+		if _, entry, _ := a.split(c.key()); entry == nil || entryKey(entry) != c.key() {
+			panic("an entry that was taken cannot be found")
+		}
 		c.Sums(4)
 		days := 0
 		for d := c.Days(4); d.Next(); {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -54,4 +55,74 @@ func hashOfGroup(s *Store, ids [][]byte, h uint64, group int) bool {
 		}
 	}
 	return false
+}
+
+// A Fetch for events reads of people who are there, who are not, who have no history and
+// who have one, in memory and sealed; it changes nothing and allocates nothing.
+func TestFetchEvents(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, fs, testOptions(fs))
+	var ids [][]byte
+	var keys []uint64
+	for i := range 300 {
+		ids = append(ids, fmt.Appendf(nil, "person-%d", i%250))
+		keys = append(keys, uint64(i)<<40)
+	}
+	var f Fetch
+	f.Events(s, 1, ids, keys)
+	f.Events(s, 1, nil, nil)
+	for i := range 200 {
+		g, ord, _ := addPerson(t, s, fmt.Sprint("person-", i))
+		for k := range i % 9 {
+			g.Lock()
+			e := Effect{
+				Kind: EffectEvent, Ord: ord, Time: 1_790_000_000_000, DedupKey: g.Row(ord).DedupKey(keys[i]),
+				Event: EventEffect{Event: 3, Occurred: 1_790_000_000_000 + UnixMsec(k)},
+			}
+			_, err := g.Append(&e)
+			g.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := checksumsOf(t, s)
+	if n := testing.AllocsPerRun(10, func() { f.Events(s, 1, ids, keys) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if !slices.Equal(checksumsOf(t, s), before) {
+		t.Error("something has changed")
+	}
+	f.arrange(s, 1, ids, keys)
+	for i, id := range ids {
+		slot, hash := f.Where(i)
+		if slot != s.SlotOf(1, id) || hash != s.IndexHash(1, id) {
+			t.Fatalf("person %d is taken for another", i)
+		}
+	}
+	for at, key := range f.keys {
+		if i := key >> 40; s.IndexHash(1, ids[i]) != f.hashes[at] {
+			t.Fatalf("key %d stands beside another person", i)
+		}
+	}
+	mustCheck(t, s)
+	mustClose(t, s)
+	s = mustOpen(t, fs, testOptions(fs))
+	f.Events(s, 1, ids, keys)
+	mustCheck(t, s)
+	mustClose(t, s)
+}
+
+func checksumsOf(t *testing.T, s *Store) (sums []uint64) {
+	t.Helper()
+	for _, g := range s.groups {
+		g.Lock()
+		sum, err := g.mu.state.checksum()
+		g.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, sum)
+	}
+	return sums
 }

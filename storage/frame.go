@@ -47,6 +47,7 @@ type frame struct {
 	buf       []byte
 	clear     int // where the clear part of the last record begins in buf
 	clearEnd  int
+	erases    bool // somebody, unless that was taken back
 }
 
 // A group keeps frameKeep written frames of up to frameKeepBytes, so that
@@ -142,6 +143,7 @@ func (f *frame) append(e *Effect, key *[16]byte, clear []byte) error {
 		return fault
 	}
 	f.count++
+	f.erases = f.erases || e.Kind == EffectErase
 	if e.Kind == EffectDecision {
 		f.decisions++
 	}

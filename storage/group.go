@@ -99,6 +99,11 @@ func (g *Group) Find(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
 	return g.mu.state.find(ws, hash, id)
 }
 
+// FindRow is Find for those who do not read the profile, which Find asks for ahead.
+func (g *Group) FindRow(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
+	return g.mu.state.findRow(ws, hash, id)
+}
+
 // FindIdentity returns the person an identity of this group points at. hash is
 // Store.IdentityHash. The claim is void when the person's profile does not list
 // the identity.

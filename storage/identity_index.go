@@ -4,24 +4,35 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
 	"unsafe"
 )
 
 // An identityIndex maps the keyed 128-bit hash of an identity to a person. It
-// is open addressing with linear probing over entries of 40 bytes without
-// pointers, at most three quarters full.
+// is open addressing with linear probing over entries of 36 bytes without
+// pointers, at most four fifths full. It grows by a quarter, so that it is nearly
+// three quarters full in the mean: a hash has its place at the share of the table that
+// it has of all hashes, whatever the table's length.
 type identityIndex struct {
-	entries []identityEntry // a power of two, or none
+	entries []identityEntry
 	n       int
 }
 
 type identityEntry struct {
-	lo, hi uint64
-	person PersonID // 0 = empty
+	hash   [16]byte
+	person [2]uint32 // low, high: a PersonID would make the entry 40 bytes; 0 = empty
 	ord    Ord
+	ws     WorkspaceID
 	slot   Slot
 	group  GroupID
-	ws     WorkspaceID
+}
+
+func (e *identityEntry) empty() bool { return e.person == [2]uint32{} }
+
+func (e *identityEntry) target() PersonRef {
+	return PersonRef{
+		Group: e.group, Ord: e.ord, Person: PersonID(e.person[0]) | PersonID(e.person[1])<<32,
+	}
 }
 
 // A claim is an identity row to be written; a target without a person deletes
@@ -35,7 +46,7 @@ type claim struct {
 
 const (
 	identityMin   = 64
-	identityBytes = 40
+	identityBytes = 36
 	// An identity row is format u8 | 0 u8 | group u16 | ord u32 | person u64 |
 	// CRC32C u32, little-endian.
 	identityRow       = 20
@@ -46,49 +57,41 @@ func (x *identityIndex) find(hash [16]byte) (PersonRef, bool) {
 	if x.n == 0 {
 		return PersonRef{}, false
 	}
-	lo, hi := le64(hash[:]), le64(hash[8:])
-	e := &x.entries[x.place(lo, hi)]
-	if e.person == 0 {
-		return PersonRef{}, false
-	}
-	return PersonRef{Group: e.group, Ord: e.ord, Person: e.person}, true
+	e := &x.entries[x.place(&hash)]
+	return e.target(), !e.empty()
 }
 
 // put points an identity at a person; a target without a person removes it.
 func (x *identityIndex) put(c claim) {
-	lo, hi := le64(c.hash[:]), le64(c.hash[8:])
 	if c.target.Person == 0 {
-		x.remove(lo, hi)
+		x.remove(&c.hash)
 		return
 	}
 	x.reserve(1)
-	e := &x.entries[x.place(lo, hi)]
-	if e.person == 0 {
+	e := &x.entries[x.place(&c.hash)]
+	if e.empty() {
 		x.n++
 	}
 	*e = identityEntry{
-		lo: lo, hi: hi, person: c.target.Person, ord: c.target.Ord,
-		slot: c.slot, group: c.target.Group, ws: c.ws,
+		hash: c.hash, person: [2]uint32{uint32(c.target.Person), uint32(c.target.Person >> 32)},
+		ord: c.target.Ord, slot: c.slot, group: c.target.Group, ws: c.ws,
 	}
 }
 
-// reserve makes room for n more entries, by a table twice as long or longer.
+// reserve makes room for n more entries, by a table that is a quarter longer or more.
 func (x *identityIndex) reserve(n int) {
-	size := max(identityMin, len(x.entries))
-	for 4*(x.n+n) > 3*size {
-		size *= 2
-	}
-	if size == len(x.entries) {
+	least := (x.n+n)*5/4 + 1
+	if least <= len(x.entries) {
 		return
 	}
-	old := x.entries
+	old, size := x.entries, max(identityMin, least, len(x.entries)*5/4)
 	x.entries = make([]identityEntry, size)
 	if size*identityBytes >= hugeFrom<<20 {
 		preferHuge(unsafe.Pointer(&x.entries[0]), uintptr(size)*identityBytes)
 	}
 	for i := range old {
-		if old[i].person != 0 {
-			x.entries[x.place(old[i].lo, old[i].hi)] = old[i]
+		if !old[i].empty() {
+			x.entries[x.place(&old[i].hash)] = old[i]
 		}
 	}
 }
@@ -104,32 +107,50 @@ func (x *identityIndex) enter(claims []claim) {
 	}
 }
 
+// home returns where a hash lies when nothing else does.
+func (x *identityIndex) home(hash *[16]byte) int {
+	at, _ := bits.Mul64(le64(hash[:]), uint64(len(x.entries)))
+	return int(at)
+}
+
 // place returns where the hash lies or would lie.
-func (x *identityIndex) place(lo, hi uint64) uint64 {
-	mask := uint64(len(x.entries) - 1)
-	for i := lo & mask; ; i = (i + 1) & mask {
-		e := &x.entries[i]
-		if e.person == 0 || e.lo == lo && e.hi == hi {
+func (x *identityIndex) place(hash *[16]byte) int {
+	for i := x.home(hash); ; i = x.behind(i) {
+		if e := &x.entries[i]; e.empty() || e.hash == *hash {
 			return i
 		}
 	}
 }
 
+func (x *identityIndex) behind(i int) int {
+	if i++; i < len(x.entries) {
+		return i
+	}
+	return 0
+}
+
+// steps returns how many places lie from one to the other.
+func (x *identityIndex) steps(from, to int) int {
+	if to < from {
+		to += len(x.entries)
+	}
+	return to - from
+}
+
 // remove takes an entry out and moves those behind it up, so that no mark is
 // needed.
-func (x *identityIndex) remove(lo, hi uint64) {
+func (x *identityIndex) remove(hash *[16]byte) {
 	if x.n == 0 {
 		return
 	}
-	mask := uint64(len(x.entries) - 1)
-	hole := x.place(lo, hi)
-	if x.entries[hole].person == 0 {
+	hole := x.place(hash)
+	if x.entries[hole].empty() {
 		return
 	}
 	x.n--
-	for i := (hole + 1) & mask; x.entries[i].person != 0; i = (i + 1) & mask {
+	for i := x.behind(hole); !x.entries[i].empty(); i = x.behind(i) {
 		// The entry at i may move to the hole unless its own place lies between.
-		if home := x.entries[i].lo & mask; (i-home)&mask >= (i-hole)&mask {
+		if x.steps(x.home(&x.entries[i].hash), i) >= x.steps(hole, i) {
 			x.entries[hole] = x.entries[i]
 			hole = i
 		}
@@ -137,10 +158,11 @@ func (x *identityIndex) remove(lo, hi uint64) {
 	x.entries[hole] = identityEntry{}
 }
 
-func (x *identityIndex) each(f func(*identityEntry)) {
+// each calls f for every identity, in no order.
+func (x *identityIndex) each(f func(claim)) {
 	for i := range x.entries {
-		if x.entries[i].person != 0 {
-			f(&x.entries[i])
+		if e := &x.entries[i]; !e.empty() {
+			f(claim{ws: e.ws, slot: e.slot, hash: e.hash, target: e.target()})
 		}
 	}
 }

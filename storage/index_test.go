@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 )
@@ -47,14 +48,14 @@ func TestIndexEqualsMap(t *testing.T) {
 	}
 }
 
-// An identity index against a map, with hashes that collide.
+// An identity index against a map, with hashes that collide at both ends of the table.
 func TestIdentityIndexEqualsMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var x identityIndex
 	want := map[[16]byte]PersonRef{}
 	for i := range 60_000 {
 		var h [16]byte
-		h[0], h[9] = byte(r.IntN(12)), byte(r.IntN(100))
+		h[7], h[9] = byte(250+r.IntN(12)), byte(r.IntN(100))
 		h[8] = byte(r.IntN(2))
 		c := claim{hash: h, target: PersonRef{Group: 2, Ord: Ord(i), Person: PersonID(i + 1)}}
 		if r.IntN(3) == 0 {
@@ -64,16 +65,35 @@ func TestIdentityIndexEqualsMap(t *testing.T) {
 			want[h] = c.target
 		}
 		x.put(c)
-		h[0], h[9] = byte(r.IntN(12)), byte(r.IntN(100))
+		h[7], h[9] = byte(250+r.IntN(12)), byte(r.IntN(100))
 		got, ok := x.find(h)
 		if w, known := want[h]; ok != known || got != w {
 			t.Fatalf("step %d: %v %t, want %v %t", i, got, ok, w, known)
 		}
 	}
 	n := 0
-	x.each(func(*identityEntry) { n++ })
+	x.each(func(c claim) {
+		if n++; want[c.hash] != c.target {
+			t.Errorf("%x is told as %v, want %v", c.hash, c.target, want[c.hash])
+		}
+	})
 	if x.n != len(want) || n != len(want) {
 		t.Fatalf("%d entries, %d in the table, want %d", x.n, n, len(want))
+	}
+}
+
+// However many identities there are, one takes 36 bytes in a table that is no less than
+// five eighths full.
+func TestIdentityIndexBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	var x identityIndex
+	for i := range 200_000 {
+		var h [16]byte
+		binary.LittleEndian.PutUint64(h[:], r.Uint64())
+		x.put(claim{hash: h, target: PersonRef{Person: PersonID(i + 1)}})
+		if i > identityMin && x.bytes() > int64(x.n)*58 || 5*x.n > 4*len(x.entries) {
+			t.Fatalf("%d identities take %d bytes", x.n, x.bytes())
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type logger struct {
 	bytes   atomic.Uint64 // of moved frames
 	busy    atomic.Int64  // nanoseconds spent
 	held    atomic.Int64  // bytes of frames since the last copy that was kept
+	kept    keptAll
 
 	view sync.RWMutex // held shared while a scan takes its snapshot, else by a trim
 
@@ -83,6 +84,7 @@ func (s *Store) openLog() error {
 	l.pending, l.since = make([]atomic.Int64, n), make([]atomic.Int64, n)
 	l.trimmed = make([]uint64, n)
 	l.codec.store = s
+	l.kept.open(s.groups, cmp.Or(s.o.hooks.keptFrames, keptFramesMost))
 	value, err := s.db.get([]byte{prefixNode, nodeLog})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
@@ -183,6 +185,11 @@ func (s *Store) logTick(now time.Time) error {
 func (s *Store) logPass(groups []*Group, retire bool) error {
 	p := s.logs.log.Begin()
 	defer s.logs.seal.forgetAll()
+	defer func() {
+		for _, g := range groups {
+			s.logs.kept.settle(g.id, s.logs.log.Logged(uint16(g.id)))
+		}
+	}()
 	settled := make([]int64, len(groups))
 	moved := 0
 	for i, g := range groups {
@@ -277,22 +284,11 @@ func (s *Store) logGroup(p *eventlog.Pass, g *Group) (frames int, settled int64,
 	for stream := range l.builders {
 		l.builders[stream].Reset(uint16(g.id), eventlog.Stream(stream))
 	}
-	upTo, bytes := from-1, int64(0)
-	lower, upper := appendFrameKey(nil, g.id, from), appendFrameKey(nil, g.id, last+1)
-	err = s.db.scan(lower, upper, func(key, value []byte) error {
-		if bytes >= cmp.Or(s.o.hooks.logBite, logBite) {
-			return errLogBite
-		}
-		number := binary.BigEndian.Uint64(key[3:])
-		if err := s.logFrame(p, g, value); err != nil {
-			return fmt.Errorf("frame %d: %w", number, err)
-		}
-		upTo, frames, bytes = number, frames+1, bytes+int64(len(value))
-		return nil
-	})
+	w := logMove{pass: p, group: g, upTo: from - 1}
+	err = s.logFrames(&w, from, last)
 	switch {
 	case errors.Is(err, errLogBite):
-		settled = min(settled, bytes)
+		settled = min(settled, w.bytes)
 	case err != nil:
 		return 0, 0, err
 	}
@@ -303,28 +299,75 @@ func (s *Store) logGroup(p *eventlog.Pass, g *Group) (frames int, settled int64,
 			}
 		}
 	}
-	p.Logged(uint16(g.id), upTo)
-	l.frames.Add(uint64(frames))
-	l.bytes.Add(uint64(bytes))
-	return frames, settled, nil
+	p.Logged(uint16(g.id), w.upTo)
+	l.frames.Add(uint64(w.frames))
+	l.bytes.Add(uint64(w.bytes))
+	return w.frames, settled, nil
 }
 
-// logFrame adds one frame to the builders; full ones go into blocks first.
-func (s *Store) logFrame(p *eventlog.Pass, g *Group, value []byte) error {
-	l := &s.logs
-	h, records, err := parseFrame(value)
-	if err != nil {
+// logMove is how far a pass got with the frames of a group.
+type logMove struct {
+	pass   *eventlog.Pass
+	group  *Group
+	upTo   uint64 // the last frame that was taken
+	frames int
+	bytes  int64
+}
+
+// logFrames walks over the durable frames from..last of a group: those that are kept in
+// memory are behind those that are not.
+func (s *Store) logFrames(w *logMove, from, last uint64) error {
+	kept, buf, since := s.logs.kept.view(w.group.id, last)
+	if from < since {
+		lower := appendFrameKey(nil, w.group.id, from)
+		upper := appendFrameKey(nil, w.group.id, min(last+1, since))
+		err := s.db.scan(lower, upper, func(key, value []byte) error {
+			h, records, err := parseFrame(value)
+			if err != nil {
+				return fmt.Errorf("frame %d: %w", binary.BigEndian.Uint64(key[3:]), err)
+			}
+			return s.logNext(w, &h, records, false)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := range kept {
+		if k := &kept[i]; k.head.number >= from {
+			if err := s.logNext(w, &k.head, buf[k.from:k.to], true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// logNext takes the next frame, unless the pass has enough.
+func (s *Store) logNext(w *logMove, h *frameHead, records []byte, clear bool) error {
+	if w.bytes >= cmp.Or(s.o.hooks.logBite, logBite) {
+		return errLogBite
+	}
+	if err := s.logFrame(w, h, records, clear); err != nil {
+		return fmt.Errorf("frame %d: %w", h.number, err)
+	}
+	w.upTo, w.frames, w.bytes = h.number, w.frames+1, w.bytes+int64(len(records))
+	return nil
+}
+
+// logFrame adds one frame to the builders; full ones go into blocks first. clear: the
+// records are as they lay in memory.
+func (s *Store) logFrame(w *logMove, h *frameHead, records []byte, clear bool) error {
+	l, p, g := &s.logs, w.pass, w.group
+	if err := l.takeFrame(h, records); err != nil {
 		return err
 	}
-	if err := l.takeFrame(&h, records); err != nil {
-		return err
-	}
+	l.work.clear = clear
 	if last := l.findKeys(g); last > g.durable.Load() && s.Wait(g.id, last, 0) != nil {
 		return errLogBite // who went may come back: this frame has time
 	}
 	for stream := range l.builders {
 		b := &l.builders[stream]
-		if b.Full() || !b.Empty() && !b.Fits(int(h.count), len(value)) {
+		if b.Full() || !b.Empty() && !b.Fits(int(h.count), len(records)) {
 			if err := p.Add(b); err != nil {
 				return err
 			}
@@ -334,7 +377,7 @@ func (s *Store) logFrame(p *eventlog.Pass, g *Group, value []byte) error {
 	}
 	decisions := 0
 	for i := range l.found {
-		if err := s.logRecord(p, &h, i, &decisions); err != nil {
+		if err := s.logRecord(p, h, i, &decisions); err != nil {
 			return fmt.Errorf("effect %d: %w", i, err)
 		}
 	}
@@ -396,7 +439,7 @@ func (s *Store) logRecord(p *eventlog.Pass, h *frameHead, i int, decisions *int)
 	l := &s.logs
 	r, k := &l.found[i], &l.keys[i]
 	w := &l.work
-	*w = logEffect{plain: w.plain[:0], index: *decisions}
+	*w = logEffect{plain: w.plain[:0], index: *decisions, clear: w.clear}
 	if err := s.openRecord(h, i, r, k, w); err != nil {
 		return err
 	}
@@ -435,6 +478,14 @@ func (s *Store) openRecord(h *frameHead, i int, r *record, k *personKeyAt, w *lo
 	}
 	if w.lost = !k.ok; w.lost {
 		return nil
+	}
+	if w.clear {
+		plain, err := r.plain(&k.key)
+		if err != nil {
+			return err
+		}
+		w.plain = append(w.plain, plain...)
+		return d.decodePersonal(&w.effect, w.plain)
 	}
 	bind := frameBind(h, i, r.kind)
 	var err error

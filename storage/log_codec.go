@@ -78,6 +78,7 @@ type logEffect struct {
 	plain  []byte // its personal part
 	lost   bool   // which nobody can open any more
 	index  int    // among the decisions of its frame
+	clear  bool   // the frame lay in memory
 }
 
 func (c *logCodec) event(rec *eventlog.Record, e *Effect, lost bool) {

@@ -21,6 +21,7 @@ type ViewAsk struct {
 	Segments []Name
 	Indexes  []IndexAsk
 	Events   bool // Read tells tails and activities
+	Verdicts []VerdictAsk
 }
 
 // IndexAsk names an index. Match says which values of an index of values are
@@ -56,6 +57,8 @@ type View struct {
 	tags     map[Name]TagView
 	segments map[Name]*roaring.Bitmap
 	indexes  []IndexView
+	verdicts []VerdictView
+	at       UnixMsec
 
 	// Guarded by the group's lock, with the part of the state that it describes.
 	mu struct {
@@ -120,7 +123,10 @@ func (g *Group) OpenView(ask *ViewAsk, at UnixMsec) *View {
 	s := g.mu.state
 	v := &View{
 		Position: g.Seal(), group: g, state: s, end: s.nextOrd, events: ask.Events,
-		tags: map[Name]TagView{}, segments: map[Name]*roaring.Bitmap{},
+		tags: map[Name]TagView{}, segments: map[Name]*roaring.Bitmap{}, at: at,
+	}
+	for i := range ask.Verdicts {
+		v.verdicts = append(v.verdicts, s.verdictView(ask.Verdicts[i].Key, at))
 	}
 	for _, n := range ask.Tags {
 		v.tags[n] = s.tagView(n, at)

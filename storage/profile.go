@@ -28,8 +28,8 @@ const (
 // part:
 //
 //	personal at u32 | zone u32 | blacklist u16 | addressed u16 |
-//	tags u16 | segments u16 | consents u16 | flags u16
-//	tags ×     id and source u32 | value u32 | expires u32      rising ids
+//	tags u16 | segments u16 | consents u16 | short u16
+//	tags ×     id and source u32 | value u32? | expires u32?    rising ids
 //	segments × id u32                                           rising ids
 //	consents × purpose u32 | source u32 | at i64 | channel u8 | granted u8 | text u16
 //	                                                            rising at, then arrival
@@ -42,17 +42,21 @@ const (
 //	heap
 //	identities × type uvarint | uvarint length, value           in order of arrival
 //	addresses  × channel u8 | uvarint length, value             rising channels
-//	sections   as drawn in tag_history.go
+//	section?   as drawn in tag_history.go
 //
-// A tag's first word is id | source << 24.
+// A tag's first word is id | source << 24. short is how many of its words are left
+// out: 1 when no tag of the person ends, 2 when none has a value either; a part of row
+// format 2 or before leaves none out.
 // An attribute's first word is id << 8 | kind; with attrInline set the cell is
-// the value as a signed 32-bit number, else the value's offset in the heap: 8
-// bytes for numbers, uvarint length and bytes for the rest.
+// the value as a signed 32-bit number, of a float in hundredths (from row format 3
+// on), else the value's offset in the heap: 8 bytes for numbers, uvarint length and
+// bytes for the rest.
 type Profile struct{ b []byte }
 
 const (
 	profileHeader  = 20
-	tagSize        = 12
+	tagSize        = 12 // of a tag that no word is left out of
+	tagShort       = 2  // the most words that may be left out
 	segmentSize    = 4
 	consentSize    = 20
 	personalHeader = 14
@@ -101,10 +105,10 @@ func (p Profile) Tag(id Name) (value Name, ok bool, expires UnixSec) {
 	lo, hi := 0, p.tags()
 	for lo < hi {
 		mid := (lo + hi) / 2
-		t := p.tag(mid)
-		switch at := Name(le32(t)) & nameMax; {
+		switch at := p.TagID(mid); {
 		case at == id:
-			return Name(le32(t[4:])), true, UnixSec(le32(t[8:]))
+			t := p.TagAt(mid)
+			return t.Value, true, t.Expires
 		case at < id:
 			lo = mid + 1
 		default:
@@ -173,7 +177,7 @@ func (p Profile) EachAttr(f func(Name, Value) bool) {
 // EachTag calls f for every tag in rising ids until f returns false.
 func (p Profile) EachTag(f func(TagValue) bool) {
 	for i := range p.tags() {
-		if !f(tagOf(p.tag(i))) {
+		if !f(p.TagAt(i)) {
 			return
 		}
 	}
@@ -272,16 +276,13 @@ func (p Profile) tags() int {
 	return int(le16(p.b[12:]))
 }
 
-// tagOf reads one tag of a profile.
-func tagOf(b []byte) TagValue {
-	word := le32(b)
-	return TagValue{
-		ID: Name(word & nameMax), Value: Name(le32(b[4:])), Expires: UnixSec(le32(b[8:])),
-		Source: TagSource(word >> 24),
-	}
-}
+// tagBytes returns the length of one tag. The profile is not empty.
+func (p Profile) tagBytes() int { return tagSize - 4*int(le16(p.b[18:])) }
 
-func (p Profile) tag(i int) []byte { return p.b[profileHeader+i*tagSize:] }
+func (p Profile) tag(i int) []byte { return p.b[profileHeader+i*p.tagBytes():] }
+
+// afterTags returns where the tags end.
+func (p Profile) afterTags() int { return profileHeader + p.tags()*p.tagBytes() }
 
 func (p Profile) segments() int {
 	if len(p.b) == 0 {
@@ -291,7 +292,7 @@ func (p Profile) segments() int {
 }
 
 func (p Profile) segment(i int) Name {
-	return Name(le32(p.b[profileHeader+p.tags()*tagSize+i*segmentSize:]))
+	return Name(le32(p.b[p.afterTags()+i*segmentSize:]))
 }
 
 func (p Profile) consents() int {
@@ -302,7 +303,7 @@ func (p Profile) consents() int {
 }
 
 func (p Profile) consent(i int) Consent {
-	at := profileHeader + p.tags()*tagSize + p.segments()*segmentSize + i*consentSize
+	at := p.afterTags() + p.segments()*segmentSize + i*consentSize
 	b := p.b[at : at+consentSize]
 	return Consent{
 		Purpose: Name(le32(b)),
@@ -348,7 +349,7 @@ func attrAt(b []byte, i int) AttrValue {
 	cell := le32(b[personalHeader+i*attrSize+4:])
 	a := AttrValue{ID: Name(word >> 8), Value: Value{Kind: ValueKind(word & 0x7F)}}
 	if word&attrInline != 0 {
-		a.Value.Num = uint64(int64(int32(cell)))
+		a.Value.Num = inlineNumber(a.Value.Kind, cell)
 		return a
 	}
 	heap := b[personalHeader+bodyAttrs(b)*attrSize : bodyHeapEnd(b)]
@@ -360,6 +361,14 @@ func attrAt(b []byte, i int) AttrValue {
 		a.Value.Num = le64(heap[cell:])
 	}
 	return a
+}
+
+// inlineNumber returns Value.Num of an attribute whose value is its cell.
+func inlineNumber(kind ValueKind, cell uint32) uint64 {
+	if kind == KindFloat {
+		return math.Float64bits(float64(int32(cell)) / 100)
+	}
+	return uint64(int64(int32(cell)))
 }
 
 // checkProfile reports whether b is a whole open profile part, so that a
@@ -377,18 +386,17 @@ func checkProfile(b []byte) error {
 // checkProfileClear checks the clear part in front of b, whatever follows it.
 func checkProfileClear(b []byte) error {
 	bad := func(what string) error { return fmt.Errorf("profile: %s: %w", what, ErrCorrupt) }
-	if len(b) < profileHeader || le16(b[18:]) != 0 {
+	if len(b) < profileHeader || le16(b[18:]) > tagShort {
 		return bad("header")
 	}
 	p := Profile{b}
-	size := profileHeader + p.tags()*tagSize + p.segments()*segmentSize +
-		p.consents()*consentSize
+	size := p.afterTags() + p.segments()*segmentSize + p.consents()*consentSize
 	if int64(le32(b)) != int64(size) || size > len(b) {
 		return bad("clear length")
 	}
 	last := Name(0)
 	for i := range p.tags() {
-		t := tagOf(p.tag(i))
+		t := p.TagAt(i)
 		if t.ID <= last || t.Source >= sourceCount {
 			return bad("tag")
 		}
@@ -453,7 +461,7 @@ func checkCell(heap []byte, word, cell uint32) bool {
 	}
 	text := kind == KindString || kind == KindList || kind == KindSemver
 	if word&attrInline != 0 {
-		return !text && kind != KindFloat
+		return !text
 	}
 	if int64(cell) > int64(len(heap)) {
 		return false
@@ -476,6 +484,11 @@ func attrCell(heap []byte, a AttrValue) (word, cell uint32, out []byte) {
 		return word, cell, append(heap, a.Value.Bytes...)
 	case KindBool, KindInt, KindDate, KindTime:
 		if n := int64(a.Value.Num); n >= math.MinInt32 && n <= math.MaxInt32 {
+			return word | attrInline, uint32(n), heap
+		}
+	case KindFloat:
+		n, ok := hundredths(math.Float64frombits(a.Value.Num))
+		if a.Value.Num == 0 || ok && n >= math.MinInt32 && n <= math.MaxInt32 {
 			return word | attrInline, uint32(n), heap
 		}
 	}

@@ -288,7 +288,8 @@ func (d *profileDraft) append(dst []byte) []byte {
 
 func (d *profileDraft) appendClear(dst []byte) []byte {
 	le := binary.LittleEndian
-	size := profileHeader + len(d.tags)*tagSize + len(d.segments)*segmentSize +
+	short := d.shortTags()
+	size := profileHeader + len(d.tags)*(tagSize-4*short) + len(d.segments)*segmentSize +
 		len(d.consents)*consentSize
 	var addressed uint16
 	for _, a := range d.addresses {
@@ -301,11 +302,15 @@ func (d *profileDraft) appendClear(dst []byte) []byte {
 	dst = le.AppendUint16(dst, uint16(len(d.tags)))
 	dst = le.AppendUint16(dst, uint16(len(d.segments)))
 	dst = le.AppendUint16(dst, uint16(len(d.consents)))
-	dst = le.AppendUint16(dst, 0)
+	dst = le.AppendUint16(dst, uint16(short))
 	for _, t := range d.tags {
 		dst = le.AppendUint32(dst, uint32(t.ID)|uint32(t.Source)<<24)
-		dst = le.AppendUint32(dst, uint32(t.Value))
-		dst = le.AppendUint32(dst, uint32(t.Expires))
+		if short < 2 {
+			dst = le.AppendUint32(dst, uint32(t.Value))
+		}
+		if short < 1 {
+			dst = le.AppendUint32(dst, uint32(t.Expires))
+		}
 	}
 	for _, n := range d.segments {
 		dst = le.AppendUint32(dst, uint32(n))
@@ -321,6 +326,23 @@ func (d *profileDraft) appendClear(dst []byte) []byte {
 		dst = le.AppendUint16(append(dst, c.Channel, granted), uint16(c.Text))
 	}
 	return dst
+}
+
+// shortTags returns how many words can be left out of every tag.
+func (d *profileDraft) shortTags() int {
+	if len(d.tags) == 0 {
+		return 0
+	}
+	short := tagShort
+	for i := range d.tags {
+		if d.tags[i].Expires != 0 {
+			return 0
+		}
+		if d.tags[i].Value != 0 {
+			short = 1
+		}
+	}
+	return short
 }
 
 func (d *profileDraft) appendPersonal(dst []byte) []byte {
@@ -353,7 +375,7 @@ func (d *profileDraft) appendPersonal(dst []byte) []byte {
 	}
 	if len(d.history) > 0 {
 		d.heap = appendTagHistory(d.heap[:0], d.history)
-		dst = binary.AppendUvarint(append(dst, sectionTagHistory), uint64(len(d.heap)))
+		dst = binary.AppendUvarint(append(dst, sectionTagChanges), uint64(len(d.heap)))
 		dst = append(dst, d.heap...)
 	}
 	return dst

@@ -57,7 +57,7 @@ func (p Profile) AttrNear(id Name, places *AttrPlaces) (kind ValueKind, num uint
 	kind = ValueKind(word & 0x7F)
 	switch {
 	case word&attrInline != 0:
-		num = uint64(int64(int32(cell)))
+		num = inlineNumber(kind, cell)
 	case kind == KindString || kind == KindSemver || kind == KindList:
 		r := reader{b: b[personalHeader+bodyAttrs(b)*attrSize:][cell:]}
 		text = r.text()
@@ -74,7 +74,18 @@ func (p Profile) TagCount() int { return p.tags() }
 func (p Profile) TagID(i int) Name { return Name(le32(p.tag(i)) & nameMax) }
 
 // TagAt returns the i-th tag.
-func (p Profile) TagAt(i int) TagValue { return tagOf(p.tag(i)) }
+func (p Profile) TagAt(i int) TagValue {
+	b, short := p.tag(i), le16(p.b[18:])
+	word := le32(b)
+	t := TagValue{ID: Name(word & nameMax), Source: TagSource(word >> 24)}
+	if short < 2 {
+		t.Value = Name(le32(b[4:]))
+	}
+	if short < 1 {
+		t.Expires = UnixSec(le32(b[8:]))
+	}
+	return t
+}
 
 // SegmentCount returns the number of static segments the person is in.
 func (p Profile) SegmentCount() int { return p.segments() }

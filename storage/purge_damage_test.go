@@ -51,12 +51,7 @@ func TestPurgeMeetsDamage(t *testing.T) {
 		}
 	}
 	flip()
-	var gone [][]byte
-	for i := range 20 {
-		id := fmt.Sprintf("marked-person-%d", i)
-		erasePerson(t, s, id)
-		gone = append(gone, keys[id])
-	}
+	gone := eraseMarked(t, s, keys, 20)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = s.Purge(ctx)
@@ -98,12 +93,7 @@ func TestPurgeGoesOnAroundAnEntry(t *testing.T) {
 		}
 	}
 	put(append([]byte{whole[0] ^ 0x40}, whole[1:]...)[:len(whole)-1])
-	var gone [][]byte
-	for i := range 5 {
-		id := fmt.Sprintf("marked-person-%d", i)
-		erasePerson(t, s, id)
-		gone = append(gone, keys[id])
-	}
+	gone := eraseMarked(t, s, keys, 5)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for err = s.Purge(ctx); err == nil; err = s.Purge(ctx) { // until the rows reflect the erasures
@@ -126,4 +116,15 @@ func TestPurgeGoesOnAroundAnEntry(t *testing.T) {
 		t.Errorf("still held up: %+v", f)
 	}
 	mustClose(t, s)
+}
+
+// eraseMarked erases the first n people of a crowd, and gives the keys that are to go.
+func eraseMarked(t *testing.T, s *Store, keys map[string][]byte, n int) (gone [][]byte) {
+	t.Helper()
+	for i := range n {
+		id := fmt.Sprintf("marked-person-%d", i)
+		erasePerson(t, s, id)
+		gone = append(gone, keys[id])
+	}
+	return gone
 }

@@ -39,6 +39,7 @@ type state struct {
 	segments   bitmaps
 	members    memberships
 	indexes    population
+	verdicts   verdicts
 	stats      statsTable
 	dedup      dedupTable
 	share      totalsShare
@@ -104,25 +105,44 @@ func newState(g GroupID, o stateOptions) *state {
 // Cost: two cold cache lines, no allocation; the first look at a loaded person
 // opens its profile.
 func (s *state) find(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
-	for at := s.index.first(hash); ; {
+	at := s.index.first(hash)
+	for {
 		o, next, ok := s.index.next(hash, at)
 		if !ok {
 			return 0, false
 		}
-		r := s.rows.at(o)
-		s.fetch(r)
-		if r.IDHash == hash && r.Workspace == ws {
-			if r.Flags&RowSealed != 0 && s.openProfile(o, r) != nil {
-				// The 64 bits of the secret hash agree; the damage is reported by
-				// damaged, and a second person must not be made for this id.
-				return o, true
-			}
-			if string(s.idOf(r)) == string(id) {
-				return o, true
-			}
+		if s.fetch(s.rows.at(o)); s.is(o, ws, hash, id) {
+			return o, true
 		}
 		at = next
 	}
+}
+
+// findRow is find for those who do not read the profile, and so do not wait for it.
+// Cost: two cold cache lines, no allocation.
+func (s *state) findRow(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
+	at := s.index.first(hash)
+	for {
+		o, next, ok := s.index.next(hash, at)
+		if !ok || s.is(o, ws, hash, id) {
+			return o, ok
+		}
+		at = next
+	}
+}
+
+// is reports whether a person has the canonical id.
+func (s *state) is(o Ord, ws WorkspaceID, hash uint64, id []byte) bool {
+	r := s.rows.at(o)
+	if r.IDHash != hash || r.Workspace != ws {
+		return false
+	}
+	if r.Flags&RowSealed != 0 && s.openProfile(o, r) != nil {
+		// The 64 bits of the secret hash agree; the damage is reported by
+		// damaged, and a second person must not be made for this id.
+		return true
+	}
+	return string(s.idOf(r)) == string(id)
 }
 
 // fetch asks for the cache lines of a row that a decision reads, and for those that
@@ -281,7 +301,7 @@ func (s *state) bytes() StateBytes {
 		Identities: s.identities.bytes(),
 		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +
 			s.ends.bytes(),
-		Population: s.indexes.bytes(s.people),
+		Population: s.indexes.bytes(s.people) + s.verdicts.bytes(),
 		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
 		Dedup:      s.dedup.bytes(),
 	}

@@ -21,7 +21,9 @@ import (
 // The id is always in the personal part on disk, in memory only when it does
 // not fit in the row. Sealed parts are kept as loaded and opened at first use.
 const (
-	rowFormat     = 2 // 1: no parts of events, no hundredths
+	// Format 1 has no parts of events and no hundredths; up to 2 no word of a tag is left
+	// out, nor anything of the history of tags, and no float lies in a cell.
+	rowFormat     = 3
 	rowHeader     = 24
 	rowDiskFlags  = rowDiskVisitor
 	rowDiskIDHash = 8

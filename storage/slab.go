@@ -16,7 +16,7 @@ const (
 	slabChunks    = 1 << 32 / slabChunkUnit
 	slabHeader    = 4         // u32: length of the content, above it the block's class
 	slabLength    = 1<<24 - 1 // bits of the length
-	slabClasses   = 60
+	slabClasses   = 112
 	// slabMax is the longest content of a block: one chunk less the reserved
 	// first unit and the header.
 	slabMax = slabChunk - slabUnit - slabHeader
@@ -31,8 +31,8 @@ var ErrStateFull = errors.New("the group is full")
 
 // A slab holds byte strings of 0 to slabMax bytes in pointer-free chunks of
 // 1 MiB. A block is a u32, its class << 24 and the length of its content, and the
-// content, rounded up to one of 60 size classes: every multiple of 16 bytes to 128,
-// then four steps a doubling, so that at most a fifth of a block is empty, but for
+// content, rounded up to one of 112 size classes: every multiple of 16 bytes to 256,
+// then eight steps a doubling, so that at most a ninth of a block is empty, but for
 // the room that widen and putRoomy leave. Freed blocks are linked through their own
 // first bytes, one list a class.
 //
@@ -73,7 +73,7 @@ func setBlock(b []byte, class, size int) {
 
 // fetchLines is how many cache lines of a block fetch asks for: those of a profile with
 // twenty tags and twenty attributes. Measured: see bench/README.md.
-const fetchLines = 10
+const fetchLines = 7
 
 // fetch reads a byte of each of the first cache lines of a block, or of what lies
 // behind a shorter one, and returns their sum.
@@ -86,7 +86,24 @@ func (s *slab) fetch(r Ref) byte {
 		return b[0]
 	}
 	b = b[:fetchLines*64]
-	return b[0] + b[64] + b[128] + b[192] + b[256] + b[320] + b[384] + b[448] + b[512] + b[576]
+	return b[0] + b[64] + b[128] + b[192] + b[256] + b[320] + b[384]
+}
+
+// head reads the first byte of a block; 0 for Ref 0.
+func (s *slab) head(r Ref) byte {
+	if r == 0 {
+		return 0
+	}
+	return s.at(r)[0]
+}
+
+// walk reads a byte of each cache line of a block and returns their sum.
+func (s *slab) walk(r Ref) (sum byte) {
+	b := s.get(r)
+	for i := 0; i < len(b); i += 64 {
+		sum += b[i]
+	}
+	return sum
 }
 
 // put stores content in place of the block old, which may be 0, and returns the
@@ -245,18 +262,18 @@ func (s *slab) at(r Ref) []byte {
 // slabClass returns the smallest class that holds n bytes of content.
 func slabClass(n int) int {
 	units := uint32(n+slabHeader+slabUnit-1) / slabUnit
-	if units <= 8 {
+	if units <= 16 {
 		return int(units) - 1
 	}
-	e := bits.Len32(units-1) - 3
-	return 8 + (e-1)*4 + int((units-1)>>e) - 4
+	e := bits.Len32(units-1) - 4
+	return 16 + (e-1)*8 + int((units-1)>>e) - 8
 }
 
 // classUnits returns the size of a class in units.
 func classUnits(class int) uint32 {
-	if class < 8 {
+	if class < 16 {
 		return uint32(class) + 1
 	}
-	e := (class-8)/4 + 1
-	return (uint32(class-8)%4 + 5) << e
+	e := (class-16)/8 + 1
+	return (uint32(class-16)%8 + 9) << e
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every length fits in its class, and no class is more than a fifth too large.
+// Every length fits in its class, and no class is more than a ninth too large.
 func TestSlabClasses(t *testing.T) {
 	for n := 1; n <= slabMax; n++ {
 		class := slabClass(n)
@@ -18,7 +18,7 @@ func TestSlabClasses(t *testing.T) {
 		if class > 0 && int(classUnits(class-1))*slabUnit >= n+slabHeader {
 			t.Fatalf("%d bytes: class %d is not the smallest", n, class)
 		}
-		if n > 128 && (size-n)*5 > size+5*slabUnit {
+		if n > 256 && (size-n)*9 > size+9*slabUnit {
 			t.Fatalf("%d bytes: %d are wasted", n, size-n)
 		}
 		if n > 4096 {

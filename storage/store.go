@@ -87,16 +87,18 @@ type Options struct {
 // hooks let tests of this package fail a commit, lie about durability or set
 // the free space.
 type hooks struct {
-	commit    func(frames int) error      // called before a batch reaches Pebble
-	synced    func()                      // called after each synced commit
-	ackEarly  func()                      // planted bug: wake waiters before the sync
-	memTable  uint64                      // bytes of Pebble's table in memory
-	logBite   int64                       // replaces the constant, unless 0
-	freeSpace func() (free, total uint64) // replaces the file system's answer
-	opened    func(stage string) error    // called between the steps of Open
-	shm       journal.Shm                 // the ring's memory
-	disk      func(journal.Disk) journal.Disk
-	recarry   func(r *journal.Record) error // called before a record's effect is appended again
+	commit   func(frames int) error // called before a batch reaches Pebble
+	synced   func()                 // called after each synced commit
+	ackEarly func()                 // planted bug: wake waiters before the sync
+	memTable uint64                 // bytes of Pebble's table in memory
+	logBite  int64                  // replaces the constant, unless 0
+	// keptFrames replaces keptFramesMost, unless 0; below 0 nothing is kept.
+	keptFrames int64
+	freeSpace  func() (free, total uint64) // replaces the file system's answer
+	opened     func(stage string) error    // called between the steps of Open
+	shm        journal.Shm                 // the ring's memory
+	disk       func(journal.Disk) journal.Disk
+	recarry    func(r *journal.Record) error // called before a record's effect is appended again
 }
 
 func (o *Options) fill() {

@@ -50,85 +50,172 @@ type TagChange struct {
 
 // The history of tags in a profile, in order of arrival, is for each change
 //
-//	set varint, seconds after the one in front (the first: unix seconds) |
-//	tag uvarint | value uvarint | length uvarint: 0 held, else 1 + end - set |
-//	source 3 bits, how 2 bits, by 3 bits u8
+//	head u8 | set varint? | tag uvarint? | value uvarint? | length uvarint? | origin u8?
 //
-// with set 0 for a change that began before the history was kept.
+// head   bits, of what is left out: 1 set, that of the one in front · 2 value, 0 ·
+//
+//	4 length, the tag is still held · 8 origin, that of the one in front ·
+//	above them 1 to 15: the tag is so many above the one in front, and left out
+//
+// set    seconds after the one in front (the first: unix seconds)
+// length end - set
+// origin source 3 bits, how 2 bits, by 3 bits
+//
+// with set 0 for a change that began before the history was kept. Up to row format 2
+// nothing was left out: set | tag | value | length: 0 held, else 1 + end - set | origin.
+const (
+	changeSameSet = 1 << iota
+	changeNoValue
+	changeHeld
+	changeSameOrigin
+	changeTagShift = iota
+	changeTagNear  = 1<<(8-changeTagShift) - 1
+)
+
 func appendTagHistory(dst []byte, history []TagChange) []byte {
-	last := int64(0)
+	var last TagChange
 	for i := range history {
 		h := &history[i]
-		dst = binary.AppendVarint(dst, int64(h.Set)-last)
-		last = int64(h.Set)
-		dst = binary.AppendUvarint(dst, uint64(h.Tag))
-		dst = binary.AppendUvarint(dst, uint64(h.Value))
-		var length uint64
-		if h.End != 0 {
-			length = uint64(h.End) - uint64(h.Set) + 1 // an end is never before its begin
+		head := 0
+		if h.Set == last.Set {
+			head |= changeSameSet
 		}
-		dst = binary.AppendUvarint(dst, length)
-		dst = append(dst, byte(h.Source)|byte(h.How)<<3|byte(h.By)<<5)
+		if h.Value == 0 {
+			head |= changeNoValue
+		}
+		if h.End == 0 {
+			head |= changeHeld
+		}
+		if h.origin() == last.origin() {
+			head |= changeSameOrigin
+		}
+		if step := int64(h.Tag) - int64(last.Tag); step >= 1 && step <= changeTagNear {
+			head |= int(step) << changeTagShift
+		}
+		dst = append(dst, byte(head))
+		if head&changeSameSet == 0 {
+			dst = binary.AppendVarint(dst, int64(h.Set)-int64(last.Set))
+		}
+		if head>>changeTagShift == 0 {
+			dst = binary.AppendUvarint(dst, uint64(h.Tag))
+		}
+		if head&changeNoValue == 0 {
+			dst = binary.AppendUvarint(dst, uint64(h.Value))
+		}
+		if head&changeHeld == 0 { // an end is never before its begin
+			dst = binary.AppendUvarint(dst, uint64(h.End)-uint64(h.Set))
+		}
+		if head&changeSameOrigin == 0 {
+			dst = append(dst, h.origin())
+		}
+		last = *h
 	}
 	return dst
 }
 
-// eachTagChange walks over a packed history; false for bytes that are none.
-func eachTagChange(b []byte, f func(TagChange) bool) bool {
-	last := int64(0)
-	for n := 0; len(b) > 0; n++ {
-		r := reader{b: b}
-		last += r.varint()
-		h := TagChange{Tag: r.name(), Value: r.name()}
-		length := r.uvarint()
-		bits := r.byte()
-		h.Source, h.How, h.By = TagSource(bits&7), TagEnd(bits>>3&3), TagSource(bits>>5)
-		if r.bad || n == MaxTagHistory || last < 0 || last > math.MaxUint32 ||
-			length > math.MaxUint32+1 || last+int64(length)-1 > math.MaxUint32 ||
-			h.Tag == 0 || h.Source >= sourceCount || h.By >= sourceCount {
-			return false
+func (h *TagChange) origin() byte { return byte(h.Source) | byte(h.How)<<3 | byte(h.By)<<5 }
+
+func (h *TagChange) setOrigin(bits byte) {
+	h.Source, h.How, h.By = TagSource(bits&7), TagEnd(bits>>3&3), TagSource(bits>>5)
+}
+
+// tagChange takes the change behind last, as it is packed in a section of a kind.
+func (r *reader) tagChange(kind byte, last *TagChange) (h TagChange) {
+	if kind == sectionTagHistory {
+		set := int64(last.Set) + r.varint()
+		h.Tag, h.Value = r.name(), r.name()
+		end := r.uvarint()
+		h.setOrigin(r.byte())
+		if h.Set = r.second(set, 0); end > 0 {
+			h.End = r.end(set, end-1)
 		}
-		h.Set = UnixSec(last)
-		if length > 0 {
-			h.End = UnixSec(uint64(last) + length - 1)
-			if h.End == 0 {
-				return false
-			}
+		return h
+	}
+	h = *last
+	head := r.byte()
+	set := int64(last.Set)
+	if head&changeSameSet == 0 {
+		set += r.varint()
+	}
+	if near := head >> changeTagShift; near > 0 {
+		h.Tag += Name(near)
+	} else {
+		h.Tag = r.name()
+	}
+	if h.Value = 0; head&changeNoValue == 0 {
+		h.Value = r.name()
+	}
+	h.Set = r.second(set, 0)
+	if h.End = 0; head&changeHeld == 0 {
+		h.End = r.end(set, r.uvarint())
+	}
+	if head&changeSameOrigin == 0 {
+		h.setOrigin(r.byte())
+	}
+	return h
+}
+
+// end returns the second of an end, which is not 0.
+func (r *reader) end(at int64, behind uint64) UnixSec {
+	end := r.second(at, behind)
+	r.bad = r.bad || end == 0
+	return end
+}
+
+// second returns the second at + behind.
+func (r *reader) second(at int64, behind uint64) UnixSec {
+	if at < 0 || at > math.MaxUint32 || behind > uint64(math.MaxUint32-at) {
+		r.bad = true
+		return 0
+	}
+	return UnixSec(uint64(at) + behind)
+}
+
+// eachTagChange walks over a packed history; false for bytes that are none.
+func eachTagChange(kind byte, b []byte, f func(TagChange) bool) bool {
+	r, last := reader{b: b}, TagChange{}
+	for n := 0; len(r.b) > 0; n++ {
+		h := r.tagChange(kind, &last)
+		if r.bad || n == MaxTagHistory || h.Tag == 0 ||
+			h.Source >= sourceCount || h.By >= sourceCount {
+			return false
 		}
 		if !f(h) {
 			return true
 		}
-		b = r.b
+		last = h
 	}
 	return true
 }
 
-// The last part of a profile's personal part is its sections:
+// The last part of a profile's personal part is its section, if there is one:
 //
-//	kind u8 | uvarint length, bytes                rising kinds, none empty
-const sectionTagHistory = 1
+//	kind u8 | uvarint length, bytes                not empty
+const (
+	sectionTagHistory = 1 // as up to row format 2
+	sectionTagChanges = 2
+)
 
-// section returns the bytes of one section behind the addresses.
-func section(b []byte, kind byte) []byte {
-	for r := (reader{b: b}); len(r.b) > 0 && !r.bad; {
-		k := r.byte()
-		if content := r.text(); k == kind {
-			return content
-		}
+// historySection returns the kind and the bytes of the history behind the addresses.
+func historySection(b []byte) (kind byte, content []byte) {
+	if len(b) == 0 {
+		return 0, nil
 	}
-	return nil
+	r := reader{b: b}
+	kind, content = r.byte(), r.text()
+	return kind, content
 }
 
 func checkSections(b []byte) error {
-	last := byte(0)
-	for r := (reader{b: b}); len(r.b) > 0; {
-		kind := r.byte()
-		content := r.text()
-		if r.bad || kind <= last || len(content) == 0 || kind != sectionTagHistory ||
-			!eachTagChange(content, func(TagChange) bool { return true }) {
-			return fmt.Errorf("profile: section %d: %w", kind, ErrCorrupt)
-		}
-		last = kind
+	if len(b) == 0 {
+		return nil
+	}
+	r := reader{b: b}
+	kind, content := r.byte(), r.text()
+	if r.bad || len(r.b) > 0 || len(content) == 0 ||
+		kind != sectionTagHistory && kind != sectionTagChanges ||
+		!eachTagChange(kind, content, func(TagChange) bool { return true }) {
+		return fmt.Errorf("profile: section %d: %w", kind, ErrCorrupt)
 	}
 	return nil
 }
@@ -151,7 +238,8 @@ func (p Profile) EachTagChange(f func(TagChange) bool) {
 		r.text()
 	}
 	if !r.bad {
-		eachTagChange(section(r.b, sectionTagHistory), f)
+		kind, content := historySection(r.b)
+		eachTagChange(kind, content, f)
 	}
 }
 

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// An event that is the newest is put into a tail as any other: byte for byte, whatever
+// is too old then, and when the tail is full.
+func TestTailNewestEqualsAnyEvent(t *testing.T) {
+	var taken, refused int
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 31))
+		now := UnixMsec(1_790_000_000_000)
+		steps := []int64{0, 1, 500, 100_000, TailAge / 40, TailAge / 3, TailAge}
+		var old []byte
+		for range 150 {
+			now += UnixMsec(random.Int64N(1 + steps[random.IntN(len(steps))]))
+			in := tailEdit{occurred: now, now: now, body: []byte{0, 1}}
+			if random.IntN(8) == 0 {
+				in.occurred -= UnixMsec(random.Int64N(TailAge + TailAge/8))
+			}
+			if random.IntN(8) == 0 {
+				in.occurred += UnixMsec(random.Int64N(1000))
+			}
+			for range random.IntN(200) * random.IntN(2) {
+				in.body = append(in.body, 7)
+			}
+			want := appendBetween([]byte("front"), Tail{old}, in)
+			got, ok := appendNewest([]byte("front"), Tail{old}, in)
+			if taken++; !ok {
+				taken--
+				refused++
+				if string(got) != "front" {
+					t.Fatalf("seed %d: refused, and %q is there", seed, got)
+				}
+			} else if !bytes.Equal(got, want) {
+				t.Fatalf("seed %d, %d events:\n%x\nwant\n%x", seed, Tail{old}.Len(), got, want)
+			}
+			old = want[len("front"):]
+		}
+	}
+	if taken < 10_000 || refused < 1_000 {
+		t.Errorf("%d taken, %d refused: the test says little", taken, refused)
+	}
+}
+
+// tailNumber reads what binary.Uvarint reads, wherever the slice ends.
+func TestTailNumber(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	f := func(b []byte, at int) {
+		t.Helper()
+		v, n := tailNumber(b, at)
+		if want, m := binary.Uvarint(b[at:]); v != want || n != m {
+			t.Fatalf("%x from %d: %d of %d bytes, want %d of %d", b, at, v, n, want, m)
+		}
+	}
+	for shift := range 64 {
+		for _, v := range []uint64{1 << shift, 1<<shift - 1, math.MaxUint64 >> shift, random.Uint64() >> shift} {
+			for behind := range 12 {
+				b := binary.AppendUvarint([]byte{0xFF}, v)
+				for range behind {
+					b = append(b, byte(random.Uint32()))
+				}
+				f(b, 1)
+				f(b[:len(b)-behind-1], 1)
+			}
+		}
+	}
+	f([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1}, 0)
+	f([]byte{0x80, 0x80, 0, 9, 9, 9, 9, 9, 9}, 0) // longer than need be
+	f([]byte{5}, 1)
+}
