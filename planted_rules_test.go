@@ -156,5 +156,11 @@ func plantedPeople() []plantedBug {
 			bad: "	if false && len(s.views) > 0 && e.changesPerson() {\n",
 			pkg: inStore, run: "TestView",
 		},
+		{
+			law: "what a condition came to is forgotten when the person changes", file: "storage/apply.go",
+			old: "	if len(s.verdicts.all) > 0 && e.changesPerson() {\n",
+			bad: "	if false && len(s.verdicts.all) > 0 && e.changesPerson() {\n",
+			pkg: inRules, run: "TestKeptVerdictsAgree",
+		},
 	}
 }

@@ -87,7 +87,13 @@ type DecideRequest struct {
 	Include    uint32        // reserved bits of `include`
 	Timeout    time.Duration // 0 = the default of 20 ms
 
+	// Waits, if not nil, is called in Decide when it is about to wait for the disk, once
+	// for each time: a caller who serves others from the same goroutine lets another one
+	// go on with them.
+	Waits func()
+
 	onlyKnown bool // a person who is not in the store is a fault
+	batched   bool // the answer is not kept for the next decision
 }
 
 // PlacementAsk is one placement to fill. Key is the caller's own name for it.

@@ -129,10 +129,9 @@ func offerField(err error) error {
 // segment beside it.
 func (s *Snapshot) offerAsk(q *AudienceQuery, o *decide.Offer) (*peopleAsk, error) {
 	all := &definition.Node{Kind: definition.NodeList}
-	for _, n := range []*definition.Node{
-		o.Def.Eligibility, o.Def.Applicability, o.Def.Suitability,
-	} {
-		if !rule.Empty(n) {
+	written := o.Def.Whole()
+	for _, list := range [...]string{"eligibility", "applicability", "suitability"} {
+		if n := written.Get(list); !rule.Empty(n) {
 			all.List = append(all.List, n)
 		}
 	}
@@ -155,7 +154,7 @@ func (s *Snapshot) offerAsk(q *AudienceQuery, o *decide.Offer) (*peopleAsk, erro
 		}
 	}
 	names := *s.Plan.Names
-	names.Offer = o.Def.Attributes
+	names.Offer = written.Get("attributes")
 	var whole *definition.Node // nil: everybody
 	if len(all.List) > 0 {
 		whole = &definition.Node{

@@ -30,6 +30,9 @@ type decideWork struct {
 	spare   storage.BitPage
 	values  values
 	id      []byte
+	hash    uint64       // of id, where it is looked up,
+	slot    storage.Slot // and this; by the one who set hashed
+	hashed  bool
 	now     storage.UnixMsec
 	start   storage.UnixMsec // when the request arrived
 	timeout time.Duration
@@ -42,6 +45,7 @@ type decideWork struct {
 	refPerson storage.PersonID // of a known person
 	frame     uint64           // of the effects appended; 0 = none
 	ticket    storage.Ticket   // what the reply must wait for
+	waits     func()           // DecideRequest.Waits
 	effect    storage.Effect
 	record    record
 	bytes     []byte                  // the record
@@ -123,13 +127,13 @@ func (d *Decision) reset(snap *Snapshot) {
 	d.Assignments, d.Capped = d.Assignments[:0], d.Capped[:0]
 	d.Degraded, d.Trace = d.Degraded[:0], d.Trace[:0]
 	w := &d.work
-	w.snap, w.group, w.known = snap, nil, false
+	w.snap, w.group, w.known, w.waits = snap, nil, false, nil
 	w.slots, w.offers = w.slots[:0], w.offers[:0]
 	w.context, w.values.buf = w.context[:0], w.values.buf[:0]
 	w.over.Reset()
 	w.held, w.frame, w.counts, w.served = w.held[:0], 0, w.counts[:0], 0
 	w.buf, w.id, w.failures = w.buf[:0], w.id[:0], w.failures[:0]
-	w.byDay = w.byDay[:0]
+	w.byDay, w.hashed = w.byDay[:0], false
 }
 
 // How durable a reply is when it leaves.
@@ -234,8 +238,10 @@ func (e *Engine) pickLocked(
 	req *DecideRequest, out *Decision, first bool, released storage.DecisionID,
 ) (storage.DecisionID, error) {
 	w := &out.work
-	hash := e.store.IndexHash(workspaceID, w.id)
-	slot := e.store.SlotOf(workspaceID, w.id)
+	if !w.hashed {
+		w.hash, w.slot = e.store.IndexHash(workspaceID, w.id), e.store.SlotOf(workspaceID, w.id)
+	}
+	hash, slot := w.hash, w.slot
 	g := e.store.GroupOf(slot)
 	w.group, w.frame, w.ticket = g, 0, storage.Ticket{}
 	g.Lock()
@@ -290,8 +296,11 @@ func (e *Engine) answer(req *DecideRequest, w *decideWork, first bool) {
 		w.keptMessages()
 		return
 	}
+	if first && w.keeping.able {
+		e.kept[w.group.GroupID()].judged++
+	}
 	e.pick(live, w)
-	if e.collect(w); first {
+	if e.collect(w); first && !req.batched { // a batch seldom names anybody twice
 		e.keepAnswer(w)
 	}
 }

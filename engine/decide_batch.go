@@ -37,6 +37,8 @@ type DecisionBatch struct {
 	key    []byte // request id of the person at hand
 	idents [1]IdentityRef
 	fetch  storage.Fetch
+	// fetched is where the first of a block lies among those that were fetched.
+	fetched int
 }
 
 // batchState is what became of one person of a block.
@@ -61,6 +63,7 @@ func (e *Engine) BeginDecisions(req *DecideRequest, prefix []byte) (*DecisionBat
 	}
 	b := &DecisionBatch{e: e, req: *req, prefix: append([]byte(nil), prefix...)}
 	b.req.UserID, b.req.Identities, b.req.RequestID = nil, nil, nil
+	b.req.batched = true
 	if b.req.Timeout <= 0 {
 		b.req.Timeout = maxTimeout
 	}
@@ -121,6 +124,7 @@ func (b *DecisionBatch) Decide(
 			b.fetch.People(b.e.store, workspaceID, ids[from:min(from+fetchBlock, len(ids))])
 		}
 		block := ids[from:min(from+len(b.out), len(ids))]
+		b.fetched = from % fetchBlock
 		if err := b.block(block); err != nil {
 			return err
 		}
@@ -172,6 +176,10 @@ func (b *DecisionBatch) try(i int, id []byte) error {
 	b.ready(out)
 	if err := b.e.identify(&b.req, out); err != nil {
 		return err
+	}
+	if len(b.req.Identities) == 0 { // else id is another spelling
+		out.work.slot, out.work.hash = b.fetch.Where(b.fetched + i)
+		out.work.hashed = true
 	}
 	for ; s.tries < maxPicks; s.tries++ {
 		state, err := b.e.attempt(&b.req, out, s.tries == 0)

@@ -541,6 +541,9 @@ func (e *Engine) settle(w *decideWork, out *Decision) bool {
 	}
 	out.Durability = durabilityStrict
 	e.counters.waited[w.ticket.Cause].Inc()
+	if w.waits != nil {
+		w.waits()
+	}
 	err := e.store.WaitTicket(w.group.GroupID(), w.ticket, e.remaining(w))
 	if err == nil {
 		return true

@@ -32,8 +32,28 @@ const (
 type kept struct {
 	table *keptTable // nil: nobody was asked for twice
 	stamp uint32
-	given uint64   // answers given again
-	_     [40]byte // a cache line for each group
+	keptCounts
+	_ [24]byte // a cache line for each group
+}
+
+// keptCounts say how far keeping answers goes, since the start.
+type keptCounts struct {
+	given   uint64 // answers given again
+	judged  uint64 // answers that may have been kept, judged anew
+	dropped uint64 // answers that had ended, or made room, when another was kept
+}
+
+// keptAnswers sums up what became of the answers of all groups.
+func (e *Engine) keptAnswers() (sum keptCounts) {
+	for i := range e.kept {
+		g := e.store.Group(storage.GroupID(i))
+		g.Lock()
+		of := e.kept[i].keptCounts
+		g.Unlock()
+		sum.given, sum.judged = sum.given+of.given, sum.judged+of.judged
+		sum.dropped += of.dropped
+	}
+	return sum
 }
 
 // keptTable is the memory of a group, without pointers.
@@ -195,7 +215,9 @@ func (e *Engine) keepAnswer(w *decideWork) {
 		return
 	}
 	row := w.group.Row(w.ord)
+	before := set.filled()
 	way := set.place(who, k.where, row.Flags&storage.RowKept != 0)
+	g.dropped += uint64(before + 1 - set.filled())
 	row.Flags |= storage.RowKept
 	g.stamp = max(g.stamp+1, 1)
 	w.keptKey()
@@ -210,7 +232,7 @@ func (e *Engine) keepAnswer(w *decideWork) {
 // lasts is how long the answer in w.result may be kept; 0: not at all.
 func (w *decideWork) lasts() storage.UnixMsec {
 	res, over := &w.result, &w.over
-	if len(res.Items) == 0 || len(res.Items) > keptItems || len(res.Assignments) > keptAssigns ||
+	if len(res.Items) > keptItems || len(res.Assignments) > keptAssigns ||
 		len(over.FullTotals)+len(over.Scarce)+len(over.Paced)+len(over.Excluded) > 0 ||
 		over.NoReserve || len(over.Stopped) > 0 || !w.person.Contact.HoldsNothing() ||
 		w.group.Row(w.ord).Flags&storage.RowSealed != 0 {
@@ -228,6 +250,16 @@ func (w *decideWork) lasts() storage.UnixMsec {
 		until = min(until, storage.UnixMsec(page.Next)*1000)
 	}
 	return until
+}
+
+// filled is how many answers lie in the set.
+func (s *keptSet) filled() (n int) {
+	for _, who := range s.who {
+		if who != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // place chooses where an answer goes. valid: those of the same person hold; else they

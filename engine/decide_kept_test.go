@@ -105,6 +105,7 @@ type keptPair struct {
 	tokens       [2][][]byte
 	events       int
 	given        int              // answers given again before the last start
+	nothing      int              // of these and later ones, those without an item
 	last         [4]DecideRequest // asked for before
 }
 
@@ -298,11 +299,15 @@ func (p *keptPair) ask() {
 			req.RequestID = fmt.Appendf(nil, "r%d", p.events)
 		}
 		p.never.forget()
+		before := p.keeps.given()
 		got := story(&p.keeps.out, p.keeps.e.Decide(&req, &p.keeps.out))
 		want := story(&p.never.out, p.never.e.Decide(&req, &p.never.out))
 		if got != want {
 			p.t.Fatalf("%+v, time %d for %s at %d:\n%s\nwithout answers that are kept:\n%s",
 				req, i, req.UserID, p.keeps.m.wall, got, want)
+		}
+		if p.keeps.given() > before && len(p.keeps.out.Items) == 0 {
+			p.nothing++
 		}
 		if req.Mode == ModeLive {
 			for k := range p.keeps.out.Items {
@@ -338,7 +343,7 @@ func (b *bed) given() (n int) {
 // TestKeptAnswersAreAnswers: whatever changes in between, an engine that keeps answers
 // gives what one gives that judges everybody anew each time.
 func TestKeptAnswersAreAnswers(t *testing.T) {
-	given, asked := 0, 0
+	given, nothing, asked := 0, 0, 0
 	f := func(seed uint64) {
 		p := newKeptPair(t, seed)
 		defer p.each(func(b *bed) { _ = b.e.Close(); b.e = nil })
@@ -354,7 +359,7 @@ func TestKeptAnswersAreAnswers(t *testing.T) {
 			p.ask()
 			asked++
 		}
-		given += p.given + p.keeps.given()
+		given, nothing = given+p.given+p.keeps.given(), nothing+p.nothing
 	}
 	if s := os.Getenv("TACT_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
@@ -367,10 +372,11 @@ func TestKeptAnswersAreAnswers(t *testing.T) {
 	for seed := range uint64(trackEffort(200, 2)) {
 		f(seed)
 	}
-	if given < asked/10 {
-		t.Errorf("%d answers were given again in %d rounds: the cases are too narrow", given, asked)
+	if given < asked/10 || nothing < asked/100 {
+		t.Errorf("%d answers were given again in %d rounds, %d of nothing: the cases are too narrow",
+			given, asked, nothing)
 	}
-	t.Logf("%d answers given again in %d rounds", given, asked)
+	t.Logf("%d answers given again in %d rounds, %d of nothing", given, asked, nothing)
 }
 
 // TestKeptAnswerAllocatesNothing, and what is kept of a group is as large as is said.
@@ -429,4 +435,27 @@ func TestKeptAnswerEndsWithAList(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want(req, "none: blacklisted")
+}
+
+// What becomes of kept answers is counted: one judged anew, one that is kept, those given
+// again, and one that is given up because its person has changed.
+func TestKeptAnswersAreCounted(t *testing.T) {
+	b := newKeptPair(t, 1).keeps
+	req := b.decideReq("p1", "out")
+	req.Mode = ModeDryRun
+	f := func(what string, want keptCounts) {
+		t.Helper()
+		b.ask(req)
+		if got := b.e.keptAnswers(); got != want {
+			t.Errorf("%s: %+v, want %+v", what, got, want)
+		}
+	}
+	f("seen", keptCounts{judged: 1})
+	f("kept", keptCounts{judged: 2})
+	f("given", keptCounts{judged: 2, given: 1})
+	b.user(UserDoc{UserID: []byte("p1"), Locale: []byte("en"), HasLocale: true})
+	f("changed", keptCounts{judged: 3, given: 1, dropped: 1})
+	f("given anew", keptCounts{judged: 3, given: 2, dropped: 1})
+	req.Explain = ExplainAll
+	f("not a plain request", keptCounts{judged: 3, given: 2, dropped: 1})
 }

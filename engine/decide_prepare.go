@@ -10,6 +10,7 @@ import (
 // prepare resolves the names of a request against the snapshot: placements,
 // policies, offers, context. It reads no person.
 func (e *Engine) prepare(req *DecideRequest, w *decideWork, out *Decision) error {
+	w.waits = req.Waits
 	if req.Mode == ModePreview && req.Revision == 0 {
 		return invalid("missing_field", "revision", "a preview names a revision")
 	}

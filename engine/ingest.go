@@ -34,6 +34,10 @@ type Batch struct {
 	away    []awayKey // of the outcome at hand: see keysAway
 	given   bool      // its refund was given in another group: see refundAway
 
+	fetch     storage.Fetch // of events that are next
+	fetchIDs  [][]byte
+	fetchKeys []uint64
+
 	led      bool   // identities led to the person of the line
 	erasures uint64 // of the engine, before they did
 }
@@ -233,7 +237,7 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 			return rejected(err)
 		}
 	}
-	p, err := b.person(id, key, body)
+	p, err := b.person(id, key, body, true)
 	if err != nil {
 		return rejected(err)
 	}
@@ -258,7 +262,7 @@ func (b *Batch) appendUser(id []byte, key uint64, body uint32) LineResult {
 // appendClaims points the line's identities at its person, making the person
 // when unknown, which it reports. A line that was seen before appends none.
 func (b *Batch) appendClaims(id []byte, key uint64) (made bool, err error) {
-	p, err := b.person(id, key, 0)
+	p, err := b.person(id, key, 0, true)
 	if err != nil {
 		return false, err
 	}
@@ -320,16 +324,21 @@ func (b *Batch) stamp(kind storage.EffectKind, ord storage.Ord) {
 }
 
 // person locks the group of id and finds the person, making one when unknown: as
-// a visitor, whom the line's own effect then settles. On success the group stays
-// locked.
-func (b *Batch) person(id []byte, key uint64, body uint32) (p found, err error) {
+// a visitor, whom the line's own effect then settles. profile says whether the line
+// reads the profile. On success the group stays locked.
+func (b *Batch) person(id []byte, key uint64, body uint32, profile bool) (p found, err error) {
 	s := b.e.store
 	slot := s.SlotOf(workspaceID, id)
 	hash := s.IndexHash(workspaceID, id)
 	g := s.GroupOf(slot)
 	p.group = g
 	g.Lock()
-	ord, ok := g.Find(workspaceID, hash, id)
+	ord, ok := storage.Ord(0), false
+	if profile {
+		ord, ok = g.Find(workspaceID, hash, id)
+	} else {
+		ord, ok = g.FindRow(workspaceID, hash, id)
+	}
 	if ok {
 		p.ord, p.key = ord, g.Row(ord).DedupKey(key)
 		if old, ok := g.SeenOf(p.key, key); ok && key != 0 {
@@ -382,6 +391,52 @@ func (b *Batch) create(
 	return ord, b.append(g)
 }
 
+// eventsBlock is of how many events at a time the memory is asked for ahead. Their rows,
+// tails, sums and keys, some 2 KiB each of people with a history, lie in the second cache
+// then.
+const eventsBlock = 64
+
+// EventsBlock is how many events Events takes best at a time.
+func EventsBlock() int { return eventsBlock }
+
+// Events applies lines of POST /v1/events one after the other, each exactly as Event
+// would, and says in results, which is as long, what became of them. The memory of many
+// people is asked for at once, so that who is in no cache costs no wait of its own.
+// Cost: as that of Event, less four to six cold reads that depend on one another.
+func (b *Batch) Events(docs []EventDoc, results []LineResult) {
+	for len(docs) > 0 {
+		n := min(len(docs), eventsBlock)
+		if n > 1 {
+			b.fetchEvents(docs[:n])
+		}
+		for i := range n {
+			results[i] = b.Event(&docs[i])
+		}
+		docs, results = docs[n:], results[n:]
+	}
+}
+
+// fetchEvents brings the people that events name by user_id into the caches.
+func (b *Batch) fetchEvents(docs []EventDoc) {
+	b.fetchIDs, b.fetchKeys = b.fetchIDs[:0], b.fetchKeys[:0]
+	for i := range docs {
+		d := &docs[i]
+		if len(d.UserID) == 0 || len(d.UserID) > maxUserID || len(d.EventID) > maxUserID {
+			continue
+		}
+		b.fetchIDs = append(b.fetchIDs, d.UserID)
+		b.fetchKeys = append(b.fetchKeys, b.eventKey(d.UserID, d.EventID))
+	}
+	b.fetch.Events(b.e.store, workspaceID, b.fetchIDs, b.fetchKeys)
+	clear(b.fetchIDs)
+}
+
+// eventKey is the idempotency key of an event.
+func (b *Batch) eventKey(id, eventID []byte) uint64 {
+	b.text = append(append(append(b.text[:0], id...), 0), eventID...)
+	return b.e.store.DedupHash(dedupEvent, b.text)
+}
+
 // Event applies one line of POST /v1/events.
 func (b *Batch) Event(doc *EventDoc) LineResult {
 	return b.countLine(lineEvent, b.event(doc))
@@ -407,9 +462,8 @@ func (b *Batch) eventOnce(doc *EventDoc) LineResult {
 	if err != nil {
 		return rejected(err)
 	}
-	b.text = append(append(append(b.text[:0], id...), 0), doc.EventID...)
-	key := b.e.store.DedupHash(dedupEvent, b.text)
-	p, err := b.person(id, key, doc.BodyHash)
+	key := b.eventKey(id, doc.EventID)
+	p, err := b.person(id, key, doc.BodyHash, false)
 	if err != nil {
 		return rejected(err)
 	}

@@ -42,6 +42,11 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 		"grants that were not durable in time and were released", c.lateGrants.n.Load())
 	line("tact_render_errors_total", "counter", "messages that did not render",
 		c.renderErrors.n.Load())
+	kept := e.keptAnswers()
+	each := "# HELP %[1]s answers to plain requests: given again from memory, judged anew, and " +
+		"given up for another\n# TYPE %[1]s counter\n" +
+		"%[1]s{result=\"given\"} %[2]d\n%[1]s{result=\"judged\"} %[3]d\n%[1]s{result=\"dropped\"} %[4]d\n"
+	fmt.Fprintf(w, each, "tact_kept_answers_total", kept.given, kept.judged, kept.dropped)
 	line("tact_outcomes_repeated_total", "counter",
 		"contacts reported again for a confirmed reservation", c.repeats.n.Load())
 	line("tact_outcomes_ungranted_total", "counter",

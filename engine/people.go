@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,14 +92,20 @@ func (p *People) ByDay() uint64 {
 // go on. A fault of the query is a *Problem that names the field; of a rule it
 // begins with "rule". The error of ctx is returned when it ends before.
 func (e *Engine) People(ctx context.Context, q *PeopleQuery) (*People, error) {
+	return e.askPeople(ctx, q, false)
+}
+
+// askPeople is People; with countOnly the groups need no Ords.
+func (e *Engine) askPeople(ctx context.Context, q *PeopleQuery, countOnly bool) (*People, error) {
 	snap := e.snap.Load()
 	ask, err := snap.peopleQuery(q)
 	if err != nil {
 		return nil, err
 	}
 	if ask.at == 0 {
-		ask.at = e.clock.Now()
+		ask.at, ask.current = e.clock.Now(), true
 	}
+	ask.countOnly = countOnly
 	return e.peopleOf(ctx, snap, ask)
 }
 
@@ -113,18 +120,10 @@ type PeopleCount struct {
 // CountPeople returns how many people People finds, judged in the same way, with the
 // same errors. Where nobody has to be asked, no set of the people is made. Cost: two
 // passes over a bit a person for each tag, segment and value that the rule names, and
-// for each bit of the numbers it compares.
+// for each bit of the numbers it compares; a condition on events is judged for those who
+// changed since it was asked last.
 func (e *Engine) CountPeople(ctx context.Context, q *PeopleQuery) (*PeopleCount, error) {
-	snap := e.snap.Load()
-	ask, err := snap.peopleQuery(q)
-	if err != nil {
-		return nil, err
-	}
-	if ask.at == 0 {
-		ask.at = e.clock.Now()
-	}
-	ask.countOnly = true
-	p, err := e.peopleOf(ctx, snap, ask)
+	p, err := e.askPeople(ctx, q, true)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +144,7 @@ type peopleAsk struct {
 	context   []rule.ContextValue
 	at        storage.UnixMsec
 	countOnly bool // groups need no Ords
+	current   bool // at is a reading of the clock
 }
 
 // peopleQuery reads a query under a snapshot.
@@ -223,6 +223,7 @@ func (e *Engine) peopleOf(ctx context.Context, snap *Snapshot, ask *peopleAsk) (
 		e: e, at: ask.at, home: snap.Plan.Workspace.Zone, holds: ask.tree.Population(ask.context),
 		countOnly: ask.countOnly,
 	}
+	c.view = c.holds.ViewAsk(verdictScope(snap, ask))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int32
@@ -253,6 +254,7 @@ type census struct {
 	at    storage.UnixMsec
 	home  *time.Location
 	holds *rule.Population
+	view  *storage.ViewAsk
 
 	countOnly bool
 }
@@ -276,7 +278,7 @@ func (c *census) group(
 	ctx context.Context, g *storage.Group, pool *storage.WordPool,
 ) (GroupPeople, error) {
 	for range censusTries {
-		out, err := c.view(ctx, g, pool)
+		out, err := c.look(ctx, g, pool)
 		if !errors.Is(err, storage.ErrViewLost) {
 			return out, err
 		}
@@ -285,27 +287,48 @@ func (c *census) group(
 	return c.atOnce(g), nil
 }
 
-func (c *census) view(
+// verdictScope tells what the outcomes of conditions on events are valid for beside the
+// condition and the person: the definitions. Of a time that is not that of the clock
+// they are neither asked for nor kept: then it is empty.
+func verdictScope(snap *Snapshot, ask *peopleAsk) string {
+	if !ask.current || snap.serial == 0 {
+		return ""
+	}
+	return strconv.FormatUint(snap.serial, 10)
+}
+
+func (c *census) look(
 	ctx context.Context, g *storage.Group, pool *storage.WordPool,
 ) (GroupPeople, error) {
 	out := GroupPeople{Group: g.GroupID()}
-	if err := g.BuildIndexes(ctx, c.holds.Ask()); err != nil {
+	if err := g.BuildIndexes(ctx, c.view); err != nil {
 		return out, err
 	}
-	v := g.OpenView(c.holds.Ask(), c.at)
+	g.SettleVerdicts(c.view, c.at)
+	v := g.OpenView(c.view, c.at)
 	defer v.Close()
 	out.Position = v.Position
 	if c.countOnly {
-		if n, ok := c.holds.Count(v, c.at, pool); ok {
+		if n, open, ok := c.holds.CountBounds(v, c.at, pool); ok {
 			out.counted = n
-			return out, nil
+			err := c.askOpen(ctx, v, open, &out)
+			return out, err
 		}
 	}
 	sure, open := c.holds.Bounds(v, c.at, pool)
 	out.Ords = sure
 	sure.SetCopyOnWrite(false) // it is read by many from here on
+	err := c.askOpen(ctx, v, open, &out)
+	return out, err
+}
+
+// askOpen judges people one by one, and adds to out those who pass: to the set, or where
+// there is none to the count.
+func (c *census) askOpen(
+	ctx context.Context, v *storage.View, open *roaring.Bitmap, out *GroupPeople,
+) error {
 	if open.IsEmpty() {
-		return out, nil
+		return nil
 	}
 	v.Narrow(open)
 	judge := c.holds.Judge()
@@ -315,10 +338,10 @@ func (c *census) view(
 	for it := open.ManyIterator(); ; runtime.Gosched() {
 		n := it.NextMany(block)
 		if n == 0 {
-			return out, nil
+			return nil
 		}
 		if err := ctx.Err(); err != nil {
-			return out, err
+			return err
 		}
 		passed = passed[:0]
 		err := v.Read(block[:n], func(o storage.Ord, p *storage.PersonView) {
@@ -326,13 +349,21 @@ func (c *census) view(
 				passed = append(passed, uint32(o))
 			}
 			if judge.ByDay() {
-				out.ByDay++
+				out.ByDay++ // and is asked again each time, so that it is told each time
+				return
+			}
+			for _, t := range judge.Told() {
+				v.Learn(t.Condition, o, t.Holds, t.Until)
 			}
 		})
 		if err != nil {
-			return out, err
+			return err
 		}
-		sure.AddMany(passed)
+		if out.Ords == nil {
+			out.counted += uint64(len(passed))
+		} else {
+			out.Ords.AddMany(passed)
+		}
 	}
 }
 

@@ -36,8 +36,10 @@ func (e *Engine) swapEmpty() error {
 	return e.swap(snap)
 }
 
-// swap makes snap the one that decisions read.
+// swap makes snap the one that decisions read. Nobody else may use its set: of what is
+// written there only the packed documents are kept, for as long as it is in force.
 func (e *Engine) swap(snap *Snapshot) error {
+	snap.Set.Lighten()
 	snap.Plan.Blind = e.store.Blind()
 	ws := &snap.Set.Workspace
 	for _, name := range append([]string{ws.Timezone}, ws.Zones...) {
@@ -257,6 +259,7 @@ func (e *Engine) snapshotAt(n uint32) (*Snapshot, error) {
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("revision %d does not compile any more: %s", n, faults[0])
 	}
+	snap.Set.Lighten()
 	snap.Revision, snap.Plan.Blind = n, e.store.Blind()
 	count := 0
 	e.old.Range(func(any, any) bool { count++; return true })

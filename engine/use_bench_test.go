@@ -64,6 +64,7 @@ type useBed struct {
 	// places are the names of the placements, capped ones first.
 	places [2 * usePlaces][]byte
 	waited int
+	kept   [2]uint64 // live decisions that a kept answer was given to, by kind
 }
 
 func newUseBed(b *testing.B) *useBed {
@@ -126,7 +127,7 @@ func (u *useBed) window(b *testing.B, kind int) float64 {
 			person, place := at(i)
 			u.ask(b, person, place, ModeDryRun, &u.look)
 		}
-		began := ownTime(b)
+		kept, began := u.e.keptAnswers().given, ownTime(b)
 		for i := from; i < from+useRound; i++ {
 			person, place := at(i)
 			u.ask(b, person, place, ModeLive, &u.out)
@@ -138,6 +139,7 @@ func (u *useBed) window(b *testing.B, kind int) float64 {
 			}
 		}
 		spent += ownTime(b) - began
+		u.kept[kind] += u.e.keptAnswers().given - kept
 	}
 	return float64(spent.Nanoseconds()) / (rounds * useRound)
 }
@@ -169,6 +171,8 @@ func gateUse(b *testing.B) {
 	if u.waited > u.next[0]/20 {
 		b.Fatalf("%d of %d uses waited", u.waited, u.next[0])
 	}
+	b.Logf("answers given again: %d of %d uses, %d of %d free", u.kept[0], u.next[0],
+		u.kept[1], u.next[1])
 }
 
 // BenchmarkUse is the part of BenchmarkGate about uses.

@@ -26,9 +26,10 @@ const (
 // literal that holds, and 1 ns for each candidate on those lists.
 type index struct {
 	words    []indexWord
-	starts   []uint32 // of list i in positions; one more than there are lists
-	position []uint32 // of candidates in the slab, list after list
-	always   bitset   // candidates filed under nothing
+	starts   []uint32  // of list i in positions; one more than there are lists
+	position []uint32  // of candidates in the slab, list after list
+	always   bitset    // candidates filed under nothing
+	hurdles  []hurdles // of every candidate, for the reason of an empty slot
 
 	classes []refusalClass
 	held    uint64 // holdouts that cover every candidate
@@ -71,6 +72,7 @@ func (b *slabBuilder) index() {
 	lists := map[rule.Term][]uint32{}
 	for i := range s.candidates {
 		x.held &= s.details[i].holds
+		x.hurdles = append(x.hurdles, b.hurdles(i))
 		a := b.access(i)
 		if a == nil {
 			x.always.add(int32(i))

@@ -265,6 +265,7 @@ func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 		if f := r.suppressing(uses, in); f.cap >= 0 {
 			v := refused(f.reason)
 			v.cap, v.until = f.cap, f.until
+			r.out.work.moving = true
 			return v
 		}
 	}
@@ -277,6 +278,7 @@ func (r *run) judgeOffer(s *slab, i int, gates Gates, in []inUse) verdict {
 	if f := r.refusing(uses, in); f.cap >= 0 {
 		v := refused(f.reason)
 		v.cap, v.until = f.cap, f.until
+		r.out.work.moving = true
 		return v
 	}
 	return refused(ReasonNone)

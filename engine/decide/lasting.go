@@ -32,10 +32,11 @@ func (p *Plan) indexDates() {
 // person and overlay, as long as Moment.Instant knows of the same incidents and has the
 // same Floor. 0: nothing is said. out is what Pick made of them at that moment.
 //
-// Nothing is said of a request with Explain, of slots without an item, of picks that
-// hold or use a counter, and where a cap refused anybody or an open reservation was
-// given again: those move with every second. Where caps were asked and let all pass
-// they let them pass later too, since without a new use no window ever fills up.
+// Nothing is said of a request with Explain, of a slot whose reason says until when it
+// holds, of picks that hold or use a counter, and where a cap refused anybody or an open
+// reservation was given again: those move with every second. Where caps were asked and
+// let all pass they let them pass later too, since without a new use no window ever
+// fills up.
 // What quiet hours said holds until the minute ends.
 //
 // Cost: a binary search over the dates of the catalogue.
@@ -44,7 +45,7 @@ func (p *Plan) Lasts(req *Request, who *Person, at *Moment, out *Result) storage
 		return 0
 	}
 	for i := range out.Slots {
-		if out.Slots[i].Kind == SlotNone {
+		if out.Slots[i].Until != 0 {
 			return 0
 		}
 	}

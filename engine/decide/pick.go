@@ -31,7 +31,7 @@ type work struct {
 	capped    []rankOf
 	kept      []storage.ReservationID // that items of this request are given again with
 	unit      []byte                  // of a number in the context
-	moving    bool                    // a cap refused, or a counter or reservation is in the picks
+	moving    bool                    // a cap refuses, or a counter or reservation is in the picks
 	clocked   bool                    // quiet hours were judged
 	none      Overlay                 // stays empty: what a nil overlay stands for
 	judged    Overlay                 // of Judge

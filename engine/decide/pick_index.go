@@ -69,7 +69,8 @@ const depthTimed = 32
 
 // furthest finds what reasons says of an indexed slab that gave nothing, without
 // judging the candidates that cannot change it: those that the index has found are
-// judged unless a rule list refuses them no deeper than one before; of those it
+// judged unless a rule list refuses them no deeper than one before, which a look at
+// their hurdles mostly tells; of those it
 // has ruled out, one of every class tells for all.
 func (r *run) furthest(s *slab, slot int32, start mark, d *deepest) {
 	if r.req.Slots[slot].Allow != nil {
@@ -78,7 +79,7 @@ func (r *run) furthest(s *slab, slot int32, start mark, d *deepest) {
 	}
 	found := r.found(s)
 	for i := found.next(0); i >= 0; i = found.next(i + 1) {
-		if !d.passes(r.reach(s, i)) {
+		if !d.passes(r.within(&s.index.hurdles[i])) && !d.passes(r.reach(s, i)) {
 			v := r.lost(s, i, slot, start, false)
 			d.note(&v)
 		}

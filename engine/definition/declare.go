@@ -31,8 +31,8 @@ func Declare(s *Set) []byte {
 		d.known[docKey{"event", e.ID}] = true
 	}
 	for _, m := range s.metas() {
-		if m.Kind != "test" && m.Raw != nil {
-			d.walk(m.Raw)
+		if n := m.Whole(); m.Kind != "test" && n != nil {
+			d.walk(n)
 		}
 	}
 	return d.yaml()

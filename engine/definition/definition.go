@@ -18,7 +18,8 @@
 //
 // Cost: Load runs at publish and in tact check, never on a request: linear in
 // the text, about 200 bytes of memory for each token. A [Reader] loads a set
-// again of which little has changed in a tenth of the time.
+// again of which little has changed in a tenth of the time. A set that stays in
+// force is lightened ([Set.Lighten]): its trees are packed then.
 package definition
 
 import (
@@ -90,7 +91,7 @@ func load(files []File, parts *parts) (*Set, []Fault) {
 }
 
 // readFile gives the documents of a file, and whether all of it was read.
-func readFile(f File, parts *parts) (docs []*Node, faults []Fault, whole bool) {
+func readFile(f File, parts *parts) (docs []document, faults []Fault, whole bool) {
 	f.Content = withoutBOM(f.Content)
 	if fault, ok := textFault(f); ok {
 		return nil, []Fault{fault}, false
@@ -98,11 +99,11 @@ func readFile(f File, parts *parts) (docs []*Node, faults []Fault, whole bool) {
 	if !strings.HasSuffix(f.Name, ".json") {
 		return parts.file(f)
 	}
-	docs, err := documentsFromJSON(f)
+	trees, err := documentsFromJSON(f)
 	if err != nil {
 		return nil, []Fault{faultOf(err)}, false
 	}
-	return docs, nil, true
+	return loose(trees), nil, true
 }
 
 // String gives the fault on one line: place, document, field, message, suggestion.

@@ -20,7 +20,7 @@ func Diff(before, after *Set) Difference {
 	var d Difference
 	old := make(map[string]*Node)
 	for _, m := range before.metas() {
-		old[m.Kind+"/"+m.ID] = m.Raw
+		old[m.Kind+"/"+m.ID] = m.Whole()
 	}
 	seen := make(map[string]bool)
 	for _, m := range after.metas() {
@@ -30,7 +30,7 @@ func Diff(before, after *Set) Difference {
 		case seen[name]: // a fault of the set: it has two
 		case !there:
 			d.Added = append(d.Added, name)
-		case sameNode(was, m.Raw):
+		case sameNode(was, m.Whole()):
 			d.Same++
 		default:
 			d.Changed = append(d.Changed, name)

@@ -16,7 +16,8 @@ func reservedKinds() []string {
 
 // document decodes one document into the set. A document with faults takes its
 // place in the set as far as it could be read, so that others may name it.
-func (r *reading) document(n *Node) {
+func (r *reading) document(d document) {
+	n := d.tree
 	o := &object{field: field{r: r, node: n}}
 	if n.bad || n.Kind != NodeMap {
 		if !n.bad {
@@ -30,6 +31,7 @@ func (r *reading) document(n *Node) {
 	}
 	o.doc = kind
 	meta := o.meta(kind)
+	meta.packed = d.packed
 	r.register(o, meta)
 	r.decode(o, meta)
 	o.close()

@@ -412,7 +412,7 @@ func (s *Set) Canonical() []byte {
 		if i > 0 {
 			dst = append(dst, ',', '\n')
 		}
-		dst = m.Raw.AppendJSON(dst)
+		dst = m.Whole().AppendJSON(dst)
 	}
 	return append(dst, ']')
 }
@@ -420,7 +420,7 @@ func (s *Set) Canonical() []byte {
 // metas gives every document that was written (the workspace may be implied).
 func (s *Set) metas() []*Meta {
 	var out []*Meta
-	if s.Workspace.Raw != nil {
+	if s.Workspace.Raw != nil || s.Workspace.packed != "" {
 		out = append(out, &s.Workspace.Meta)
 	}
 	out = metasOf(out, s.Attributes, func(d *Attribute) *Meta { return &d.Meta })

@@ -91,6 +91,9 @@ func show(w *bytes.Buffer, path string, v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
+			if v.Type().Field(i).Name == "packed" {
+				continue // Raw once more
+			}
 			show(w, path+"."+v.Type().Field(i).Name, v.Field(i))
 		}
 	case reflect.Slice:

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"runtime"
 	"strings"
 	"sync"
@@ -11,28 +12,43 @@ import (
 // A Reader loads one definitions folder again and again, as an engine does that
 // is published to. A YAML document that stood in the last set without faults is
 // not read anew: cutting text into values takes nine tenths of the time of a
-// Load. The zero Reader is ready; any number of goroutines may use it.
+// Load. What is kept of it is packed. The zero Reader is ready; any number of
+// goroutines may use it.
 type Reader struct {
 	mu struct {
 		sync.Mutex
-		last map[[sha256.Size]byte]*part // by the digest of the text; never changed once here
+		last map[[sha256.Size]byte]part // by the digest of the text; never changed here
 	}
 }
 
-// part is a part of a YAML file, from one --- to the next, as it was read at a
-// place: shared by all who load it.
+// part is a part of a YAML file, from one --- to the next, as it was read, wherever
+// it stands: its documents packed, one behind the other, each behind its length, a
+// uvarint.
 type part struct {
-	file   string
-	line   int // of the file, on which the part begins
 	tokens int
-	docs   []*Node
+	packed string
+}
+
+// A document is one value of a file at the top, before it has a meaning.
+type document struct {
+	tree   *Node
+	packed string // the same; "" where the file was not read part by part
+}
+
+// loose are documents that are not packed.
+func loose(trees []*Node) []document {
+	docs := make([]document, len(trees))
+	for i, n := range trees {
+		docs[i].tree = n
+	}
+	return docs
 }
 
 // Load gives what [Load] gives of the same files. What it read of a set without
 // faults is kept until the next such set: memory in proportion to one set.
 func (r *Reader) Load(files []File) (*Set, []Fault) {
 	r.mu.Lock()
-	p := parts{last: r.mu.last, next: make(map[[sha256.Size]byte]*part)}
+	p := parts{last: r.mu.last, next: make(map[[sha256.Size]byte]part)}
 	r.mu.Unlock()
 	set, faults := load(files, &p)
 	if len(faults) == 0 {
@@ -44,16 +60,16 @@ func (r *Reader) Load(files []File) (*Set, []Fault) {
 }
 
 // parts are those of one Load: what the last one read, and what this one does.
-type parts struct{ last, next map[[sha256.Size]byte]*part }
+type parts struct{ last, next map[[sha256.Size]byte]part }
 
 // file reads a file part by part. One that has a fault is read as a whole, so that
 // its faults are those of the file.
-func (p *parts) file(f File) ([]*Node, []Fault, bool) {
+func (p *parts) file(f File) ([]document, []Fault, bool) {
 	text := string(f.Content)
 	if strings.Contains(text, "\r") { // is a line's end too, but not to parts
-		return readYAML(f)
+		return wholeFile(f)
 	}
-	var docs []*Node
+	var docs []document
 	line, tokens := 1, 0
 	for len(text) > 0 {
 		var cuts []partCut
@@ -65,17 +81,23 @@ func (p *parts) file(f File) ([]*Node, []Fault, bool) {
 		}
 		p.readAhead(f.Name, cuts)
 		for i := range cuts {
-			t := p.placed(f.Name, &cuts[i])
-			if t == nil {
-				return readYAML(f)
+			c := &cuts[i]
+			if c.bad {
+				return wholeFile(f)
 			}
-			if tokens += t.tokens; tokens > MaxTokens {
-				return readYAML(f)
+			if tokens += c.part.tokens; tokens > MaxTokens {
+				return wholeFile(f)
 			}
-			docs = append(docs, t.docs...)
+			p.next[c.key] = c.part
+			docs = append(docs, c.docs...)
 		}
 	}
 	return docs, nil, true
+}
+
+func wholeFile(f File) ([]document, []Fault, bool) {
+	trees, faults, whole := readYAML(f)
+	return loose(trees), faults, whole
 }
 
 // partEnd is where the next document's line (---) begins. Such a line ends a
@@ -102,92 +124,60 @@ type partCut struct {
 	text string
 	line int
 	key  [sha256.Size]byte
-	part *part // nil, once it is read: it has a fault
+	part part
+	docs []document
+	bad  bool // it has a fault
 }
 
-// readAhead reads the parts that are not among what was read, on all processors.
+// readAhead reads the parts that are not among what was read, and unpacks the
+// others, on all processors.
 func (p *parts) readAhead(file string, cuts []partCut) {
-	fresh := make([]*partCut, 0, len(cuts))
-	for i := range cuts {
-		c := &cuts[i]
-		c.key = sha256.Sum256([]byte(c.text))
-		if c.part = p.last[c.key]; c.part == nil {
-			fresh = append(fresh, c)
-		}
-	}
 	var next atomic.Int64
 	read := func() {
-		met := make(words)
-		for i := next.Add(1) - 1; i < int64(len(fresh)); i = next.Add(1) - 1 {
-			fresh[i].part = readPart(file, fresh[i], met)
+		for i := next.Add(1) - 1; i < int64(len(cuts)); i = next.Add(1) - 1 {
+			c := &cuts[i]
+			c.key = sha256.Sum256([]byte(c.text))
+			var known bool
+			if c.part, known = p.last[c.key]; !known {
+				c.part, c.bad = readPart(file, c)
+			}
+			c.unpack(file)
 		}
 	}
 	var all sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(fresh)) - 1 {
+	for range min(runtime.GOMAXPROCS(0), len(cuts)) - 1 {
 		all.Go(read)
 	}
 	read()
 	all.Wait()
 }
 
-// readPart reads a part; nil: it has a fault. A panic is none of the goroutine it runs
-// in: the caller reads what has a fault again, and meets it.
-func readPart(file string, cut *partCut, met words) (t *part) {
+// readPart reads a part, and tells whether it has a fault. A panic is none of the
+// goroutine it runs in: the caller reads what has a fault again, and meets it.
+func readPart(file string, cut *partCut) (t part, bad bool) {
 	defer func() {
 		if recover() != nil {
-			t = nil
+			t, bad = part{}, true
 		}
 	}()
-	y := yamlReading{file: file, above: cut.line - 1, words: met}
-	t = &part{file: file, line: cut.line}
-	var faults []Fault
-	if t.docs, faults, _ = y.read(cut.text); len(faults) > 0 {
-		return nil
+	y := yamlReading{file: file, above: cut.line - 1}
+	trees, faults, _ := y.read(cut.text)
+	if len(faults) > 0 {
+		return part{}, true
 	}
-	t.tokens = y.tokens
-	return t
+	var b []byte
+	for _, n := range trees {
+		packed := pack(n, cut.line)
+		b = append(binary.AppendUvarint(b, uint64(len(packed))), packed...)
+	}
+	return part{y.tokens, string(b)}, false
 }
 
-// placed keeps a part for the next set, as it stands now; nil: it has a fault.
-func (p *parts) placed(file string, c *partCut) *part {
-	t := c.part
-	if t == nil {
-		return nil
+// unpack gives the documents of a part where it stands now.
+func (c *partCut) unpack(file string) {
+	u := unpacking{in: c.part.packed}
+	for u.in != "" {
+		packed := u.text()
+		c.docs = append(c.docs, document{unpack(packed, file, c.line), packed})
 	}
-	if t.file != file || t.line != c.line {
-		moved := &part{file: file, line: c.line, tokens: t.tokens}
-		for _, n := range t.docs {
-			moved.docs = append(moved.docs, n.movedTo(file, c.line-t.line))
-		}
-		t = moved
-	}
-	p.next[c.key] = t
-	return t
-}
-
-// movedTo copies a tree to where its text stands now: in a file, some lines
-// further down.
-func (n *Node) movedTo(file string, lines int) *Node {
-	if n == nil {
-		return nil
-	}
-	moved := *n
-	moved.Pos = n.Pos.movedTo(file, lines)
-	if n.List != nil {
-		moved.List = make([]*Node, len(n.List))
-	}
-	for i, below := range n.List {
-		moved.List[i] = below.movedTo(file, lines)
-	}
-	if n.Keys != nil {
-		moved.Keys = make([]Key, len(n.Keys))
-	}
-	for i, k := range n.Keys {
-		moved.Keys[i] = Key{k.Name, k.Pos.movedTo(file, lines), k.Value.movedTo(file, lines)}
-	}
-	return &moved
-}
-
-func (p Pos) movedTo(file string, lines int) Pos {
-	return Pos{File: file, Line: p.Line + lines, Column: p.Column}
 }

@@ -41,12 +41,14 @@ type Meta struct {
 	Owner       string
 	Labels      map[string]string
 	Pos         Pos
-	Raw         *Node // the whole document as written
+	Raw         *Node // the whole document as written; nil of a set that was lightened
+
+	packed string // Raw, where it was packed when it was read; see pack
 }
 
 // Set is a whole definitions folder: typed, checked in itself, not compiled.
 // Slices are in the order of (file, position). Optional fields that were
-// absent hold the documented default.
+// absent hold the documented default. Of a set that was lightened every *Node is nil.
 type Set struct {
 	Workspace   Workspace // the default workspace when no document says otherwise
 	Attributes  []*Attribute

@@ -18,7 +18,6 @@ import (
 // yamlReading turns one YAML file into Nodes.
 type yamlReading struct {
 	file   string
-	words  words
 	above  int // lines of the file above the text
 	tokens int // of the text
 	faults []Fault
@@ -320,33 +319,17 @@ func (y *yamlReading) scalar(t *token.Token, path string) *Node {
 			y.fault(pos, path, "broken UTF-8")
 			return &Node{Pos: pos, bad: true}
 		}
-		return &Node{Kind: NodeString, Pos: pos, Text: y.words.first(t.Value)}
+		return &Node{Kind: NodeString, Pos: pos, Text: t.Value}
 	case token.ImplicitNullType:
 		return &Node{Pos: pos}
 	}
-	n, wrong := plain(y.words.first(t.Value))
+	n, wrong := plain(t.Value)
 	n.Pos = pos
 	if wrong != "" {
 		y.fault(pos, path, "%s", wrong)
 		n.bad = true
 	}
 	return n
-}
-
-// words are the texts of scalars met so far: a catalogue says the same few again and
-// again. Nodes that say the same share one string, and a collection finds one in place
-// of many. nil keeps nothing.
-type words map[string]string
-
-// first gives a text as it was met first.
-func (w words) first(text string) string {
-	if known, ok := w[text]; ok {
-		return known
-	}
-	if w != nil {
-		w[text] = text
-	}
-	return text
 }
 
 // plain resolves an unquoted scalar as the JSON schema of YAML 1.2 does, but

@@ -13,6 +13,7 @@ type derived struct {
 	timed    bool
 	calendar bool
 	events   bool
+	verdict  int // of a leaf in a Population whose outcomes are kept: its number + 1
 }
 
 // compileDerived makes one atom of a tree. Its key does not depend on the order
@@ -53,6 +54,9 @@ func deriveNode(n *node) (*derived, string) {
 func (e *evaluation) derived(d *derived) bool {
 	switch d.kind {
 	case nodeLeaf:
+		if e.verdicts != nil && d.verdict != 0 {
+			return e.verdict(d)
+		}
 		return e.judge(&d.test)
 	case nodeNot:
 		return !e.derived(d.subs[0])

@@ -24,6 +24,8 @@ type evaluation struct {
 	atoms  []Atom  // of the page
 	recent *recent // the tail, when it was read for several atoms
 	byDay  bool    // a window was answered by calendar day
+	// verdicts gets what conditions whose outcomes are kept came to; nil: nobody keeps.
+	verdicts *[]Verdict
 }
 
 func (e *evaluation) set(bits *[PageWords]uint64, i uint16, holds bool) {

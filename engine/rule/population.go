@@ -38,6 +38,20 @@ func (t *Tree) Population(ctx []ContextValue) *Population {
 // Ask returns what a view must hold for Bounds, and must not be changed.
 func (p *Population) Ask() *storage.ViewAsk { return &p.ask }
 
+// ViewAsk returns what a view must hold so that conditions on events are not judged anew
+// for people of whom it is known how they came out: Ask with the scope in front of the
+// keys of conditions. The scope names what outcomes depend on beside the condition, the
+// person and the time: the definitions. An empty one asks for none.
+func (p *Population) ViewAsk(scope string) *storage.ViewAsk {
+	ask := p.ask
+	if ask.Verdicts = nil; scope != "" {
+		for _, v := range p.ask.Verdicts[:min(len(p.ask.Verdicts), storage.MaxVerdicts)] {
+			ask.Verdicts = append(ask.Verdicts, storage.VerdictAsk{Key: scope + " " + v.Key})
+		}
+	}
+	return &ask
+}
+
 // ReadsEvents says whether a person's Tail and Activity are looked at. Without it
 // they need not be filled.
 func (p *Population) ReadsEvents() bool { return p.root.events }
@@ -75,11 +89,23 @@ type Judge struct {
 	clocks     map[*time.Location]clock
 	scratch    *Scratch // where several conditions read the tail
 	byDay      bool     // of the last answer
+	keeps      bool     // what conditions on events came to is told
+	told       []Verdict
+}
+
+// Verdict is what one condition on events came to for a person: until the second Until,
+// as long as nothing changes the person.
+type Verdict struct {
+	Condition int // its place among the verdicts of Ask
+	Holds     bool
+	Until     storage.UnixSec
 }
 
 // Judge returns a Judge.
 func (p *Population) Judge() *Judge {
-	j := &Judge{population: p, clocks: map[*time.Location]clock{}}
+	j := &Judge{
+		population: p, clocks: map[*time.Location]clock{}, keeps: len(p.ask.Verdicts) > 0,
+	}
 	if p.onEvents >= sharedTail {
 		j.scratch = &Scratch{}
 	}
@@ -97,8 +123,26 @@ func (j *Judge) Holds(w *Who) bool {
 	if j.scratch != nil {
 		e.recent, j.scratch.recent.n = &j.scratch.recent, unread
 	}
+	if j.keeps {
+		j.told = j.told[:0]
+		e.verdicts = &j.told
+	}
 	holds := e.derived(root)
 	j.byDay = e.byDay
+	return holds
+}
+
+// Told returns what the conditions on events that the last answer of Holds looked at came
+// to. It is valid until the next.
+func (j *Judge) Told() []Verdict { return j.told }
+
+// verdict judges a condition whose outcomes are kept, and tells for how long it holds.
+func (e *evaluation) verdict(d *derived) bool {
+	flip := e.flip
+	e.flip = never
+	holds := e.judge(&d.test)
+	*e.verdicts = append(*e.verdicts, Verdict{d.verdict - 1, holds, seconds(e.flip)})
+	e.flip = min(flip, e.flip)
 	return holds
 }
 

@@ -52,8 +52,8 @@ func (p *Population) partOf(d *derived) *setPart {
 		testHour, testFixed:
 		p.asksPeople = true
 	case testEvent:
-		p.asksPeople = true
 		p.onEvents++
+		p.keep(out, d)
 		if emptyHolds(t) {
 			break
 		}
@@ -67,6 +67,17 @@ func (p *Population) partOf(d *derived) *setPart {
 		p.index(out, key, t.matchesValue)
 	}
 	return out
+}
+
+// keep asks for what is known of a condition on events.
+func (p *Population) keep(out *setPart, d *derived) {
+	key := storage.VerdictAsk{Key: d.test.key(false)}
+	at := slices.Index(p.ask.Verdicts, key)
+	if at < 0 {
+		at = len(p.ask.Verdicts)
+		p.ask.Verdicts = append(p.ask.Verdicts, key)
+	}
+	out.verdict, d.verdict = at+1, at+1
 }
 
 func (p *Population) index(out *setPart, key storage.IndexKey, match func(string) bool) {
@@ -237,9 +248,9 @@ func (r *setRun) tagNamed(p *setPart, i int, name storage.Name) named {
 // tagNames are the names under which a tag may be held, the one it has first.
 func (t *test) tagNames() []storage.Name { return append([]storage.Name{t.id}, t.former...) }
 
-// event answers for events: nobody who never had them passes a test that does
-// not hold without any. What is not known of a person makes no comparison true
-// either.
+// event answers for events: whoever was judged before and has not changed since is
+// known; of the others nobody who never had them passes a test that does not hold
+// without any. What is not known of a person makes no comparison true either.
 func (r *setRun) event(p *setPart) bounds {
 	b := r.unknown()
 	for _, i := range p.indexes {
@@ -247,6 +258,15 @@ func (r *setRun) event(p *setPart) bounds {
 			b.perhaps = roaring.And(b.perhaps, x.Has)
 		}
 	}
+	known := r.view.Verdict(p.verdict - 1)
+	if known == nil {
+		return b
+	}
+	b.perhaps = roaring.AndNot(b.perhaps, known.Known)
+	if b.sure = known.Held; b.perhaps.IsEmpty() {
+		return bounds{b.sure, b.sure}
+	}
+	b.perhaps.Or(known.Held)
 	return b
 }
 

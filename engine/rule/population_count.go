@@ -6,42 +6,69 @@ import (
 	"tact/storage"
 )
 
-// Count says of how many of everybody in the view the tree holds: the number of
-// people that Bounds finds, without making a set of them. Conditions are joined over
-// one bit a person.
-//
-// ok is false, and n says nothing, where sets leave it to asking people one by one,
-// where an index tells a number only nearly, and where so few may pass that Bounds
-// costs less. pool is that of Bounds.
-//
-// Cost: two passes over a bit a person for each set, and for each bit of a number; no
-// memory but the pool's.
+// Count says of how many of everybody in the view the tree holds, where nobody has to
+// be asked: CountBounds with nobody open.
 func (p *Population) Count(
 	v *storage.View, now storage.UnixMsec, pool *storage.WordPool,
 ) (n uint64, ok bool) {
+	n, open, ok := p.CountBounds(v, now, pool)
+	return n, ok && open.IsEmpty()
+}
+
+// CountBounds says for how many of everybody in the view the tree holds for sure, and
+// who is open: the number of people that Bounds finds and the others, without making a
+// set of the first. Conditions are joined over one bit a person. open belongs to the
+// caller.
+//
+// ok is false, and the rest says nothing, where sets leave it to asking people one by
+// one of whom nothing is kept, where an index tells a number only nearly, and where so
+// few may pass that Bounds costs less. pool is that of Bounds.
+//
+// Cost: two passes over a bit a person for each set, and for each bit of a number; twice
+// that where somebody may be open. No memory but the pool's and open.
+func (p *Population) CountBounds(
+	v *storage.View, now storage.UnixMsec, pool *storage.WordPool,
+) (sure uint64, open *roaring.Bitmap, ok bool) {
 	if p.asksPeople {
-		return 0, false
+		return 0, nil, false
 	}
 	r := p.run(v, now, pool)
 	if r.size(p.plan, false) < r.wordsFrom {
-		return 0, false
+		return 0, nil, false
 	}
-	return r.count()
+	return r.countBounds()
 }
 
+// count is countBounds where nobody is open.
 func (r *setRun) count() (n uint64, ok bool) {
+	n, open, ok := r.countBounds()
+	return n, ok && open.IsEmpty()
+}
+
+func (r *setRun) countBounds() (sure uint64, open *roaring.Bitmap, ok bool) {
 	if !r.told(r.population.plan) {
-		return 0, false
+		return 0, nil, false
 	}
 	r.words.Reset(r.view.Words())
 	w := r.words.Take()
 	defer r.words.Give(w)
 	r.words.SpreadTo(w, r.view.Everyone)
 	r.narrow(r.population.plan, w, false)
-	return w.Count(), true
+	sure = w.Count()
+	if !r.doubt {
+		return sure, roaring.New(), true
+	}
+	more := r.words.Take()
+	defer r.words.Give(more)
+	r.words.SpreadTo(more, r.view.Everyone)
+	r.upper = true
+	r.narrow(r.population.plan, more, false)
+	more.AndNot(w)
+	return sure, more.Bitmap(), true
 }
 
-// told says whether sets tell of each condition of a part who passes it.
+// told says whether sets tell of each condition of a part who passes it, or who did when
+// they were last asked: then somebody may be open, and r.doubt is set.
 func (r *setRun) told(p *setPart) bool {
 	for _, sub := range p.subs {
 		if !r.told(sub) {
@@ -52,8 +79,12 @@ func (r *setRun) told(p *setPart) bool {
 		return true
 	}
 	x := r.answer(p).index
+	if x == nil && r.exactly(p) == nil {
+		r.doubt = true
+		return p.verdict != 0 && r.view.Verdict(p.verdict-1) != nil
+	}
 	if x == nil {
-		return r.exactly(p) != nil
+		return true
 	}
 	ranges, exact := p.test.ranges(r.now)
 	for _, n := range ranges {
@@ -62,7 +93,8 @@ func (r *setRun) told(p *setPart) bool {
 	return exact
 }
 
-// narrow leaves in w for whom a part holds, or does not hold, of which sets told.
+// narrow leaves in w for whom a part holds, or does not hold, of which sets told: for
+// sure, or with r.upper perhaps.
 func (r *setRun) narrow(p *setPart, w storage.Words, negated bool) {
 	switch {
 	case p.kind == nodeNot:
@@ -112,8 +144,12 @@ func (r *setRun) narrowLeaf(p *setPart, w storage.Words, negated bool) {
 	switch {
 	case a.index != nil:
 		r.narrowNumbers(p.test, a.index, w, negated)
-	case negated:
+	case negated && r.upper:
 		w.AndNot(r.words.Spread(a.sure))
+	case negated:
+		w.AndNot(r.words.Spread(a.perhaps))
+	case r.upper:
+		w.And(r.words.Spread(a.perhaps))
 	default:
 		w.And(r.words.Spread(a.sure))
 	}

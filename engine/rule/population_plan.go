@@ -16,6 +16,7 @@ type setPart struct {
 	test    *test // of a leaf
 	indexes []int // that a leaf reads, in the population's ask
 	leaf    int   // its number among the leaves
+	verdict int   // whose outcomes are kept: its number in the ask + 1
 }
 
 // bounds are two sets: the condition holds for everybody in sure and for nobody
@@ -72,6 +73,8 @@ type setRun struct {
 	answers    []answer // by leaf
 	words      *storage.WordPool
 	wordsFrom  uint64 // of so many people numbers are compared over words
+	doubt      bool   // while counting: some condition is known of a part of the people
+	upper      bool   // for whom the tree holds perhaps is counted
 }
 
 // pool is the people still asked about. An own one may be changed.
