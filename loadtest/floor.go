@@ -35,10 +35,23 @@ type FloorStarter func(ctx context.Context, replyBytes int) (FloorServer, error)
 // or when life ends, so that the process does not outlive the one that holds
 // the other end.
 func ServeFloor(l net.Listener, replyBytes int, life io.Reader) error {
+	return ServeSpinningFloor(l, replyBytes, 0, life)
+}
+
+// ServeSpinningFloor is ServeFloor with a handler that first uses the processor for
+// so long, as one that has something to do would.
+func ServeSpinningFloor(
+	l net.Listener, replyBytes int, spin time.Duration, life io.Reader,
+) error {
 	body := []byte(strings.Repeat("x", replyBytes))
+	work := newSpinner(spin)
 	s := &fasthttp.Server{
 		NoDefaultDate: true, NoDefaultServerHeader: true, MaxRequestBodySize: maxReplyBytes,
 		Handler: func(ctx *fasthttp.RequestCtx) {
+			if work.steps > 0 && work.spin() == 0 {
+				ctx.Error("a generator of random numbers has ended", fasthttp.StatusInternalServerError)
+				return
+			}
 			ctx.SetContentType("application/json")
 			ctx.Response.SetBodyRaw(body)
 		},

@@ -49,6 +49,7 @@ type lines struct {
 	closed  bool
 	bounded bool // the lines may be answered before they are durable
 
+	ahead  eventsAhead
 	upload *upload // a list of members instead of documents; or nil
 
 	reply []byte // produced, not yet read
@@ -221,10 +222,11 @@ func (l *lines) fillGroup() {
 	for len(l.group) < maxLines && l.bytes < maxGroupBytes {
 		text, ok := l.next()
 		if !ok {
-			return
+			break
 		}
 		l.take(text)
 	}
+	l.applyEvents()
 }
 
 // next gives the next line without its end; false when there is none.
@@ -313,6 +315,7 @@ func (l *lines) cutError() wire.LineError {
 
 // more reads the next piece of text behind what is unread.
 func (l *lines) more() {
+	l.applyEvents() // what is gathered borrows from the text
 	w := &l.r.work
 	if l.start > 0 {
 		n := copy(w.body, w.body[l.start:])
@@ -360,6 +363,10 @@ func (l *lines) take(text []byte) {
 			l.reject(err)
 			l.stop()
 		}
+		return
+	}
+	if l.kind == kindEvent {
+		l.takeEvent(text)
 		return
 	}
 	var key []byte

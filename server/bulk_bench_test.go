@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -98,6 +99,51 @@ func BenchmarkIDs(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "ids/s")
+}
+
+// BenchmarkBatchLines makes the lines of batches of 10,000 people in random order, as the
+// server writes them, in process: a person of a batch without sockets and without reading
+// the body.
+func BenchmarkBatchLines(b *testing.B) {
+	const n = 200_000
+	s, e := crowd(b, n)
+	all := make([][]byte, n)
+	for i := range all {
+		all[i] = fmt.Appendf(nil, "user-%d", i)
+	}
+	buf, batches := make([]byte, 0, 4*pieceBytes), 0
+	run := func(b *testing.B, mode engine.Mode, users [][]byte) {
+		batches++
+		batch, err := e.BeginDecisions(&engine.DecideRequest{
+			Mode: mode, BodyHash: 1,
+			Placements: []engine.PlacementAsk{{Key: []byte("k"), PlacementID: []byte("home")}},
+		}, fmt.Append(nil, batches))
+		if err != nil {
+			b.Fatal(err)
+		}
+		lines := &batchLines{server: s, batch: batch, users: users, head: &wire.BulkHead{}}
+		for done := false; !done; {
+			if buf, done, err = lines.next(buf[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if lines.end.Users != len(users) {
+			b.Fatalf("%+v", lines.end)
+		}
+	}
+	run(b, engine.ModeDryRun, all) // everybody's conditions are known then
+	rand.New(rand.NewPCG(1, 1)).Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for _, mode := range []engine.Mode{engine.ModeDryRun, engine.ModeLive} {
+		b.Run([]string{"live", "dry"}[min(mode, 1)], func(b *testing.B) {
+			b.ReportAllocs()
+			at := 0
+			for b.Loop() {
+				run(b, mode, all[at:at+wire.MaxUsers])
+				at = (at + wire.MaxUsers) % n
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/wire.MaxUsers, "ns/person")
+		})
+	}
 }
 
 // BenchmarkBatchAgainstSingle asks one server, in turns, for decisions one by one

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -16,20 +17,55 @@ type listener struct {
 	server *Server
 }
 
+// Accept returns an error when the listener has ended, and only then: fasthttp takes any
+// for the end of the server.
 func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+	c, err := l.accept()
 	if err != nil {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		// A dead peer is noticed by the timeouts; keep-alive only frees its socket.
-		if err := tcp.SetKeepAlive(true); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
+		// A dead peer is noticed by the timeouts; keep-alive only frees its socket. Where
+		// it fails the peer is gone already, which the first read tells.
+		_ = tcp.SetKeepAlive(true)
 	}
 	return &conn{
-		Conn: c, begun: time.Now(), slack: l.server.opts.slack(), plain: plain{server: l.server},
+		Conn: c, begun: time.Now(), slack: l.server.opts.slack(),
+		plain: plain{server: l.server, after: l.server.opts.lendAfter},
 	}, nil
+}
+
+// Bounds of the wait for descriptors or memory of the kernel.
+const (
+	acceptWaitMin = 5 * time.Millisecond
+	acceptWaitMax = 200 * time.Millisecond
+)
+
+// accept waits while the process or the machine has no descriptor or no memory for
+// another connection: connections that end give some back.
+func (l listener) accept() (net.Conn, error) {
+	for wait := acceptWaitMin; ; wait = min(2*wait, acceptWaitMax) {
+		c, err := l.Listener.Accept()
+		if err == nil || !passing(err) {
+			return c, err
+		}
+		if wait == acceptWaitMin {
+			l.server.log.Warn("no connection can be accepted", "error", err)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// passing tells whether an error of accept says nothing of the listener itself.
+func passing(err error) bool {
+	for _, class := range [...]error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
+	} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
 }
 
 // conn is a connection whose reading side can be ended after a body that could
@@ -110,9 +146,21 @@ func (c *conn) Read(p []byte) (int, error) {
 		if !answered {
 			break
 		}
-		n, err = c.read(p)
+		if n, err = c.again(p); err != nil {
+			return 0, err
+		}
 	}
 	return n, err
+}
+
+// again reads what follows a plain decision.
+func (c *conn) again(p []byte) (n int, err error) {
+	if c.run++; c.run >= c.after {
+		if n, err = c.lend(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return c.read(p)
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -143,7 +191,12 @@ func (c *conn) Close() error {
 			return nil
 		case state == connBusy:
 			c.state.CompareAndSwap(connBusy, connClosing)
+		case state == connClosed:
+			return net.ErrClosed
 		case c.state.CompareAndSwap(state, connClosed):
+			if c.loan != nil {
+				return c.loan.closeLent()
+			}
 			return c.Conn.Close()
 		}
 	}

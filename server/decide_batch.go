@@ -41,6 +41,7 @@ type batchLines struct {
 	server *Server
 	batch  *engine.DecisionBatch
 	head   *wire.BulkHead
+	lines  wire.BatchLines
 
 	users [][]byte // what is left of a list
 	a     *engine.Audience
@@ -67,7 +68,7 @@ func (b *batchLines) next(dst []byte) ([]byte, bool, error) {
 			return true
 		}
 		b.end.Users++
-		dst = wire.AppendBatchDecision(dst, ids[i], d)
+		dst = b.lines.Append(dst, ids[i], d)
 		return true
 	})
 	if err != nil { // the rest cannot be decided as it was asked for

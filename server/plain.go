@@ -21,13 +21,17 @@ import (
 // not plain is left to fasthttp, which has seen nothing of the plain ones: to it
 // the connection was idle. So a request that came in pieces or with others behind
 // it, that has another head or a fault in its body, or that meets a limit or a
-// server that drains, goes the whole way.
+// server that drains, goes the whole way. A connection on which plain decisions
+// follow each other is lent to a loop, see loops.
 type plain struct {
 	server *Server
 	// idle: no byte of a request has been read, and no reply is left to write.
 	idle bool
 	seen head // of the request that the last read gave to fasthttp whole and alone
 	head head // of requests that are plain
+	// run counts plain decisions in a row; after so many the connection is lent.
+	run, after int
+	loan       *loan // while it is; nil otherwise
 	// state says who closes the connection: another goroutine may want to while a
 	// decision is being answered.
 	state atomic.Int32 // connFree and so on
@@ -136,7 +140,7 @@ func (c *conn) plainly(b []byte) (answered bool, err error) {
 	if !c.state.CompareAndSwap(connFree, connBusy) {
 		return false, net.ErrClosed
 	}
-	answered, err = s.decidePlain(c, body)
+	answered, err = s.decidePlain(c, body, nil)
 	if !c.state.CompareAndSwap(connBusy, connFree) {
 		_ = c.Conn.Close()
 		return false, net.ErrClosed
@@ -145,8 +149,9 @@ func (c *conn) plainly(b []byte) (answered bool, err error) {
 }
 
 // decidePlain decides and writes the reply. It gives false, and has done nothing,
-// for a body with a fault and for a request too many.
-func (s *Server) decidePlain(c *conn, body []byte) (answered bool, err error) {
+// for a body with a fault and for a request too many. waits, if not nil, is called
+// when the decision has to wait for the disk.
+func (s *Server) decidePlain(c *conn, body []byte, waits func()) (answered bool, err error) {
 	began := time.Now()
 	if s.inFlight.Add(1) > s.admission.limit.Load() {
 		s.inFlight.Add(-1)
@@ -164,18 +169,27 @@ func (s *Server) decidePlain(c *conn, body []byte) (answered bool, err error) {
 	if w.decoder.Decide(body, &w.request) != nil {
 		return false, nil
 	}
+	w.request.Waits = waits
 	reply, status := s.plainReply(w)
 	s.inFlight.Add(-1) // a client that reads slowly takes no place
 	r.held = false
 	ended := time.Now()
 	s.observe(r.route, status, began, ended)
-	if err = c.SetWriteDeadline(ended.Add(s.opts.WriteTimeout)); err != nil {
-		return false, err
+	return true, c.send(reply, ended)
+}
+
+// send writes a reply, and lets the connection be idle from now on.
+func (c *conn) send(reply []byte, now time.Time) error {
+	if c.loan != nil {
+		return c.loan.reply(c, reply, now)
 	}
-	if _, err = c.Write(reply); err != nil {
-		return false, err
+	if err := c.SetWriteDeadline(now.Add(c.server.opts.WriteTimeout)); err != nil {
+		return err
 	}
-	return true, c.SetReadDeadline(ended.Add(s.opts.IdleTimeout))
+	if _, err := c.Write(reply); err != nil {
+		return err
+	}
+	return c.SetReadDeadline(now.Add(c.server.opts.IdleTimeout))
 }
 
 // plainReply decides what w asks for and makes the whole reply, head and body, in
@@ -212,11 +226,7 @@ func (s *Server) endPlain(c *conn, v any) error {
 	p := s.panicked(v, decideRoute)
 	s.metrics.observe(&s.routes[0], p.Status, 0)
 	reply := (&work{}).problemReply(p, 0)
-	if err := c.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout)); err != nil {
-		return err
-	}
-	_, err := c.Write(reply)
-	return errors.Join(net.ErrClosed, err)
+	return errors.Join(net.ErrClosed, c.send(reply, time.Now()))
 }
 
 // problemReply makes the whole reply a problem document.

@@ -166,7 +166,13 @@ func variants() []string {
 // Every request on a connection is answered as it is on one of its own, whatever
 // came before it, in however many pieces it comes, with however much behind it.
 func TestPlainIsAsWhole(t *testing.T) {
-	r := start(t, Options{DecideBytes: 4000})
+	for name, after := range map[string]int{"alone": 1 << 30, "lent": 1} {
+		t.Run(name, func(t *testing.T) { plainIsAsWhole(t, after) })
+	}
+}
+
+func plainIsAsWhole(t *testing.T, lendAfter int) {
+	r := start(t, Options{DecideBytes: 4000, lendAfter: lendAfter})
 	r.publish()
 	list := variants()
 	type reply struct {

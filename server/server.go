@@ -21,7 +21,8 @@
 // own goroutine while it writes: no request has a second goroutine.
 //
 // A decision whose head the connection has sent before goes from key to engine at
-// once, see plain.
+// once, see plain; on Linux, once some of them have followed each other, in the
+// goroutine of a loop that serves many connections, see loops.
 //
 // Cost: a decision costs no allocation beyond the engine's, and one copy of the
 // body and one of the reply when it is not plain.
@@ -70,6 +71,12 @@ type Options struct {
 	// test of overload knows the capacity; default 0, at most 1 s.
 	ServiceTime time.Duration
 
+	// NoLoops leaves every decision to the goroutine of its connection. Loops are for
+	// Linux only, and never with a ServiceTime.
+	NoLoops bool
+	// lendAfter plain decisions in a row a connection is lent; default lendAfter.
+	lendAfter int
+
 	Logger *slog.Logger // default: discard
 }
 
@@ -94,6 +101,7 @@ func (o *Options) normalise() error {
 	orDefault(&o.Connections, 4096)
 	orDefault(&o.InFlight, 1024)
 	orDefault(&o.Bulk, 16)
+	orDefault(&o.lendAfter, lendAfter)
 	orDefault(&o.DecideBytes, 64<<10)
 	orDefault(&o.LineBytes, 1<<20)
 	orDefault(&o.DefinitionBytes, 8<<20)
@@ -158,6 +166,7 @@ type Server struct {
 	begun     time.Time
 	admission admission // of decisions
 	slowly    *slowly   // Options.ServiceTime
+	loops     *loops    // nil: none
 
 	profiling atomic.Bool // a profile of a stretch of time is being taken
 
@@ -178,6 +187,9 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 	s.begun = time.Now()
 	s.admission.init(o.InFlight)
 	s.slowly = newSlowly(o.ServiceTime)
+	if !o.NoLoops && o.ServiceTime == 0 {
+		s.loops = &loops{server: s}
+	}
 	s.requests.New = func() any { return new(request) }
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
@@ -185,7 +197,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		HeaderReceived:               s.bodyConfig,
 		ConnState:                    noteIdle,
 		Name:                         "tact",
-		Concurrency:                  o.Connections,
+		Concurrency:                  s.connections(descriptors()),
 		ReadBufferSize:               16 << 10, // bounds the header
 		ReadTimeout:                  o.ReadTimeout,
 		WriteTimeout:                 o.WriteTimeout,
@@ -202,6 +214,18 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 		Logger:                       quiet{o.Logger},
 	}
 	return s, nil
+}
+
+// connections is how many may be open at the same time: a quarter of the descriptors at
+// most, since one that is lent takes two and the store needs its own.
+func (s *Server) connections(descriptors uint64) int {
+	if descriptors == 0 || descriptors/4 >= uint64(s.opts.Connections) {
+		return s.opts.Connections
+	}
+	n := max(1, int(descriptors/4))
+	s.log.Warn("fewer connections than wanted: the process may open too few files (ulimit -n)",
+		"connections", n, "wanted", s.opts.Connections, "descriptors", descriptors)
+	return n
 }
 
 // noteIdle tells a connection whether fasthttp waits for the first byte of a request.
@@ -246,6 +270,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	err := s.http.ShutdownWithContext(ctx)
+	if s.loops != nil && err == nil { // else connections are left in them
+		err = s.loops.end()
+	}
 	// fasthttp knows a listener only once it serves it: a Shutdown that overtakes Serve
 	// finds none to close.
 	s.serving.Lock()

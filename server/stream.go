@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"runtime/debug"
 	"time"
@@ -66,35 +67,63 @@ func (s *Server) streamLines(
 	t.lines, t.end = true, end
 }
 
-// Read implements io.Reader for fasthttp.
-func (t *stream) Read(p []byte) (n int, err error) {
+// fill makes the next piece, if the last was taken whole; io.EOF when there is none.
+func (t *stream) fill() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			t.server.log.Error("panic in a bulk reply", "panic", v, "stack", string(debug.Stack()))
-			n, err = 0, errAborted
+			err = errAborted
 		}
 	}()
 	for len(t.piece) == 0 {
 		if t.done {
-			return 0, io.EOF
+			return io.EOF
 		}
 		if t.long && t.server.draining.Load() {
-			return 0, errAborted
+			return errAborted
 		}
 		if t.piece, t.done, err = t.next(t.r.work.reply[:0]); err != nil {
 			t.server.log.Error("bulk reply broken off", "error", err)
 			if !t.lines {
-				return 0, errAborted
+				return errAborted
 			}
 			p, _ := t.server.problemOf(err, t.server.routeOf(t.r.ctx))
 			t.piece, t.done = wire.AppendStreamFault(t.piece, p.Code, p.Detail), true
 		}
 		t.r.work.reply = t.piece
 	}
-	n = copy(p, t.piece)
-	t.piece = t.piece[n:]
 	_ = t.r.ctx.Conn().SetWriteDeadline(time.Now().Add(t.server.opts.BulkIdle))
+	return nil
+}
+
+// Read implements io.Reader for fasthttp.
+func (t *stream) Read(p []byte) (int, error) {
+	if err := t.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(p, t.piece)
+	t.piece = t.piece[n:]
 	return n, nil
+}
+
+// SupportsBodyWriteTo lets fasthttp take pieces as they are, in chunks of pieceBytes, in
+// place of reading 4 KiB at a time with a system call each.
+func (t *stream) SupportsBodyWriteTo() bool { return true }
+
+// WriteTo implements io.WriterTo: all that Read would give.
+func (t *stream) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if err := t.fill(); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		m, err := w.Write(t.piece[:min(len(t.piece), pieceBytes)])
+		n, t.piece = n+int64(m), t.piece[m:]
+		if err != nil {
+			return n, err
+		}
+	}
 }
 
 // Close gives the request back. fasthttp calls it when the reply is written or

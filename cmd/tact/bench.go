@@ -169,8 +169,10 @@ func benchServer(ctx context.Context, folder string) (*bench.Process, error) {
 }
 
 // benchFloor starts the bare server.
-func benchFloor(ctx context.Context, replyBytes int) (*bench.Process, error) {
-	s, err := startFloor(ctx, replyBytes)
+func benchFloor(
+	ctx context.Context, replyBytes int, spin time.Duration,
+) (*bench.Process, error) {
+	s, err := startSpinning(ctx, replyBytes, spin)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ import (
 // newLoadtestFloor is the bare server that --floor starts: it says its address
 // and ends with its standard input.
 func newLoadtestFloor() *cobra.Command {
-	size := 0
+	size, spin := 0, time.Duration(0)
 	cmd := &cobra.Command{
 		Use: "floor", Hidden: true, Args: usage(cobra.NoArgs),
 		Short: "Serve one reply for everything, for --floor",
@@ -31,21 +32,30 @@ func newLoadtestFloor() *cobra.Command {
 			if _, err := fmt.Fprintln(cmd.OutOrStdout(), l.Addr()); err != nil {
 				return errors.Join(err, l.Close())
 			}
-			return loadtest.ServeFloor(l, size, cmd.InOrStdin())
+			return loadtest.ServeSpinningFloor(l, size, spin, cmd.InOrStdin())
 		},
 	}
 	cmd.Flags().IntVar(&size, "bytes", 300, "of the reply")
+	cmd.Flags().DurationVar(&spin, "spin", 0, "processor time of a request before its reply")
 	return cmd
 }
 
 // startFloor starts the bare server in a process of its own.
 func startFloor(ctx context.Context, replyBytes int) (loadtest.FloorServer, error) {
+	return startSpinning(ctx, replyBytes, 0)
+}
+
+// startSpinning starts one that uses the processor for so long before each reply.
+func startSpinning(
+	ctx context.Context, replyBytes int, spin time.Duration,
+) (loadtest.FloorServer, error) {
 	var s loadtest.FloorServer
 	self, err := os.Executable()
 	if err != nil {
 		return s, err
 	}
-	cmd := exec.CommandContext(ctx, self, "loadtest", "floor", "--bytes", strconv.Itoa(replyBytes))
+	cmd := exec.CommandContext(ctx, self, "loadtest", "floor", "--bytes", strconv.Itoa(replyBytes),
+		"--spin", spin.String())
 	cmd.Stderr = os.Stderr
 	life, err := cmd.StdinPipe()
 	if err != nil {

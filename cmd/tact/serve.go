@@ -34,6 +34,7 @@ type serveFlags struct {
 	caps                  string
 	policy                storage.CapsPolicy
 	serviceTime           time.Duration
+	noLoops               bool
 	verbose               bool
 	json                  bool
 }
@@ -91,6 +92,9 @@ func newServe() *cobra.Command {
 	f.DurationVar(&o.serviceTime, "service-time", 0,
 		"added to every decision, one behind the other, at most 1s: a known capacity for\n"+
 			"tact loadtest --mode overload")
+	f.BoolVar(&o.noLoops, "no-loops", false,
+		"answer every decision in the goroutine of its connection: more processor time a decision;\n"+
+			"without it, on Linux, a few goroutines answer the simple ones of all connections")
 	f.BoolVar(&o.verbose, "verbose", false, "log more")
 	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
 	return cmd
@@ -128,7 +132,7 @@ func (o *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	if err := o.first(s, stdout); err != nil {
 		return err
 	}
-	s.serviceTime = o.serviceTime
+	s.serviceTime, s.noLoops = o.serviceTime, o.noLoops
 	return s.serve(ctx, func() error { return o.ready(s, stdout) })
 }
 

@@ -32,6 +32,7 @@ type service struct {
 	log    *slog.Logger
 
 	serviceTime time.Duration // see server.Options
+	noLoops     bool          // the same
 }
 
 // newService makes the data folder and finds the admin key. It closes the
@@ -94,7 +95,7 @@ func (s *service) publish(dir string, files []definition.File, note string) (*re
 // ready is called once requests are answered.
 func (s *service) serve(ctx context.Context, ready func() error) (err error) {
 	srv, err := server.New(s.engine, server.Options{
-		AdminKey: s.key, Logger: s.log, ServiceTime: s.serviceTime,
+		AdminKey: s.key, Logger: s.log, ServiceTime: s.serviceTime, NoLoops: s.noLoops,
 	})
 	if err != nil {
 		return err

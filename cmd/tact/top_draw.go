@@ -18,8 +18,8 @@ func drawPicture(p *client.Picture) string {
 		grouped(int64(p.Decisions)), grouped(int64(p.Lines)), 100*p.Waited)
 	line("commits p50 %s  p99 %s   frames behind %d   disk free %s%s", span(p.Commits.P50),
 		span(p.Commits.P99), p.Lag, bytesText(p.DiskFree), map[bool]string{true: " FULL"}[p.DiskFull])
-	line("resident %s   heap %s   gc %.2f/s, %.3f cores\n", bytesText(p.Resident),
-		bytesText(p.Heap), p.GC, p.GCCores)
+	line("resident %s   heap %s   gc %.2f/s, %.3f cores   from memory %.0f %%\n",
+		bytesText(p.Resident), bytesText(p.Heap), p.GC, p.GCCores, 100*p.Kept)
 	line("%-40s %9s %8s %8s %8s", "route", "per s", "errors", "p50 ≤", "p99.9 ≤")
 	for i := range p.Routes {
 		r := &p.Routes[i]

@@ -19,6 +19,7 @@ type Picture struct {
 	Decisions float64 `json:"decisions_per_second"`
 	Lines     float64 `json:"lines_per_second"` // users, events and outcomes
 	Waited    float64 `json:"waited_share"`     // of the live decisions; 0..1
+	Kept      float64 `json:"kept_share"`       // of the plain requests, answered from memory; 0..1
 
 	Routes  []RoutePicture `json:"routes"`  // those that were called, busiest first
 	Results []Share        `json:"results"` // what placements got, most frequent first
@@ -75,6 +76,10 @@ func NewPicture(before, after Sample, between time.Duration) Picture {
 	}
 	if live := d.sum("tact_decisions_total", `mode="live"`); live > 0 {
 		p.Waited = min(d.sum("tact_decisions_waited_total", "")/live, 1)
+	}
+	given := d.sum("tact_kept_answers_total", `result="given"`)
+	if all := given + d.sum("tact_kept_answers_total", `result="judged"`); all > 0 {
+		p.Kept = given / all
 	}
 	for series, v := range after {
 		if strings.HasPrefix(series, "tact_resident_bytes") {

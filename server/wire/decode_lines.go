@@ -205,8 +205,19 @@ func (r *reader) addresses(dst []engine.AddressDoc) []engine.AddressDoc {
 // Event reads one line of POST /v1/events into doc, whose capacity is reused.
 // Everything in doc borrows from src and from d.
 func (d *Decoder) Event(src []byte, doc *engine.EventDoc) *Fault {
+	d.r.reset(src)
+	return d.event(src, doc)
+}
+
+// EventBehind is Event that leaves what was read since the last call of another method
+// as it is: of a run of lines each document is valid until then.
+func (d *Decoder) EventBehind(src []byte, doc *engine.EventDoc) *Fault {
+	d.r.follow(src)
+	return d.event(src, doc)
+}
+
+func (d *Decoder) event(src []byte, doc *engine.EventDoc) *Fault {
 	r := &d.r
-	r.reset(src)
 	*doc = engine.EventDoc{
 		Identities: doc.Identities[:0],
 		Properties: doc.Properties[:0],

@@ -185,6 +185,39 @@ func TestEvent(t *testing.T) {
 	f(`{"event":"e","user_id":"u","properties":{"a":1`, CodeTruncated, "properties.a")
 }
 
+// What EventBehind reads stays as it is while lines are read behind it, refused ones too.
+func TestEventBehind(t *testing.T) {
+	var d, alone Decoder
+	var docs [200]engine.EventDoc
+	want := make([]string, len(docs))
+	for i := range docs {
+		src := fmt.Appendf(nil, `{"event_id":"e\u0031%d","user_id":"u\n%d","event":"\u4e0b\u5355",`+
+			`"identities":[{"type":"email","value":"a\t%d"}],`+
+			`"properties":{"s": "x\"%d", "l":["a%d","\u0062"], "n":%d}}`, i, i, i, i, i, i)
+		var doc engine.EventDoc
+		if fault := alone.Event(src, &doc); fault != nil {
+			t.Fatal(fault)
+		}
+		want[i] = fmt.Sprintf("%+v", doc)
+		read := d.EventBehind
+		if i == 0 {
+			read = d.Event
+		}
+		if fault := read(src, &docs[i]); fault != nil {
+			t.Fatal(fault)
+		}
+		var refused engine.EventDoc
+		if fault := d.EventBehind(src[:len(src)-1-i%20], &refused); fault == nil {
+			t.Fatal("a cut line is taken")
+		}
+	}
+	for i := range docs {
+		if got := fmt.Sprintf("%+v", docs[i]); got != want[i] {
+			t.Errorf("line %d: %s, want %s", i, got, want[i])
+		}
+	}
+}
+
 func TestOutcome(t *testing.T) {
 	var d Decoder
 	var doc engine.OutcomeDoc
@@ -281,6 +314,20 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkEvent reads a line of 140 bytes with two properties.
+func BenchmarkEvent(b *testing.B) {
+	src := []byte(`{"event_id":"bench-1234567","user_id":"user-123456","event":"event_3",` +
+		`"occurred_at":"2026-11-20T09:30:00Z","properties":{"amount":12345,"sku":"a-77"}}`)
+	var d Decoder
+	var doc engine.EventDoc
+	b.ReportAllocs()
+	for b.Loop() {
+		if fault := d.Event(src, &doc); fault != nil {
+			b.Fatal(fault)
+		}
 	}
 }
 

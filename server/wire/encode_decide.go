@@ -94,6 +94,13 @@ func (w *writer) item(item *engine.ItemReply, reasons []engine.ReasonCount) {
 	default:
 		*w = append(*w, item.Content...)
 	}
+	w.claim(item)
+	w.reasons(reasons)
+	w.close('}')
+}
+
+// claim writes what an item's contact is reported with: its token, and the use it holds.
+func (w *writer) claim(item *engine.ItemReply) {
 	w.bytes("tracking_token", item.Token)
 	if item.Reserved {
 		w.name("reservation")
@@ -106,8 +113,6 @@ func (w *writer) item(item *engine.ItemReply, reasons []engine.ReasonCount) {
 		w.time("expires_at", int64(item.ExpiresAt))
 		w.close('}')
 	}
-	w.reasons(reasons)
-	w.close('}')
 }
 
 // reasons writes how many candidates fell for each reason.

@@ -42,9 +42,15 @@ type object struct {
 }
 
 func (r *reader) reset(src []byte) {
+	r.scratch, r.lists = r.scratch[:0], r.lists[:0]
+	r.follow(src)
+}
+
+// follow is reset that leaves what earlier documents borrow as it is.
+func (r *reader) follow(src []byte) {
 	r.src, r.pos, r.depth, r.fault = src, 0, 0, nil
 	r.spaced = false
-	r.scratch, r.lists, r.names = r.scratch[:0], r.lists[:0], r.names[:0]
+	r.names = r.names[:0]
 }
 
 // finish refuses anything but white space after the value.
