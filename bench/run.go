@@ -31,7 +31,8 @@ type Options struct {
 	// Server and Floor start servers in processes of their own, for the figures over
 	// HTTP; nil leaves those out, said. The store lies in folder/store.
 	Server func(ctx context.Context, folder string) (*Process, error)
-	Floor  func(ctx context.Context, replyBytes int) (*Process, error)
+	// A floor uses the processor for spin before each reply.
+	Floor func(ctx context.Context, replyBytes int, spin time.Duration) (*Process, error)
 
 	// Progress is told what goes on; nil: nobody.
 	Progress func(done, planned int, what string)

@@ -133,6 +133,7 @@ func resident(w *world) (*trial, error) {
 		sum += n
 		f.Conditions[name+", bytes each"] = strconv.FormatInt(n/users, 10)
 	}
+	f.Conditions["packed parts in use, bytes each"] = strconv.FormatInt(b.SlabUsed/users, 10)
 	each := float64(sum) / float64(users)
 	f.Count = &each
 	return &trial{figure: f}, nil

@@ -12,6 +12,9 @@ import (
 	"tact/engine"
 )
 
+// noSession says why a share of decisions in an open session is not given.
+const noSession = "none: dry runs, which open no session"
+
 // loader takes events in, batch after batch, until stop is called, which returns what
 // went wrong.
 func (w *world) loader() (stop func() error) {
@@ -75,7 +78,7 @@ func latencyUnderIngest(w *world) (*trial, error) {
 			Target: &Target{"P12: p99 ≤ 1.5 × idle", 1.5},
 			Conditions: map[string]string{
 				"people": strconv.Itoa(w.options.Users), "loaders": "1", "callers": "1",
-				"counted": "the p99 of each turn, by the wall",
+				"counted": "the p99 of each turn, by the wall", "in an open session": noSession,
 			},
 		},
 	}

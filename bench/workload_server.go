@@ -41,7 +41,7 @@ func (h overHTTP) ready(w *world) (*trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	floor, err := o.Floor(w.ctx, size)
+	floor, err := o.Floor(w.ctx, size, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -64,15 +64,22 @@ func (h overHTTP) ready(w *world) (*trial, error) {
 	}
 	t.gather = func(f *Figure) {
 		if after, err := decisionsOf(w.server); err == nil && after.all > before.all {
-			f.Conditions["decisions that waited"] = strconv.FormatFloat(
-				100*(after.waited-before.waited)/(after.all-before.all), 'f', 2, 64) + " %"
+			share := func(part, all float64) string {
+				return strconv.FormatFloat(100*part/max(all, 1), 'f', 2, 64) + " %"
+			}
+			f.Conditions["decisions that waited"] = share(after.waited-before.waited,
+				after.all-before.all)
+			inside := after.inside - before.inside
+			f.Conditions["in an open session, of those that took a use"] = share(inside,
+				inside+after.outside-before.outside)
 		}
 	}
 	return t, nil
 }
 
-// decisions are those that a server has made, and those that waited for the disk.
-type decisions struct{ all, waited float64 }
+// decisions are those that a server has made, those that waited for the disk, and the
+// uses that were taken inside and outside of an open session.
+type decisions struct{ all, waited, inside, outside float64 }
 
 // decisionsOf reads them from /metrics.
 func decisionsOf(p *Process) (d decisions, err error) {
@@ -85,17 +92,22 @@ func decisionsOf(p *Process) (d decisions, err error) {
 		return d, err
 	}
 	for line := range strings.Lines(string(res.Body())) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
-		switch {
-		case strings.HasPrefix(line, "tact_decisions_waited_total "):
-			_, value, _ = strings.Cut(strings.TrimSpace(line), " ")
-			d.waited, err = strconv.ParseFloat(value, 64)
-		case strings.HasPrefix(name, "tact_http_request_seconds_count{") &&
-			strings.HasSuffix(name, `route="/v1/decide"`):
-			d.all, err = strconv.ParseFloat(value, 64)
-		}
+		series, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return d, err
+			continue // a comment
+		}
+		switch {
+		case strings.HasPrefix(series, "tact_decisions_waited_total{"):
+			d.waited += value
+			if strings.Contains(series, `cause="no_lease"`) {
+				d.outside = value
+			}
+		case series == "tact_grants_at_once_total":
+			d.inside = value
+		case strings.HasPrefix(series, "tact_http_request_seconds_count{") &&
+			strings.HasSuffix(series, `route="/v1/decide"}`):
+			d.all = value
 		}
 	}
 	return d, nil

@@ -27,28 +27,46 @@ type events struct {
 	random *rand.Rand
 	users  int
 	serial *atomic.Int64
-	doc    engine.EventDoc
-	number []byte
+	docs   []engine.EventDoc // as many as the engine takes best at a time
+
+	results []engine.LineResult
 }
 
 func (w *world) newEvents(stream uint64) *events {
 	return &events{
 		random: rand.New(rand.NewPCG(w.options.Seed, 100+stream)),
 		users:  w.options.Users, serial: &w.serial,
+		docs:    make([]engine.EventDoc, engine.EventsBlock()),
+		results: make([]engine.LineResult, engine.EventsBlock()),
 	}
 }
 
 // next makes an event that happens when it is received.
 func (v *events) next() *engine.EventDoc {
-	d := &v.doc
+	v.fill(&v.docs[0])
+	return &v.docs[0]
+}
+
+// several makes as many events as the engine takes best at a time, n at most.
+func (v *events) several(n int) []engine.EventDoc {
+	docs := v.docs[:min(n, len(v.docs))]
+	for i := range docs {
+		v.fill(&docs[i])
+	}
+	return docs
+}
+
+func (v *events) fill(d *engine.EventDoc) {
 	d.EventID = strconv.AppendInt(append(d.EventID[:0], "bench-"...), v.serial.Add(1), 10)
 	d.UserID = synth.AppendUserID(d.UserID[:0], v.random.IntN(v.users))
 	d.Event = strconv.AppendInt(append(d.Event[:0], "event_"...), int64(v.random.IntN(8)), 10)
-	v.number = strconv.AppendInt(v.number[:0], int64(v.random.IntN(100_000)), 10)
-	d.Properties = append(d.Properties[:0], engine.NamedValue{
-		Name: []byte("amount"), Value: engine.RawValue{Kind: engine.RawNumber, Text: v.number},
-	})
-	return d
+	if d.Properties == nil {
+		d.Properties = []engine.NamedValue{{
+			Name: []byte("amount"), Value: engine.RawValue{Kind: engine.RawNumber},
+		}}
+	}
+	number := &d.Properties[0].Value
+	number.Text = strconv.AppendInt(number.Text[:0], int64(v.random.IntN(100_000)), 10)
 }
 
 // ingestBatched takes in batches against a bare log that syncs as many records.
@@ -136,10 +154,15 @@ func (w *world) ingest(source *events, n int) (float64, error) {
 	b := w.engine.Begin()
 	done := 0
 	for done < n {
-		for range ingestBatch {
-			if r := b.Event(source.next()); r.Err != nil {
-				return 0, r.Err
+		for left := ingestBatch; left > 0; {
+			docs := source.several(left)
+			b.Events(docs, source.results)
+			for i := range docs {
+				if err := source.results[i].Err; err != nil {
+					return 0, err
+				}
 			}
+			left -= len(docs)
 		}
 		if err := b.Commit(time.Minute); err != nil {
 			return 0, err

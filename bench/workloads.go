@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // workloads lists everything that can run, in the order in which it runs: what
 // works in this process first, then what needs the store closed.
@@ -19,6 +22,13 @@ func workloads() []workload {
 			fmt.Sprintf("http/%d", connections),
 			fmt.Sprintf("POST /v1/decide over %d connections, processor time of the server", connections),
 			overHTTP{connections: connections}.ready,
+		})
+	}
+	for _, spin := range []time.Duration{0, 1300, 3000, 6000} {
+		list = append(list, workload{
+			fmt.Sprintf("http/floor-spin/%v", spin),
+			fmt.Sprintf("a bare server that works %v for each reply, 16 connections", spin),
+			spinning{spin}.ready,
 		})
 	}
 	list = append(list,
