@@ -21,6 +21,12 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestLateCommitFences",
 		},
 		{
+			law: "rows are not written behind a reload", file: "storage/flush.go",
+			old: "	defer s.flush.disk.Unlock()\n	if g.generation.Load() != pass.generation {\n",
+			bad: "	defer s.flush.disk.Unlock()\n	if false {\n",
+			pkg: inStore, run: "TestReloadBeforeRowsAreWritten",
+		},
+		{
 			law: "a frame is trimmed when the log has it", file: "storage/log.go",
 			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
 			bad: "l.holdBound(i, g.written.Load())",

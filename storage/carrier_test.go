@@ -222,14 +222,8 @@ func TestReloadKeepsReservations(t *testing.T) {
 	if err := s.WaitTicket(0, ticket, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Wait(0, frame, time.Minute); !errors.Is(err, ErrUnknown) {
-		t.Fatalf("the refused frame: %v", err)
-	}
-	for open := false; !open; time.Sleep(time.Millisecond) {
-		g.Lock()
-		open = s.com.reloads.Load() > 0 && g.mu.fenced == nil
-		g.Unlock()
-	}
+	mustDrop(t, s, g, frame)
+	eventually(t, "reloaded", func() bool { return s.com.reloads.Load() > 0 && g.takes() })
 	g.Lock()
 	u := g.Contact(ord).Count(personKey(1).Key, 0, g.Instant(secondOf(s.HighWater())))
 	frame = g.LastFrame()
@@ -274,12 +268,8 @@ func TestReloadThatFailsForgetsNothing(t *testing.T) {
 	if err := s.WaitTicket(g.id, ticket, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Wait(g.id, frame, time.Minute); !errors.Is(err, ErrUnknown) {
-		t.Fatalf("the refused frame: %v", err)
-	}
-	for s.com.reloads.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	mustDrop(t, s, g, frame)
+	eventually(t, "reloaded", func() bool { return s.com.reloads.Load() > 0 })
 	other := s.groups[1-g.id]
 	for i := range 5 { // batches of the other group take the watermark along
 		other.Lock()

@@ -430,6 +430,8 @@ func (g *Group) refence(why error) {
 // dropped frames, people and reservations are not used a second time in this
 // epoch: somebody may still hold them.
 func (s *Store) reload(g *Group) error {
+	s.flush.disk.Lock()
+	defer s.flush.disk.Unlock()
 	l, err := s.loadGroup(g.id)
 	if err != nil {
 		return err

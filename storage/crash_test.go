@@ -485,9 +485,9 @@ func TestStoreEqualsModelAcrossReloads(t *testing.T) {
 				case !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrFenced):
 					t.Fatalf("seed %d: %v", seed, err)
 				}
-				for s.Wait(0, s.groups[0].lastSealed(), time.Millisecond) != nil {
-					time.Sleep(time.Millisecond)
-				}
+				eventually(t, "the group is open again", func() bool {
+					return s.Wait(0, s.groups[0].lastSealed(), time.Millisecond) == nil
+				})
 				g.cut(s.Durable(0))
 				if err := g.compare(s.groups[0]); err != nil {
 					t.Fatalf("seed %d, after a reload: %v", seed, err)

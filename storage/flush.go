@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,9 +43,12 @@ const (
 //  3. The watermark is the last frame sealed when the queue of dirty rows, as it
 //     was then, began to be written; it moves when all of them are. Replay begins
 //     behind it.
+//  4. What of rows and parts of events lies on disk is what the memory of their group
+//     takes it to be: a pass is written before a reload reads, or not at all.
 //
-// Only the flusher's goroutine, and Close after it, touch the fields.
+// Only the flusher's goroutine, and Close after it, touch the fields, but for disk.
 type flusher struct {
+	disk   sync.Mutex // held while a pass is written, and while a group is reloaded
 	passes atomic.Uint64
 	rows   atomic.Uint64
 	groups []flushGroup
@@ -148,8 +152,11 @@ func (s *Store) flushPass(g *Group, max int) error {
 	if stale, err := s.awaitPass(g, &pass); stale || err != nil {
 		return err
 	}
-	if err := s.db.write(b); err != nil {
-		return fmt.Errorf("write rows: %w", err)
+	if s.o.hooks.rows != nil {
+		s.o.hooks.rows(g)
+	}
+	if stale, err := s.writePass(g, b, &pass); stale || err != nil {
+		return err
 	}
 	f.watermark, f.meta = pass.watermark, pass.frame
 	g.written.Store(pass.watermark)
@@ -160,6 +167,20 @@ func (s *Store) flushPass(g *Group, max int) error {
 	s.flush.passes.Add(1)
 	s.flush.rows.Add(uint64(pass.rows))
 	return nil
+}
+
+// writePass writes a pass, unless the group was reloaded after it was encoded. A reload
+// that comes later finds it on disk.
+func (s *Store) writePass(g *Group, b *pebble.Batch, pass *flushPassInfo) (stale bool, err error) {
+	s.flush.disk.Lock()
+	defer s.flush.disk.Unlock()
+	if g.generation.Load() != pass.generation {
+		return true, nil
+	}
+	if err := s.db.write(b); err != nil {
+		return false, fmt.Errorf("write rows: %w", err)
+	}
+	return false, nil
 }
 
 // flushPassInfo is what one pass encoded.

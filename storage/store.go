@@ -89,6 +89,7 @@ type Options struct {
 type hooks struct {
 	commit   func(frames int) error // called before a batch reaches Pebble
 	synced   func()                 // called after each synced commit
+	rows     func(*Group)           // called before rows that may be written are
 	ackEarly func()                 // planted bug: wake waiters before the sync
 	memTable uint64                 // bytes of Pebble's table in memory
 	logBite  int64                  // replaces the constant, unless 0

@@ -87,6 +87,33 @@ func mustWait(t testing.TB, s *Store, g *Group, frame uint64) {
 	}
 }
 
+// mustDrop waits for a frame whose commit is refused: who waits is told that it is
+// unknown, who comes while the group is reloaded that it is fenced.
+func mustDrop(t testing.TB, s *Store, g *Group, frame uint64) {
+	t.Helper()
+	err := s.Wait(g.GroupID(), frame, time.Minute)
+	if !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrFenced) {
+		t.Fatalf("frame %d, whose commit is refused: %v", frame, err)
+	}
+}
+
+// eventually waits a minute at most.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// takes reports whether a group is open.
+func (g *Group) takes() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.fenced == nil
+}
+
 func TestStoreComesBack(t *testing.T) {
 	fs := lossy.New()
 	s := mustOpen(t, fs, testOptions(nil))
