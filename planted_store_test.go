@@ -27,6 +27,26 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestReloadBeforeRowsAreWritten",
 		},
 		{
+			law: "a set that a question was given is kept up", file: "storage/bitmap.go",
+			old: "		x.set.Remove(uint32(o))\n", bad: "",
+			pkg: inStore, run: "TestSetsEqualModel",
+		},
+		{
+			law: "a span with few members becomes a list whole", file: "storage/bitmap.go",
+			old: "words.count() <= spanLess", bad: "words.count() <= spanFew+2",
+			pkg: inStore, run: "TestSetsEqualModel",
+		},
+		{
+			law: "a span that reaches further has nobody in it yet", file: "storage/bitmap.go",
+			old: "		clear(refs[n:])\n", bad: "",
+			pkg: inStore, run: "TestSetsEqualModel",
+		},
+		{
+			law: "sets count the bytes of their blocks", file: "storage/bitmap.go",
+			old: "	b.used += b.slab.used - before\n", bad: "	b.used += max(b.slab.used-before, 0)\n",
+			pkg: inStore, run: "TestSetsEqualModel",
+		},
+		{
 			law: "a frame is trimmed when the log has it", file: "storage/log.go",
 			old: "l.holdBound(i, min(l.log.Logged(uint16(i)), g.written.Load()))",
 			bad: "l.holdBound(i, g.written.Load())",

@@ -407,9 +407,7 @@ func (e *Engine) staticCount(segment storage.Name) (n uint64) {
 	for i := range e.store.Groups() {
 		g := e.store.Group(storage.GroupID(i))
 		g.Lock()
-		if b := g.SegmentBitmap(segment); b != nil {
-			n += b.GetCardinality()
-		}
+		n += uint64(g.SegmentSize(segment))
 		g.Unlock()
 	}
 	return n

@@ -86,8 +86,8 @@ func (e *Engine) viewSegments(snap *Snapshot, docs []*definition.Segment) []Segm
 			if v.Tracked {
 				e.addTracked(g, names[i], v)
 			}
-			if b := g.SegmentBitmap(names[i]); v.Static && b != nil {
-				v.Count += b.GetCardinality()
+			if v.Static {
+				v.Count += uint64(g.SegmentSize(names[i]))
 			}
 		}
 		g.Unlock()

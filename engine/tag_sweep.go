@@ -48,15 +48,17 @@ func (e *Engine) sweepTags() {
 // source, the value and the end it had, unless they hold that already.
 func (e *Engine) moveTags(g *storage.Group, snap *Snapshot, max int) (int, error) {
 	n := 0
-	var some [sweepBlock]uint32
+	var some [sweepBlock]storage.Ord
 	for _, m := range snap.moving {
-		bitmap := g.Bitmap(m.from)
-		if bitmap == nil || n >= max {
-			continue
+		held := some[:0]
+		for o := range g.Holders(m.from) {
+			if n+len(held) >= max {
+				break
+			}
+			held = append(held, o)
 		}
-		got := bitmap.ManyIterator().NextMany(some[:max-n])
-		for _, o := range some[:got] {
-			if err := e.moveTag(g, storage.Ord(o), &m, snap.Revision); err != nil {
+		for _, o := range held {
+			if err := e.moveTag(g, o, &m, snap.Revision); err != nil {
 				return n, err
 			}
 			n++

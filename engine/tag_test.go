@@ -240,8 +240,8 @@ func TestTagsMerge(t *testing.T) {
 		for i := range b.e.store.Groups() {
 			g := b.e.store.Group(storage.GroupID(i))
 			g.Lock()
-			if left := g.Bitmap(id); left != nil {
-				t.Errorf("%d hold %s", left.GetCardinality(), name)
+			if left := slices.Collect(g.Holders(id)); len(left) != 0 {
+				t.Errorf("%d hold %s", left, name)
 			}
 			g.Unlock()
 		}

@@ -258,6 +258,9 @@ func (s *state) applyPatch(frame uint64, r *Row, e *Effect) error {
 	if unchanged && (r.Flags&RowVisitor == 0 || e.Patch.TagsExpire) {
 		return nil
 	}
+	if err := s.tags.room(); err != nil {
+		return err
+	}
 	s.indexes.patching(e.Patch, Profile{s.slab.get(r.profile)})
 	ref, err := s.slab.put(r.profile, s.scratch)
 	if err != nil {

@@ -2,10 +2,10 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/zeebo/xxh3"
 )
 
@@ -97,12 +97,47 @@ func (s *state) rowSum(o Ord, r *Row) (uint64, error) {
 	return h.Sum64(), nil
 }
 
+// setCheck is what profiles say of the sets of their tags and segments.
+type setCheck struct {
+	tags, segments map[Name]int
+	ends           tagIndex
+}
+
+func newSetCheck() setCheck {
+	return setCheck{make(map[Name]int), make(map[Name]int), newTagIndex()}
+}
+
+// count notes what one profile says, of whom every set must have the person.
+func (c *setCheck) count(s *state, p Profile, o Ord) (err error) {
+	p.EachTag(func(t TagValue) bool {
+		c.tags[t.ID]++
+		c.ends.add(&t, o)
+		err = errors.Join(err, s.tags.checkMember(t.ID, o))
+		return true
+	})
+	p.EachSegment(func(n Name) bool {
+		c.segments[n]++
+		err = errors.Join(err, s.segments.checkMember(n, o))
+		return true
+	})
+	return err
+}
+
+// compare says where the sets have anybody else.
+func (c *setCheck) compare(s *state) error {
+	if err := errors.Join(s.tags.check(c.tags), s.ends.differ(&c.ends)); err != nil {
+		return fmt.Errorf("tags: %w", err)
+	}
+	if err := s.segments.check(c.segments); err != nil {
+		return fmt.Errorf("segments: %w", err)
+	}
+	return nil
+}
+
 // check compares every part of the state with the others and returns the first
 // fault: rows with the index, the bitmaps, the counters and the slab.
 func (s *state) check() error {
-	tags := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
-	segments := bitmaps{byName: make(map[Name]*roaring.Bitmap)}
-	ends := newTagIndex()
+	sets := newSetCheck()
 	var people, visitors, dirty int
 	var used int64
 	var err error
@@ -125,9 +160,9 @@ func (s *state) check() error {
 			err = fmt.Errorf("ordinal %d: %w", o, err)
 			return false
 		}
-		p := Profile{s.slab.get(r.profile)}
-		p.EachTag(func(t TagValue) bool { tags.add(t.ID, o); ends.add(&t, o); return true })
-		p.EachSegment(func(n Name) bool { segments.add(n, o); return true })
+		if err = sets.count(s, Profile{s.slab.get(r.profile)}, o); err != nil {
+			return false
+		}
 		for _, ref := range [...]Ref{r.profile, r.tail, r.contact, r.activity, r.pending} {
 			used += s.slab.size(ref)
 		}
@@ -139,20 +174,15 @@ func (s *state) check() error {
 	if held := s.dedup.held(); held != s.dedup.used {
 		return fmt.Errorf("idempotency keys: %d bytes, counted %d: %w", s.dedup.used, held, ErrCorrupt)
 	}
+	others := s.dedup.used + s.tags.used + s.segments.used
 	if people != s.people || visitors != s.visitors || people != s.index.live ||
-		dirty != s.dirtyCount() || used+s.dedup.used != s.slab.used {
+		dirty != s.dirtyCount() || used+others != s.slab.used {
 		return fmt.Errorf("counters: %d people, %d visitors, %d in the index, %d dirty, %d bytes; "+
 			"counted %d, %d, %d, %d: %w", s.people, s.visitors, s.index.live, s.dirtyCount(),
-			s.slab.used-s.dedup.used, people, visitors, dirty, used, ErrCorrupt)
+			s.slab.used-others, people, visitors, dirty, used, ErrCorrupt)
 	}
-	if err := s.tags.differ(&tags); err != nil {
-		return fmt.Errorf("tags: %w", err)
-	}
-	if err := s.ends.differ(&ends); err != nil {
-		return fmt.Errorf("tags: %w", err)
-	}
-	if err := s.segments.differ(&segments); err != nil {
-		return fmt.Errorf("segments: %w", err)
+	if err := sets.compare(s); err != nil {
+		return err
 	}
 	if err := s.members.check(s.nextOrd); err != nil {
 		return err

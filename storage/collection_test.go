@@ -179,7 +179,7 @@ func TestResidentPeopleHoldNoPointers(t *testing.T) {
 	if perPerson := h.plain / people; perPerson < 300 {
 		t.Errorf("the walk has found only %d bytes a person", perPerson)
 	}
-	// Sets of tags have 2 × 200 headers, whoever many people there are.
+	// Sets of tags lie in the slab; what is left does not grow with people.
 	const bound = 2 * people
 	if h.traced > bound {
 		t.Errorf("%d bytes in blocks with pointers, %d without; by type: %v", h.traced, h.plain, h.byType)

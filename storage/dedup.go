@@ -141,12 +141,7 @@ func (t *dedupTable) add(at UnixMsec, key uint64, body uint32) {
 }
 
 // room reports whether a key can be entered.
-func (t *dedupTable) room() error {
-	if len(t.slab.chunks) >= slabChunks-2 { // the last ones are for rows
-		return ErrStateFull
-	}
-	return nil
-}
+func (t *dedupTable) room() error { return t.slab.spare() }
 
 // expire forgets the days that are too old on day.
 // Cost: none, but a walk over all entries when a hundred days have passed in which

@@ -251,7 +251,7 @@ func TestEraseTakesOut(t *testing.T) {
 		t.Fatalf("%d units used", n)
 	}
 	g.Lock()
-	if g.Row(o) != nil || g.Bitmap(3) != nil || g.SegmentBitmap(4) != nil {
+	if g.Row(o) != nil || g.TagBitmap(3, testDay) != nil || g.SegmentBitmap(4) != nil {
 		t.Error("the person is there")
 	}
 	g.ExpiringTags(4, secondOf(testDay)+10, func(Ord, UnixSec) bool {

@@ -169,7 +169,7 @@ func (s *state) unhold(t *TagValue, o Ord) {
 // A person is named while the tag stands in the profile, which it does until
 // ExpireTags has passed; so at every instant
 //
-//	who holds the tag at T = Bitmap(tag) less ExpiringTags(tag, T in seconds, rounded down)
+//	who holds the tag at T = Holders(tag) less ExpiringTags(tag, T in seconds, rounded down)
 //
 // exactly, whatever the sweep has done. The group must be locked.
 // Cost: a few nanoseconds a person named.
@@ -179,17 +179,12 @@ func (g *Group) ExpiringTags(tag Name, until UnixSec, f func(Ord, UnixSec) bool)
 	}
 }
 
-// TagBitmap returns who holds a tag at an instant: Bitmap less those whose end
-// has come. nil: nobody. It must not be changed; it is the group's own, valid
-// until Unlock, where nobody's end has come, else a copy. The group must be
-// locked.
+// TagBitmap returns who holds a tag at an instant: Holders less those whose end
+// has come. nil: nobody holds it. It belongs to the caller. The group must be locked.
+// Cost: as SegmentBitmap.
 func (g *Group) TagBitmap(tag Name, at UnixMsec) *roaring.Bitmap {
-	held := g.mu.state.bitmap(tag)
-	copied := false
+	held := g.mu.state.tags.set(tag)
 	g.ExpiringTags(tag, secondOf(at), func(o Ord, _ UnixSec) bool {
-		if !copied {
-			held, copied = held.Clone(), true
-		}
 		held.Remove(uint32(o))
 		return true
 	})

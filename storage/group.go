@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -138,15 +139,19 @@ func (g *Group) Tail(o Ord) Tail { return g.mu.state.tail(o) }
 // Activity returns what a person ever did, summed up: a view.
 func (g *Group) Activity(o Ord) Activity { return g.mu.state.activity(o) }
 
-// Bitmap returns the ordinals that hold a tag; nil when nobody does. It must not
-// be changed.
-func (g *Group) Bitmap(tag Name) *roaring.Bitmap { return g.mu.state.bitmap(tag) }
+// Holders yields the ordinals whose profile holds a tag, also one whose end has passed,
+// rising. Nothing of the group may change meanwhile.
+func (g *Group) Holders(tag Name) iter.Seq[Ord] { return g.mu.state.tags.each(tag) }
 
 // SegmentBitmap returns the ordinals in a static segment; nil when nobody is. It
-// must not be changed.
+// belongs to the caller.
+// Cost: a pass over a bit for each person, or 5 ns a member where there are few.
 func (g *Group) SegmentBitmap(segment Name) *roaring.Bitmap {
-	return g.mu.state.segmentBitmap(segment)
+	return g.mu.state.segments.set(segment)
 }
+
+// SegmentSize returns how many people are in a static segment.
+func (g *Group) SegmentSize(segment Name) int { return g.mu.state.segments.size(segment) }
 
 // SeenDedup returns the body hash stored with an idempotency key of the last
 // seven days. key is Store.DedupHash.

@@ -41,15 +41,12 @@ func (l *setLoad) finish(b *bitmaps, ords Ord) {
 		if len(members) == 0 {
 			continue
 		}
-		m := newSet()
 		if len(members) < int(ords)/setSparse {
 			slices.Sort(members)
-			m.AddMany(members)
+			b.fill(Name(n), slices.Compact(members))
 		} else {
-			m.FromDense(l.fill(members, ords), true)
+			b.fillDense(Name(n), l.fill(members, ords))
 		}
-		b.byName[Name(n)] = m
-		b.members += int64(m.GetCardinality())
 		l.byName[n] = members[:0]
 	}
 }
@@ -64,7 +61,7 @@ func (l *setLoad) fill(members []uint32, ords Ord) []uint64 {
 	for _, o := range members {
 		l.dense[o/bits.UintSize] |= 1 << (o % bits.UintSize)
 	}
-	return l.dense
+	return l.dense[:words]
 }
 
 // tagLoad collects the tags of a group's people, and counts their values.

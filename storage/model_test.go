@@ -386,13 +386,13 @@ func compareAll(t *testing.T, g *generator, s *state) {
 		for o, p := range g.m.people {
 			if _, ok := p.tags[n]; ok {
 				want++
-				if b := s.bitmap(n); b == nil || !b.Contains(uint32(o)) {
+				if !s.tags.contains(n, o) {
 					t.Fatalf("tag %d misses %d", n, o)
 				}
 			}
 		}
-		if b := s.bitmap(n); b != nil && b.GetCardinality() != uint64(want) {
-			t.Fatalf("tag %d has %d people, want %d", n, b.GetCardinality(), want)
+		if s.tags.size(n) != want {
+			t.Fatalf("tag %d has %d people, want %d", n, s.tags.size(n), want)
 		}
 	}
 	compareEnds(t, g, s)

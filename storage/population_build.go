@@ -108,7 +108,7 @@ func (s *state) indexPerson(x *popIndex, o Ord, r *Row) (opens int) {
 			enter(x.has, o)
 		}
 	case IndexTag:
-		if tagged := s.tags.byName[x.key.ID]; tagged == nil || !tagged.Contains(uint32(o)) {
+		if !s.tags.contains(x.key.ID, o) {
 			return 0
 		}
 		value, ok, _ := (Profile{s.slab.get(r.profile)}).Tag(x.key.ID)

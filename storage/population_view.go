@@ -76,7 +76,7 @@ type View struct {
 type TagView struct{ Held, Ended *roaring.Bitmap }
 
 func (s *state) tagView(n Name, at UnixMsec) TagView {
-	v := TagView{Held: share(s.tags.byName[n]), Ended: roaring.New()}
+	v := TagView{Held: share(s.tags.ask(n)), Ended: roaring.New()}
 	if l := s.ends.calendar[n]; l != nil {
 		for o := range l.due(secondOf(at)) {
 			v.Ended.Add(uint32(o))
@@ -118,6 +118,7 @@ type PersonView struct {
 // a tag lies between the last sweep and the instant.
 func (g *Group) OpenView(ask *ViewAsk, at UnixMsec) *View {
 	masks, of := g.matches(ask)
+	g.askSets(ask)
 	g.Lock()
 	defer g.Unlock()
 	s := g.mu.state
@@ -132,8 +133,10 @@ func (g *Group) OpenView(ask *ViewAsk, at UnixMsec) *View {
 		v.tags[n] = s.tagView(n, at)
 	}
 	for _, n := range ask.Segments {
-		v.segments[n] = share(s.segments.byName[n])
+		v.segments[n] = share(s.segments.ask(n))
 	}
+	s.tags.trim()
+	s.segments.trim()
 	for i := range ask.Indexes {
 		x := s.indexes.all[ask.Indexes[i].Key]
 		switch {
@@ -153,6 +156,22 @@ func (g *Group) OpenView(ask *ViewAsk, at UnixMsec) *View {
 	v.mu.room = viewBytes
 	s.views = append(s.views, v)
 	return v
+}
+
+// askSets makes bitmaps of the sets that are asked for, one in a lock section: each of
+// those that were not asked for lately takes a pass over a bit for each person.
+func (g *Group) askSets(ask *ViewAsk) {
+	one := func(of func(*state) *bitmaps, n Name) {
+		g.Lock()
+		defer g.Unlock()
+		of(g.mu.state).ask(n)
+	}
+	for _, n := range ask.Tags {
+		one(func(s *state) *bitmaps { return &s.tags }, n)
+	}
+	for _, n := range ask.Segments {
+		one(func(s *state) *bitmaps { return &s.segments }, n)
+	}
 }
 
 // matches says, index by index, which of the values there are now are wanted.

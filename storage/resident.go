@@ -2,8 +2,6 @@ package storage
 
 import (
 	"fmt"
-
-	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // stateOptions says how a state is made.
@@ -25,8 +23,8 @@ type stateOptions struct {
 //  4. Replaying frames over loaded rows skips exactly what the rows and the meta
 //     already hold.
 //
-// The group's lock guards it. Of what grows with people nothing but the bitmaps and
-// the maps of statistics and totals has pointers.
+// The group's lock guards it. Of what grows with people nothing but the bitmaps that
+// questions ask for and the maps of statistics and totals has pointers.
 type state struct {
 	group      GroupID
 	rows       rowTable
@@ -93,10 +91,9 @@ func newState(g GroupID, o stateOptions) *state {
 	s.stats.rows = make(map[StatsKey]statsRow)
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.share.blocks = newBlockShare()
-	s.tags.byName = make(map[Name]*roaring.Bitmap)
+	s.tags, s.segments = newBitmaps(&s.slab), newBitmaps(&s.slab)
 	s.ends = newTagIndex()
 	s.indexes = newPopulation()
-	s.segments.byName = make(map[Name]*roaring.Bitmap)
 	s.members = newMemberships()
 	return s
 }
@@ -229,13 +226,6 @@ func (s *state) activity(o Ord) Activity {
 	return Activity{s.slab.get(r.activity)}
 }
 
-// bitmap returns the ordinals whose profile holds a tag, also one whose end has
-// passed; nil when nobody does.
-func (s *state) bitmap(tag Name) *roaring.Bitmap { return s.tags.byName[tag] }
-
-// segmentBitmap returns the ordinals in a static segment; nil when nobody is.
-func (s *state) segmentBitmap(segment Name) *roaring.Bitmap { return s.segments.byName[segment] }
-
 // seenDedup returns the body hash stored with an idempotency key.
 func (s *state) seenDedup(key uint64) (body uint32, ok bool) { return s.dedup.find(key) }
 
@@ -277,11 +267,11 @@ func (s *state) residentBytes() int64 {
 type StateBytes struct {
 	Rows       int64
 	Pages      int64 // predicate bits from page 1 on
-	Slab       int64 // chunks held, less what Dedup has of them; SlabUsed of it in live blocks
+	Slab       int64 // chunks held, less what others have of them; SlabUsed of it in live blocks
 	SlabUsed   int64
 	Index      int64
 	Identities int64
-	Bitmaps    int64 // estimated: 2 bytes a member, 64 a bitmap
+	Bitmaps    int64 // sets of tags and segments: blocks; bitmaps of those estimated
 	Population int64 // indexes of the population, estimated from above
 	Stats      int64
 	Dedup      int64
@@ -306,7 +296,8 @@ func (s *state) bytes() StateBytes {
 		Dedup:      s.dedup.bytes(),
 	}
 	b.Slab, b.SlabUsed = s.slab.bytes()
-	b.Slab, b.SlabUsed = b.Slab-s.dedup.used, b.SlabUsed-s.dedup.used
+	others := s.dedup.used + s.tags.used + s.segments.used
+	b.Slab, b.SlabUsed = b.Slab-others, b.SlabUsed-others
 	return b
 }
 

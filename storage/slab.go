@@ -197,6 +197,15 @@ func (s *slab) room(a, b int) error {
 	return ErrStateFull
 }
 
+// spare reports whether there is room for what is not a person's: the last chunks are
+// for people.
+func (s *slab) spare() error {
+	if len(s.chunks) >= slabChunks-2 {
+		return ErrStateFull
+	}
+	return nil
+}
+
 // drop frees a block; 0 is a no-op.
 func (s *slab) drop(r Ref) {
 	if r == 0 {
