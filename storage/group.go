@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
 	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -50,7 +49,7 @@ type Group struct {
 	grant      grantScratch // mu guards it
 
 	mu struct {
-		sync.Mutex
+		groupMutex
 		state  *state
 		open   *frame
 		last   uint64   // the last sealed frame; numbers of dropped frames are left out

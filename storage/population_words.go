@@ -69,6 +69,8 @@ func (w Words) Bitmap() *roaring.Bitmap { return roaring.FromDense(w, true) }
 // is ready for Reset. It belongs to one goroutine; it keeps as many buffers as were
 // lent at once.
 type WordPool struct {
+	Spreads int // sets spread out so far
+
 	size   int
 	free   []Words
 	spread Words
@@ -79,7 +81,7 @@ func (p *WordPool) Reset(size int) {
 	if size == p.size {
 		return
 	}
-	*p = WordPool{size: size, spread: make(Words, size)}
+	*p = WordPool{Spreads: p.Spreads, size: size, spread: make(Words, size)}
 }
 
 // Take lends words with anything in them.
@@ -104,6 +106,7 @@ func (p *WordPool) Spread(m *roaring.Bitmap) Words {
 
 // SpreadTo makes w the people of a set.
 func (p *WordPool) SpreadTo(w Words, m *roaring.Bitmap) {
+	p.Spreads++
 	clear(w)
 	m.WriteDenseTo(w)
 }
