@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -77,7 +78,8 @@ quiet_hours: {channels: [sms], classes: [marketing], windows: [{from: "21:30", u
 {kind: offer, id: rest, group: rest, message_class: transactional,
  treatments: [{id: t, channel: web, content: {type: text, body: rest}}, {id: s, channel: sms, content: {type: text, body: rest}}]}
 ---
-{kind: placement, id: one, channel: web, policy: g, sticky: none, context: {page: string}}
+{kind: placement, id: one, channel: web, policy: g, sticky: none,
+ context: {page: string, departs: time}}
 ---
 {kind: placement, id: two, channel: web, policy: all, count: 2}
 ---
@@ -95,6 +97,50 @@ quiet_hours: {channels: [sms], classes: [marketing], windows: [{from: "21:30", u
  variants: [{id: a, weight: 1}, {id: b, weight: 1, set: {offers: {hot: {treatment: u}, liked: {lever: 3}, few: false}}}]}
 ---
 {kind: holdout, id: h, range: [0%%, 20%%], start: "%s", end: "%s", covers: {offers: {groups: [g]}}}
+---
+{kind: cap, id: ident, scope: identity, per: offer, count_on: click, window: {rolling: 2h},
+ limit: 1, applies_to: {offers: {ids: [hot, seq]}}}
+---
+{kind: cap, id: dev, scope: device, per: all, count_on: impression, window: {calendar: day},
+ limit: 3, applies_to: {offers: {ids: [clocky]}}}
+---
+{kind: cap, id: btw, scope: person, per: offer, count_on: click, window: {between: ["BTWA",
+ "BTWB"]}, limit: 1, min_gap: 20m, applies_to: {offers: {ids: [recent, dep]}}}
+---
+{kind: cap, id: btwt, scope: total, per: offer, count_on: accept, window: {between: ["BTWA",
+ "BTWB"]}, limit: 1, applies_to: {offers: {ids: [dep]}}}
+---
+{kind: cap, id: paced, scope: total, per: offer, count_on: accept, window: {calendar: day},
+ limit: 4, pacing: even, applies_to: {offers: {ids: [paid]}}}
+---
+{kind: cap, id: pgap, scope: total, per: offer, count_on: click, window: {rolling: 6h},
+ limit: 5, min_gap: 30m, applies_to: {offers: {ids: [seq]}}}
+---
+{kind: offer, id: paid, group: g, message_class: marketing, value: 7,
+ eligibility: {event: order, count: {gte: 1}, window: {calendar: day, zone: user}},
+ treatments: [{id: t, channel: web, content: {type: text, body: paid}}]}
+---
+{kind: offer, id: clocky, group: g, message_class: marketing, value: 6.5,
+ applicability: {all: [{context: hour_of_day, gte: 9}, {context: hour_of_day, lt: 15},
+ {attribute: n, gte: 4}]},
+ treatments: [{id: t, channel: web, content: {type: text, body: clocky}}]}
+---
+{kind: offer, id: dep, group: g, message_class: marketing, value: 8,
+ suitability: {context: departs, within_next: 3h},
+ treatments: [{id: t, channel: web, content: {type: text, body: dep}}]}
+---
+{kind: offer, id: seq, group: g, message_class: marketing, value: 7.5,
+ eligibility: {sequence: [{event: order}, {event: order}], within: 2h},
+ treatments: [{id: t, channel: web, content: {type: text, body: seq}}]}
+---
+{kind: offer, id: unseen, group: g, message_class: marketing, value: 3.5,
+ eligibility: {not_seen_for: 4h}, suitability: {outcome: click, last: {within_last: 3h}},
+ treatments: [{id: t, channel: web, content: {type: text, body: unseen}}]}
+---
+{kind: offer, id: hours, group: g, message_class: marketing, value: 5.5,
+ eligibility: {all: [{not: {event: order, count: {gte: 1}, window: {calendar: hour,
+ zone: user}}}, {context: day_of_week, gte: 3}]},
+ treatments: [{id: t, channel: web, content: {type: text, body: hours}}]}
 `
 
 // keptPair is two engines that see the same, of which only one keeps answers.
@@ -149,6 +195,8 @@ func (p *keptPair) publish() {
 		world = fmt.Sprintf(keptWorld, 3+p.r.IntN(9), "2001-01-01T00:00:00Z", start,
 			"2001-01-01T00:00:00Z", held)
 	}
+	from := p.keeps.m.wall + p.r.Int64N(4*hourMs)
+	world = strings.NewReplacer("BTWA", isoTime(from), "BTWB", isoTime(from+2*hourMs)).Replace(world)
 	p.each(func(b *bed) { b.publish(world) })
 }
 
@@ -269,6 +317,14 @@ func (p *keptPair) request() DecideRequest {
 	}
 	if r.IntN(2) == 0 {
 		req.Context = []NamedValue{{[]byte("page"), text(oneOf(r, "cart", "home"))}}
+	}
+	if r.IntN(3) == 0 && string(req.Placements[0].PlacementID) == "one" {
+		departs := isoTime(p.keeps.m.wall + r.Int64N(8*hourMs))
+		req.Context = append(req.Context, NamedValue{[]byte("departs"), text(departs)})
+	}
+	if r.IntN(3) == 0 {
+		device := IdentityRef{[]byte("device"), []byte(oneOf(r, "d1", "d2"))}
+		req.Identities = append(req.Identities, device)
 	}
 	switch r.IntN(12) {
 	case 0:
@@ -458,4 +514,8 @@ func TestKeptAnswersAreCounted(t *testing.T) {
 	f("given anew", keptCounts{judged: 3, given: 2, dropped: 1})
 	req.Explain = ExplainAll
 	f("not a plain request", keptCounts{judged: 3, given: 2, dropped: 1})
+}
+
+func isoTime(ms int64) string {
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
 }

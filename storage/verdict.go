@@ -115,9 +115,11 @@ func (x *verdictSet) learn(o Ord, at UnixMsec, holds bool, until UnixSec) {
 	if until <= secondOf(at) {
 		return
 	}
-	for int(o) >= len(x.until) {
-		x.until = append(x.until, make([]UnixSec, verdictBlock)...)
-		x.least = append(x.least, neverEnds)
+	if blocks := int(o)/verdictBlock + 1; blocks > len(x.least) {
+		x.until = append(x.until, make([]UnixSec, blocks*verdictBlock-len(x.until))...)
+		for len(x.least) < blocks {
+			x.least = append(x.least, neverEnds)
+		}
 	}
 	x.until[o] = until
 	x.least[o/verdictBlock] = min(x.least[o/verdictBlock], until)

@@ -105,3 +105,35 @@ func BenchmarkReason(b *testing.B) {
 		b.Fatal(got)
 	}
 }
+
+// Classes of what refuses stay few, however many rules say safety: true, of whatever
+// stage what comes behind them is.
+func TestClassesAreBounded(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("kind: workspace\nid: default\ntimezone: UTC\n---\n" +
+		"kind: placement\nid: p\nchannel: web\npolicy: p\n---\nkind: decision_policy\nid: p\n" +
+		"candidates: {offers: all}\nranking: {by: product}\n---\nkind: tag\nid: t\n")
+	offer := func(id string, value int, rest string) {
+		fmt.Fprintf(&text, "---\nkind: offer\nid: %s\nmessage_class: marketing\nvalue: %d\n%s\n"+
+			"treatments: [{id: t, channel: web, content: {type: text, body: x}}]\n", id, value, rest)
+	}
+	safe := func(stage string, k int) string {
+		return fmt.Sprintf("%s: {safety: true, all: [{attribute: a%d, is: 1}]}", stage, k)
+	}
+	for i := range maxClasses + 5 {
+		fmt.Fprintf(&text, "---\nkind: attribute\nid: a%d\ntype: int\n", i)
+		offer(fmt.Sprintf("s%d", i), 9, safe("eligibility", i))
+	}
+	for i := range 300 {
+		stage := [...]string{"applicability", "suitability"}[i%2]
+		offer(fmt.Sprintf("o%d", i), 2, stage+": {tag: t}")
+		offer(fmt.Sprintf("q%d", i), 1, safe(stage, i%maxClasses))
+	}
+	w := newWorld(t)
+	if faults := w.publish(text.String(), storage.UnixMsec(startMs)); faults != "" {
+		t.Fatal(faults)
+	}
+	if n := len(w.plan.slabs[0].index.classes); n < maxClasses || n > maxClasses+6 {
+		t.Errorf("%d classes, want %d and two a stage at most", n, maxClasses)
+	}
+}

@@ -152,8 +152,8 @@ func (x *index) open(open bitset, list uint32) {
 	}
 }
 
-// maxClasses bounds the classes of a slab; candidates beyond share one that is
-// not exact.
+// maxClasses bounds the classes of a slab; of candidates beyond, those of a stage share
+// two that are not exact, one of which says that a value may be unknown.
 const maxClasses = 64
 
 // file puts candidate i into the class of what refuses it when the index does.
@@ -174,7 +174,7 @@ func (x *index) file(a *access, o *Offer, i, n int) {
 	if at < 0 && len(x.classes) >= maxClasses {
 		c.exact = false
 		at = slices.IndexFunc(x.classes, func(have refusalClass) bool {
-			return have.stage == c.stage && !have.exact && have.known != nil
+			return have.stage == c.stage && !have.exact && (c.known == nil || have.known != nil)
 		})
 	}
 	if at < 0 {
