@@ -291,8 +291,10 @@ func collectorTime() (sum time.Duration) {
 // collectorLooks says what a collection has to look at.
 func collectorLooks() string {
 	samples := []metrics.Sample{
-		{Name: "/gc/heap/objects:objects"}, {Name: "/gc/scan/heap:bytes"},
-		{Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+		{Name: "/gc/heap/objects:objects"},
+		{Name: "/gc/scan/heap:bytes"},
+		{Name: "/gc/scan/stack:bytes"},
+		{Name: "/gc/scan/globals:bytes"},
 	}
 	metrics.Read(samples)
 	mega := func(i int) float64 { return float64(samples[i].Value.Uint64()) / 1e6 }
