@@ -27,6 +27,11 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestReloadBeforeRowsAreWritten",
 		},
 		{
+			law: "a ring has one user", file: "storage/journal/folder.go",
+			old: "	if err := own(f); err != nil {\n", bad: "	if err := error(nil); err != nil {\n",
+			pkg: inJournal, run: "TestRingHasOneUser",
+		},
+		{
 			law: "a set that a question was given is kept up", file: "storage/bitmap.go",
 			old: "		x.set.Remove(uint32(o))\n", bad: "",
 			pkg: inStore, run: "TestSetsEqualModel",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // folder is a Disk in a folder of the file system.
@@ -113,8 +114,16 @@ func (d *diskFile) Size() (int64, error) {
 func (d *diskFile) Direct() bool { return d.direct }
 func (d *diskFile) Close() error { return d.f.Close() }
 
-// errNoRing says that this system has no ring.
-var errNoRing = errors.New("no shared memory on this system")
+var (
+	// errNoRing says that this system has no ring.
+	errNoRing = errors.New("no shared memory on this system")
+	// errRingUsed says that the ring belongs to a store that is open: of two copies of a
+	// store on one machine only one has the ring.
+	errRingUsed = errors.New("another process uses it: does a copy of this store run?")
+)
+
+// ringWait is how long a ring is waited for whose process may just be ending.
+const ringWait = time.Second
 
 // sharedFile is a Shm: a mapped file in a folder whose content lies in memory.
 type sharedFile struct {
@@ -132,6 +141,9 @@ func (s *sharedFile) Open(size int) ([]byte, error) {
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if err := own(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("ring %s: %w", s.path, err), f.Close())
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() != int64(size) {
@@ -151,6 +163,19 @@ func (s *sharedFile) Open(size int) ([]byte, error) {
 	}
 	s.f, s.fault = f, lockMemory(s.mem)
 	return s.mem, nil
+}
+
+// own keeps everybody else from using a file as a ring until it is closed.
+func own(f *os.File) error {
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		taken, err := tryOwn(f)
+		if taken || err != nil {
+			return err
+		}
+		if time.Since(began) > ringWait {
+			return errRingUsed
+		}
+	}
 }
 
 // LockFault returns why the pages may be swapped out; nil: they stay in memory.

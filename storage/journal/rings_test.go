@@ -78,3 +78,31 @@ func TestRingFiles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of two that open one ring, as copies of a store on one machine do, the second is told
+// that it is used, and has it once the first is closed.
+func TestRingHasOneUser(t *testing.T) {
+	path, size := filepath.Join(shared(t), "ring"), 1<<16
+	first, second := SharedFile(path), SharedFile(path)
+	mem, err := first.Open(size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(mem, "of the first")
+	if _, err := second.Open(size); !errors.Is(err, errRingUsed) {
+		t.Errorf("the second has it too: %v", err)
+	}
+	if err := second.Close(true); err != nil {
+		t.Error(err)
+	}
+	if err := first.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	mem, err = second.Open(size)
+	if err != nil || string(mem[:12]) != "of the first" {
+		t.Errorf("%v; it holds %q", err, mem[:min(len(mem), 12)])
+	}
+	if err := second.Close(true); err != nil {
+		t.Error(err)
+	}
+}

@@ -48,6 +48,16 @@ func mapShared(f *os.File, size int) ([]byte, error) {
 		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 }
 
+// tryOwn takes the lock of a file that the kernel gives back when the file is closed and
+// when its process ends; false: another opening of the file has it.
+func tryOwn(f *os.File) (bool, error) {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // lockMemory keeps pages in memory: a store into the ring never waits for a swap.
 // It errors where the limit of locked memory (ulimit -l, LimitMEMLOCK) is too low.
 func lockMemory(b []byte) error {

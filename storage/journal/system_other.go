@@ -13,6 +13,7 @@ func openDirect(path string) (f *os.File, direct bool, err error) {
 func syncData(f *os.File) error { return f.Sync() }
 
 func mapShared(*os.File, int) ([]byte, error) { return nil, errNoRing }
+func tryOwn(*os.File) (bool, error)           { return false, errNoRing }
 func lockMemory([]byte) error                 { return errNoRing }
 func unmapShared([]byte) error                { return nil }
 
