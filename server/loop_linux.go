@@ -67,8 +67,7 @@ const (
 	// lendMost, after each return.
 	lendAfter = 4
 	lendMost  = 1 << 12
-	// A leader lets other goroutines run after so many waits that it did not have to
-	// wait in.
+	// A leader lets other goroutines run every so many turns.
 	leadTurns = 8
 	// leadEvents are taken at once.
 	leadEvents = 64

@@ -217,7 +217,7 @@ func New(e *engine.Engine, o Options) (*Server, error) {
 }
 
 // connections is how many may be open at the same time: a quarter of the descriptors at
-// most, since one that is lent takes two and the store needs its own.
+// most, since one takes two while it is lent to a loop and the store needs its own.
 func (s *Server) connections(descriptors uint64) int {
 	if descriptors == 0 || descriptors/4 >= uint64(s.opts.Connections) {
 		return s.opts.Connections

@@ -28,9 +28,10 @@ const (
 // A set is a block of the group's slab with the Ref of each of its spans, of which
 // those that are not empty are blocks too: rising ordinals within the span, u16, or a
 // bit for each. So a collection looks at no set, however many there are; changing one
-// moves 512 bytes at most. Whoever asks for a set as a whole is given a bitmap; the
-// sets that questions asked for last are kept as bitmaps beside that, which takes the
-// conversion from the next question: see open.
+// moves 512 bytes at most and, at a span it did not reach yet, the Refs. Whoever asks
+// for a set as a whole is given a bitmap; the sets that questions asked for last are
+// kept as bitmaps beside that, which takes the conversion from the next question: see
+// ask and trim.
 type bitmaps struct {
 	slab    *slab
 	heads   map[Name]setHead
@@ -315,7 +316,7 @@ func (b *bitmaps) reach(h *setHead, at int) []byte {
 	return refs
 }
 
-// fill makes a set, which nobody is in, of rising ordinals.
+// fill makes a set, which nobody is in, of ordinals that do not fall.
 func (b *bitmaps) fill(n Name, members []uint32) {
 	b.refs = b.refs[:0]
 	count := 0
@@ -399,7 +400,8 @@ func (b *bitmaps) putList(old Ref, words *spanBits) Ref {
 }
 
 // put stores content in place of the block old. A slab without a block left is one
-// that room has told of; content that became shorter stays where it is then.
+// that room has told of; content that became shorter stays where it is then. Nobody asks
+// while people are read at a start: what fitted into 64 GiB fits again, more densely.
 func (b *bitmaps) put(old Ref, content []byte) Ref {
 	before := b.slab.used
 	ref, err := b.slab.put(old, content)

@@ -14,9 +14,9 @@
 //     A row on disk is never ahead of the durable frames, and replay skips what
 //     rows and the group's record hold already.
 //  4. An append has three outcomes: durable, refused (ErrFenced, ErrDiskFull,
-//     ErrMemoryCap, ErrInvalid: nothing has changed) or ErrUnknown. Memory ahead
-//     of a commit that never was is dropped, and its frame numbers, people and
-//     reservations are not given out again.
+//     ErrMemoryCap, ErrStateFull, ErrTooLarge, ErrInvalid: nothing has changed) or
+//     ErrUnknown. Memory ahead of a commit that never was is dropped, and its frame
+//     numbers, people and reservations are not given out again.
 //  5. Bytes on disk that are not what was written are ErrCorrupt, never a panic,
 //     another answer or a deleted file: MANIFEST and the end of the log are
 //     compared with a sidecar before the store is opened for writing.
@@ -28,7 +28,7 @@
 // memory); Unlock; Wait. The committer seals the personal parts, writes the
 // frames of all groups as one batch, syncs it once, and wakes everybody. The
 // flusher writes changed rows behind, in batches that no sync is spent on.
-// FORMAT.md draws every byte; Open says how memory comes back.
+// FORMAT.md draws the bytes, or names the file that does; Open says how memory comes back.
 //
 // Logger: frames that are durable go into the event log, in blocks, and are
 // trimmed when the rows hold them too; package eventlog says what is kept there.

@@ -43,7 +43,7 @@ func (l *setLoad) finish(b *bitmaps, ords Ord) {
 		}
 		if len(members) < int(ords)/setSparse {
 			slices.Sort(members)
-			b.fill(Name(n), slices.Compact(members))
+			b.fill(Name(n), members)
 		} else {
 			b.fillDense(Name(n), l.fill(members, ords))
 		}

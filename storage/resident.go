@@ -11,7 +11,7 @@ type stateOptions struct {
 }
 
 // A state is the resident data of one group: rows, the slab their variable
-// parts lie in, the indexes, the tag bitmaps, the statistics, the idempotency
+// parts lie in, the indexes, the sets of tags and segments, the statistics, the idempotency
 // keys and the group's share of the totals.
 //
 // Laws, each with a test:
@@ -24,7 +24,8 @@ type stateOptions struct {
 //     already hold.
 //
 // The group's lock guards it. Of what grows with people nothing but the bitmaps that
-// questions ask for and the maps of statistics and totals has pointers.
+// questions ask for, those of tracked segments, the calendar of tags and the maps of
+// statistics and totals has pointers.
 type state struct {
 	group      GroupID
 	rows       rowTable

@@ -33,7 +33,8 @@ const (
 	// are not written whole for each event: with headers, keys and seals two parts of
 	// nothing have 140 bytes, one of an event some 100.
 	rowEventsFrom = 128
-	// A part is bounded by a quarter of tail and activity together, or by rowEventsLeast.
+	// A part is bounded by a quarter of tail and activity together, or by
+	// rowEventsLeast where that is more.
 	rowEventsShare = 4
 	rowEventsLeast = 64
 )

@@ -197,8 +197,8 @@ func (s *slab) room(a, b int) error {
 	return ErrStateFull
 }
 
-// spare reports whether there is room for what is not a person's: the last chunks are
-// for people.
+// spare returns nil when there is room for what is not a person's: the last two chunks
+// are for people.
 func (s *slab) spare() error {
 	if len(s.chunks) >= slabChunks-2 {
 		return ErrStateFull

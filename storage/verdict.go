@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// MaxVerdicts is of how many conditions a group keeps what came out for people, about
-	// 4.25 bytes a person and condition, once somebody has asked.
+	// MaxVerdicts is of how many conditions a group keeps what came out for people, some 4
+	// to 5.5 bytes a person and condition, once somebody has asked.
 	MaxVerdicts = 8
 	// verdictBlock is how many people share one look at whether time has come.
 	verdictBlock = 1024
@@ -132,7 +132,7 @@ func (x *verdictSet) learn(o Ord, at UnixMsec, holds bool, until UnixSec) {
 	}
 }
 
-// bytes is the memory of the times.
+// bytes is the memory of all that is kept.
 func (v *verdicts) bytes() (n int64) {
 	for _, x := range v.all {
 		n += 4 * int64(cap(x.until)+cap(x.least))

@@ -1,7 +1,7 @@
 // Package definition owns the documents of a definitions folder: it reads YAML
 // (or the same documents as JSON) in one strict dialect, gives every value a
 // place, and turns the documents into a typed [Set]. It also owns the JSON
-// Schema of a document and the canonical bytes a revision is known by.
+// Schema of a document and one canonical form of a set, by which tests compare.
 //
 // Laws, each with a test:
 //  1. Every fault of a set is reported at once, with file, line, column and the

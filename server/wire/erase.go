@@ -39,13 +39,6 @@ func (d *Decoder) Erase(src []byte) ([]engine.EraseDoc, *Fault) {
 	return docs, r.finish()
 }
 
-// EraseLine reads one line of a list of people to be erased.
-func (d *Decoder) EraseLine(src []byte) (engine.EraseDoc, *Fault) {
-	d.r.reset(src)
-	doc := d.r.eraseDoc()
-	return doc, d.r.finish()
-}
-
 func (r *reader) eraseDoc() (doc engine.EraseDoc) {
 	var o object
 	r.object(&o)
