@@ -103,6 +103,9 @@ func (e *Engine) Decide(req *DecideRequest, out *Decision) error {
 			return err
 		}
 		out.reset(snap)
+		if len(req.UserID) > 0 && len(req.Identities) == 0 {
+			e.lookAhead(w, req.UserID)
+		}
 		w.start = e.clock.Now()
 		w.now = w.start
 		if req.Now != 0 {
@@ -239,7 +242,7 @@ func (e *Engine) pickLocked(
 ) (storage.DecisionID, error) {
 	w := &out.work
 	if !w.hashed {
-		w.hash, w.slot = e.store.IndexHash(workspaceID, w.id), e.store.SlotOf(workspaceID, w.id)
+		e.hashID(w, w.id)
 	}
 	hash, slot := w.hash, w.slot
 	g := e.store.GroupOf(slot)

@@ -24,6 +24,19 @@ func (e *Engine) identify(req *DecideRequest, out *Decision) error {
 	return e.identifyMore(req, out)
 }
 
+// hashID sets where the person with a canonical id is looked up.
+func (e *Engine) hashID(w *decideWork, id []byte) {
+	w.hash, w.slot = e.store.IndexHash(workspaceID, id), e.store.SlotOf(workspaceID, id)
+}
+
+// lookAhead is hashID for a request that names the person by nothing else: the look-up
+// begins while the request is read.
+func (e *Engine) lookAhead(w *decideWork, id []byte) {
+	e.hashID(w, id)
+	w.hashed = true
+	e.store.GroupOf(w.slot).Ahead(w.hash)
+}
+
 // identifyMore follows identities: where a known user_id stands beside them it
 // decides, as identity_order puts it first; else the first known identity does;
 // else the person is new and named by the user_id or the first identity.

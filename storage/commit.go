@@ -446,6 +446,7 @@ func (s *Store) reload(g *Group) error {
 	old.detachTotals()
 	dropped := g.mu.open.number
 	g.mu.state, g.mu.last, g.mu.visitor = l.state, l.last, 0
+	g.show(l.state)
 	clear(g.mu.sealed)
 	g.mu.sealed = g.mu.sealed[:0]
 	g.openLocked(dropped + 1)

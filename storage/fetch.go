@@ -1,5 +1,7 @@
 package storage
 
+import "unsafe"
+
 // A Fetch brings what decisions and events read of people into the processor's caches,
 // of many people at once: who is taken one by one waits for the index, the row and the
 // parts, one behind the other; of many the waits of each kind overlap. The zero value
@@ -94,61 +96,52 @@ func (s *state) fetchEvents(f *Fetch, from, to int) {
 	if len(s.index.buckets) == 0 {
 		return
 	}
-	warm, last := uint64(0), uint64(len(s.index.buckets)-1)
 	hashes, keys := f.hashes[from:to], f.keys[from:to]
 	rows, places := f.rows[:0], f.places[:0]
-	for _, h := range hashes {
-		warm += uint64(s.index.buckets[h&last].tags[0])
-	}
+	s.index.aheadAll(hashes)
 	for i, h := range hashes {
-		if o, _, ok := s.index.next(h, s.index.first(h)); ok {
-			if r := s.rows.at(o); r != nil {
-				warm += r.IDHash + uint64(r.pending)
+		if o, _, _, ok := s.index.next(h, s.index.first(h)); ok {
+			if r := s.rows.spot(o); r != nil {
+				ahead(unsafe.Pointer(r), rowLines)
 				keys[len(rows)] = keys[i]
 				rows = append(rows, r)
 			}
 		}
 	}
 	for i, r := range rows {
-		warm += uint64(s.slab.head(r.tail)) + uint64(s.slab.head(r.activity))
-		warm += uint64(s.slab.head(r.pending))
+		s.slab.ahead(r.tail, 1)
+		s.slab.ahead(r.activity, 1)
+		s.slab.ahead(r.pending, 1)
 		if s.dedup.n > 0 {
 			places = append(places, *s.dedup.segment(r.DedupKey(keys[i])))
 		}
 	}
 	for _, r := range rows {
-		warm += uint64(s.slab.walk(r.tail)) + uint64(s.slab.walk(r.activity))
+		s.slab.aheadAll(r.tail)
+		s.slab.aheadAll(r.activity)
 	}
 	for _, p := range places {
-		warm += uint64(s.slab.walk(p))
+		s.slab.aheadAll(p)
 	}
-	s.warm += warm
 }
 
-// fetchAll asks for the index of all, then for their rows, then for the parts that a
-// decision reads: inside each step no read waits for another.
+// fetchAll asks for the index of all, then for their rows and profiles, then for what
+// holds of caps: inside each step no read waits for another.
 func (s *state) fetchAll(hashes []uint64, rows []*Row) {
 	if len(s.index.buckets) == 0 {
 		return
 	}
-	warm, last := uint64(0), uint64(len(s.index.buckets)-1)
+	s.index.aheadAll(hashes)
 	for _, h := range hashes {
-		b := &s.index.buckets[h&last]
-		warm += uint64(b.tags[0])
-	}
-	for _, h := range hashes {
-		if o, _, ok := s.index.next(h, s.index.first(h)); ok {
-			if r := s.rows.at(o); r != nil {
+		if o, hint, _, ok := s.index.next(h, s.index.first(h)); ok {
+			if r := s.rows.spot(o); r != nil {
 				rows = append(rows, r)
-				warm += r.Page.Bits[0] + uint64(r.id[idInline-1])
+				ahead(unsafe.Pointer(r), rowLines)
+				s.slab.ahead(*hint, fetchLines)
 			}
 		}
 	}
 	for _, r := range rows {
-		warm += uint64(s.slab.fetch(r.profile))
-		if r.contact != 0 {
-			warm += uint64(s.slab.at(r.contact)[0])
-		}
+		s.slab.ahead(r.contact, 1)
 	}
-	s.warm += warm
 }

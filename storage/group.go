@@ -46,7 +46,8 @@ type Group struct {
 	waits     waitList
 	// generation counts the states the group has had: a reload makes a new one.
 	generation atomic.Uint32
-	grant      grantScratch // mu guards it
+	table      atomic.Pointer[indexTable] // of Ahead
+	grant      grantScratch               // mu guards it
 
 	mu struct {
 		groupMutex

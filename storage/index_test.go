@@ -14,7 +14,7 @@ func TestIndexEqualsMap(t *testing.T) {
 	for i := range hashes {
 		hashes[i] = r.Uint64()
 		if i%3 == 0 {
-			hashes[i] = uint64(i%5)<<32 | uint64(i%2)
+			hashes[i] = uint64(i%5)<<indexTag | uint64(i%2)
 		}
 	}
 	hashOf := func(o Ord) uint64 { return hashes[o] }
@@ -39,8 +39,8 @@ func TestIndexEqualsMap(t *testing.T) {
 			n++
 		}
 	}
-	if x.live != n || 4*x.used > 3*8*len(x.buckets) {
-		t.Fatalf("%d entries, %d places taken of %d; want %d", x.live, x.used, 8*len(x.buckets), n)
+	if x.live != n || x.used > indexMost*len(x.buckets) {
+		t.Fatalf("%d entries, %d places taken of %d; want %d", x.live, x.used, indexPlaces*len(x.buckets), n)
 	}
 	x.remove(1, 99_999)
 	if x.live != n {

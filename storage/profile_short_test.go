@@ -262,7 +262,7 @@ func BenchmarkProfileCold(b *testing.B) {
 	sum := uint64(0)
 	for b.Loop() {
 		ref := refs[r.IntN(len(refs))]
-		sum += uint64(s.fetch(ref))
+		s.ahead(ref, fetchLines)
 		p := Profile{s.get(ref)}
 		_, _, end := p.Tag(Name(5 + 10*(sum%20)))
 		_, num, _ := p.AttrNear(Name(7+(sum+uint64(end))%14), &places)

@@ -451,6 +451,7 @@ func (s *Store) bringBack(room *loadRoom, id GroupID) error {
 	g := &Group{id: id, store: s}
 	s.groups[id] = g
 	g.mu.state, g.mu.last = l.state, l.last
+	g.show(l.state)
 	g.openLocked(l.last + 1)
 	g.durable.Store(l.last)
 	g.written.Store(l.watermark)

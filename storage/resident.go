@@ -69,7 +69,6 @@ type state struct {
 	touched []Touch // in this lock section
 	// tailMoved: the last event moved the floor of its person's tail.
 	tailMoved bool
-	warm      uint64 // of fetch; it means nothing
 
 	loading *rowLoad // between beginRows and endRows
 	draft   profileDraft
@@ -100,16 +99,17 @@ func newState(g GroupID, o stateOptions) *state {
 }
 
 // find returns the person with a canonical id. hash is Store.IndexHash of it.
-// Cost: two cold cache lines, no allocation; the first look at a loaded person
-// opens its profile.
+// Cost: two cold cache lines one behind the other, the profile's with the second, no
+// allocation; the first look at a loaded person opens its profile.
 func (s *state) find(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
 	at := s.index.first(hash)
 	for {
-		o, next, ok := s.index.next(hash, at)
+		o, hint, next, ok := s.index.next(hash, at)
 		if !ok {
 			return 0, false
 		}
-		if s.fetch(s.rows.at(o)); s.is(o, ws, hash, id) {
+		s.fetch(o, hint)
+		if s.is(o, ws, hash, id) {
 			return o, true
 		}
 		at = next
@@ -121,7 +121,7 @@ func (s *state) find(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
 func (s *state) findRow(ws WorkspaceID, hash uint64, id []byte) (Ord, bool) {
 	at := s.index.first(hash)
 	for {
-		o, next, ok := s.index.next(hash, at)
+		o, _, next, ok := s.index.next(hash, at)
 		if !ok || s.is(o, ws, hash, id) {
 			return o, ok
 		}
@@ -141,13 +141,6 @@ func (s *state) is(o Ord, ws WorkspaceID, hash uint64, id []byte) bool {
 		return true
 	}
 	return string(s.idOf(r)) == string(id)
-}
-
-// fetch asks for the cache lines of a row that a decision reads, and for those that
-// its profile begins with, all at once: so a person who is in no cache costs one wait
-// for the row and one for the profile, and not one for each line.
-func (s *state) fetch(r *Row) {
-	s.warm += r.Page.Bits[0] + uint64(r.id[idInline-1]) + uint64(s.slab.fetch(r.profile))
 }
 
 // findIdentity returns the person an identity points at.

@@ -113,14 +113,19 @@ type rowTable struct {
 	held   int // chunks that exist
 }
 
-// at returns the row of o, or nil when there never was one.
-func (t *rowTable) at(o Ord) *Row {
+// spot returns where the row of o lies, without reading it; nil when there is no chunk.
+func (t *rowTable) spot(o Ord) *Row {
 	c := int(o / rowChunk)
 	if c >= len(t.chunks) || t.chunks[c] == nil {
 		return nil
 	}
-	r := &t.chunks[c][o%rowChunk]
-	if r.Person == 0 {
+	return &t.chunks[c][o%rowChunk]
+}
+
+// at returns the row of o, or nil when there never was one.
+func (t *rowTable) at(o Ord) *Row {
+	r := t.spot(o)
+	if r == nil || r.Person == 0 {
 		return nil
 	}
 	return r

@@ -224,7 +224,7 @@ func (s *state) endRows() {
 	s.loading = nil
 	s.index.reserve(s.people)
 	s.rows.each(func(o Ord, r *Row) bool {
-		s.index.insert(r.IDHash, o)
+		s.index.insert(r.IDHash, o, r.profile)
 		return true
 	})
 }

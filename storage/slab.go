@@ -71,41 +71,6 @@ func setBlock(b []byte, class, size int) {
 	binary.LittleEndian.PutUint32(b, uint32(class)<<24|uint32(size))
 }
 
-// fetchLines is how many cache lines of a block fetch asks for: those of a profile with
-// twenty tags and twenty attributes. Measured: see bench/README.md.
-const fetchLines = 7
-
-// fetch reads a byte of each of the first cache lines of a block, or of what lies
-// behind a shorter one, and returns their sum.
-func (s *slab) fetch(r Ref) byte {
-	if r == 0 {
-		return 0
-	}
-	b := s.at(r)
-	if len(b) < fetchLines*64 {
-		return b[0]
-	}
-	b = b[:fetchLines*64]
-	return b[0] + b[64] + b[128] + b[192] + b[256] + b[320] + b[384]
-}
-
-// head reads the first byte of a block; 0 for Ref 0.
-func (s *slab) head(r Ref) byte {
-	if r == 0 {
-		return 0
-	}
-	return s.at(r)[0]
-}
-
-// walk reads a byte of each cache line of a block and returns their sum.
-func (s *slab) walk(r Ref) (sum byte) {
-	b := s.get(r)
-	for i := 0; i < len(b); i += 64 {
-		sum += b[i]
-	}
-	return sum
-}
-
 // put stores content in place of the block old, which may be 0, and returns the
 // block that now holds it. It writes in place when the class stays the same.
 // Content must not lie in the slab. Empty content frees old and returns 0.
