@@ -33,11 +33,11 @@ func (s *state) checksum() (uint64, error) {
 	}
 	var b []byte
 	le := binary.LittleEndian
-	for k, r := range s.stats.rows {
+	s.stats.each(func(k StatsKey, r statsRow) {
 		b = append(appendStatsKey(b[:0], k), 's')
 		b = le.AppendUint64(le.AppendUint64(b, r.n), math.Float64bits(r.value))
 		sum += xxh3.Hash(b)
-	}
+	})
 	for k, n := range s.share.confirmed {
 		b = append(appendTotalKey(b[:0], k), 't')
 		sum += xxh3.Hash(le.AppendUint64(b, uint64(n)))

@@ -52,12 +52,12 @@ func (s *state) appendMeta(dst []byte, frame uint64) []byte {
 		dst = le.AppendUint32(dst, uint32(f.at))
 	}
 	dst = le.AppendUint64(dst, s.stats.lost)
-	dst = le.AppendUint32(dst, uint32(len(s.stats.rows)))
-	for k, r := range s.stats.rows {
+	dst = le.AppendUint32(dst, uint32(s.stats.rows))
+	s.stats.each(func(k StatsKey, r statsRow) {
 		dst = appendStatsKey(dst, k)
 		dst = le.AppendUint64(dst, r.n)
 		dst = le.AppendUint64(dst, math.Float64bits(r.value))
-	}
+	})
 	dst = le.AppendUint32(dst, uint32(len(s.share.confirmed)))
 	for k, n := range s.share.confirmed {
 		dst = appendTotalKey(dst, k)
@@ -121,7 +121,7 @@ func (s *state) loadMeta(value []byte) error {
 	}
 	for range rows {
 		k := StatsKey{Name(r.u32()), Name(r.u32()), Name(r.u32()), Name(r.u32())}
-		s.stats.rows[k] = statsRow{r.u64(), math.Float64frombits(r.u64())}
+		*s.stats.at(k) = statsRow{r.u64(), math.Float64frombits(r.u64())}
 	}
 	totals := int64(r.u32())
 	if totals*metaTotalsRow > int64(len(r.b)) {
@@ -137,7 +137,7 @@ func (s *state) loadMeta(value []byte) error {
 		s.blind = UnixSec(r.u32())
 		whole = whole && s.blind != 0
 	}
-	if r.bad || !whole || len(r.b) != 0 || int64(len(s.stats.rows)) != rows ||
+	if r.bad || !whole || len(r.b) != 0 || int64(s.stats.rows) != rows ||
 		int64(len(s.share.confirmed)) != totals {
 		return fmt.Errorf("meta of group %d: length: %w", s.group, ErrCorrupt)
 	}

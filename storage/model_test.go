@@ -370,7 +370,9 @@ func compareAll(t *testing.T, g *generator, s *state) {
 	if err := g.m.compareMembers(s); err != nil {
 		t.Fatal(err)
 	}
-	if !maps.Equal(s.stats.rows, g.m.stats) {
+	stats := map[StatsKey]statsRow{}
+	s.stats.each(func(k StatsKey, r statsRow) { stats[k] = r })
+	if !maps.Equal(stats, g.m.stats) || s.stats.rows != len(stats) {
 		t.Fatal("statistics differ")
 	}
 	if !maps.Equal(s.share.confirmed, g.m.totals) {

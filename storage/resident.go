@@ -88,7 +88,6 @@ func newState(g GroupID, o stateOptions) *state {
 		o.dedupDays = dedupDays
 	}
 	s.dedup.slab, s.dedup.days = &s.slab, o.dedupDays
-	s.stats.rows = make(map[StatsKey]statsRow)
 	s.share.confirmed = make(map[TotalKey]int64)
 	s.share.blocks = newBlockShare()
 	s.tags, s.segments = newBitmaps(&s.slab), newBitmaps(&s.slab)
@@ -225,9 +224,7 @@ func (s *state) seenDedup(key uint64) (body uint32, ok bool) { return s.dedup.fi
 
 // statsRange calls f for every row of the statistics, in no order.
 func (s *state) statsRange(f func(key StatsKey, n uint64, value float64)) {
-	for k, r := range s.stats.rows {
-		f(k, r.n, r.value)
-	}
+	s.stats.each(func(k StatsKey, r statsRow) { f(k, r.n, r.value) })
 }
 
 // nextPerson returns what the next EffectCreate must carry. It is the same until
@@ -286,7 +283,7 @@ func (s *state) bytes() StateBytes {
 		Bitmaps: s.tags.bytes() + s.segments.bytes() + s.members.bytes() +
 			s.ends.bytes(),
 		Population: s.indexes.bytes(s.people) + s.verdicts.bytes(),
-		Stats:      int64(len(s.stats.rows)+len(s.share.confirmed)) * 48,
+		Stats:      s.stats.bytes() + int64(len(s.share.confirmed))*48,
 		Dedup:      s.dedup.bytes(),
 	}
 	b.Slab, b.SlabUsed = s.slab.bytes()

@@ -1,6 +1,8 @@
 package storage
 
 import (
+	"maps"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,15 +89,53 @@ func TestTotalsInMoney(t *testing.T) {
 
 // A table of statistics that is full keeps counting the rows it has.
 func TestStatsAreBounded(t *testing.T) {
-	s := statsTable{rows: map[StatsKey]statsRow{}}
+	var s statsTable
 	for i := range statsMax + 5 {
 		s.add(StatsKey{Offer: Name(i)}, 1, 2)
 	}
 	s.add(StatsKey{Offer: 7}, 3, 1)
-	if len(s.rows) != statsMax || s.lost != 5 {
-		t.Fatalf("%d rows, %d lost", len(s.rows), s.lost)
+	if s.rows != statsMax || s.lost != 5 {
+		t.Fatalf("%d rows, %d lost", s.rows, s.lost)
 	}
-	if r := s.rows[StatsKey{Offer: 7}]; r.n != 4 || r.value != 3 {
+	if r := s.find(StatsKey{Offer: 7}); r.n != 4 || r.value != 3 {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// The table of statistics against a map, also after it was written and read.
+func TestStatsEqualMap(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	s, want := newState(2, stateOptions{}), map[StatsKey]statsRow{}
+	for range 50_000 {
+		k := StatsKey{
+			Offer: Name(r.IntN(300)), Treatment: Name(r.IntN(3)), Variant: Name(r.IntN(2)),
+			What: Name(1<<31 + r.IntN(4)),
+		}
+		if r.IntN(50) == 0 {
+			k = StatsKey{}
+		}
+		n, value := uint64(r.IntN(3)), float64(r.IntN(100))-50
+		s.stats.add(k, n, value)
+		w := want[k]
+		want[k] = statsRow{w.n + n, w.value + value}
+	}
+	loaded := newState(2, stateOptions{})
+	if err := loaded.loadMeta(s.appendMeta(nil, 7)); err != nil {
+		t.Fatal(err)
+	}
+	for _, of := range [...]*state{s, loaded} {
+		got := map[StatsKey]statsRow{}
+		of.stats.each(func(k StatsKey, row statsRow) { got[k] = row })
+		if !maps.Equal(got, want) || of.stats.rows != len(want) {
+			t.Fatalf("%d rows, want %d", of.stats.rows, len(want))
+		}
+		for k, w := range want {
+			if row := of.stats.find(k); row == nil || *row != w {
+				t.Fatalf("%v: %v, want %v", k, row, w)
+			}
+		}
+		if of.stats.find(StatsKey{Offer: 400}) != nil {
+			t.Fatal("a row of nothing")
+		}
 	}
 }
