@@ -110,7 +110,9 @@ func (t *statsTable) each(f func(StatsKey, statsRow)) {
 }
 
 // bytes is the memory of the table.
-func (t *statsTable) bytes() int64 { return int64(len(t.slots)) * int64(unsafe.Sizeof(statsSlot{})) }
+func (t *statsTable) bytes() int64 {
+	return int64(len(t.slots)) * int64(unsafe.Sizeof(statsSlot{}))
+}
 
 // addOutcome adds an outcome to the row over everybody and to the row of each
 // variant.
