@@ -27,6 +27,21 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestReloadBeforeRowsAreWritten",
 		},
 		{
+			law: "Ahead sees the table of a reload", file: "storage/commit.go",
+			old: "	g.show(l.state)\n", bad: "",
+			pkg: inStore, run: "TestAheadAfterLoads",
+		},
+		{
+			law: "a look-up sets the hint right", file: "storage/ahead.go",
+			old: "		*hint = r.profile\n", bad: "",
+			pkg: inStore, run: "TestHintsFollowProfiles",
+		},
+		{
+			law: "rows of statistics move when their table grows", file: "storage/stats.go",
+			old: "			if old[i].taken {\n", bad: "			if old[i].taken && i > 0 {\n",
+			pkg: inStore, run: "TestStatsEqualMap",
+		},
+		{
 			law: "a ring has one user", file: "storage/journal/folder.go",
 			old: "	if err := own(f); err != nil {\n", bad: "	if err := error(nil); err != nil {\n",
 			pkg: inJournal, run: "TestRingHasOneUser",
