@@ -36,7 +36,7 @@ func TestHintsFollowProfiles(t *testing.T) {
 		case 0:
 			*hint = 0
 		case 1:
-			*hint = s.rows.at(Ord(i-1) + 1).contact
+			*hint = s.rows.at(Ord(i - 1)).profile
 		case 2:
 			*hint = Ref(uint32(len(s.slab.chunks)-1)*slabChunkUnit + slabChunkUnit - 1)
 		}
