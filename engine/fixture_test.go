@@ -35,6 +35,7 @@ import (
 //	3  frames with the round of their commit, by which a restore cuts all groups at one
 //	4  events that lie beside their person's history, reservations that are one record of
 //	   the journal with their decision
+//	5  parts that are sealed with ChaCha20-Poly1305
 const fixtureFolder = "testdata/stores"
 
 const fixtureSegments = `
@@ -54,7 +55,7 @@ func TestStoreFixtures(t *testing.T) {
 		writeFixture(t, name)
 	}
 	archives, err := filepath.Glob(fixtureFolder + "/*.tar.gz")
-	if err != nil || len(archives) < 8 {
+	if err != nil || len(archives) < 10 {
 		t.Fatalf("fixtures: %v %v", archives, err)
 	}
 	for _, archive := range archives {

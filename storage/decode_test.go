@@ -466,7 +466,7 @@ func TestWrongSumIsRefused(t *testing.T) {
 func TestSealIsBound(t *testing.T) {
 	key, bind := [16]byte{1}, rowBind(1, 2, RowTail)
 	plain := []byte("what nobody else may read")
-	seal := newSealer(&zeroReader{}, 2)
+	seal := newSealer(&zeroReader{})
 	sealed, err := seal.append([]byte("front"), &key, plain, bind[:])
 	if err != nil || string(sealed[:5]) != "front" || len(sealed) != 5+len(plain)+sealExtra {
 		t.Fatalf("%q, %v", sealed, err)
@@ -475,10 +475,6 @@ func TestSealIsBound(t *testing.T) {
 	f := func(key [16]byte, sealed []byte, bind [13]byte, good bool) {
 		t.Helper()
 		got, err := appendOpened(nil, &key, sealed, bind[:])
-		again, fault := seal.open(nil, &key, sealed, bind[:])
-		if !bytes.Equal(got, again) || (err == nil) != (fault == nil) {
-			t.Fatalf("%q, %v", again, fault)
-		}
 		if good != (err == nil) || good && !bytes.Equal(got, plain) {
 			t.Fatalf("%q, %v", got, err)
 		}
@@ -496,7 +492,7 @@ func TestSealIsBound(t *testing.T) {
 	if bytes.Contains(sealed, plain[:8]) {
 		t.Fatal("the text can be read")
 	}
-	seal = newSealer(bytes.NewReader(nil), 2)
+	seal = newSealer(bytes.NewReader(nil))
 	if _, err := seal.append(nil, &key, plain, nil); err == nil {
 		t.Fatal("sealed without a nonce")
 	}

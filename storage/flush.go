@@ -144,7 +144,6 @@ func (s *Store) flushPass(g *Group, max int) error {
 	f := &s.flush.groups[g.id]
 	b := s.db.db.NewBatch()
 	defer b.Close()
-	defer s.flush.seal.forgetAll()
 	pass, err := s.encodePass(g, f, b, max)
 	if err != nil || pass.empty {
 		return err

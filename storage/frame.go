@@ -12,7 +12,8 @@ import (
 var ErrInvalid = errors.New("invalid effect")
 
 const (
-	frameMagic  = 0x5402 // 'T', format 2
+	frameMagic  = 0x5403 // 'T', format 3
+	frameSecond = 0x5402 // format 2, whose parts are sealed with AES
 	frameFirst  = 0x5401 // format 1, which has no round
 	frameHeader = 48
 	frameCRC    = 4
@@ -271,9 +272,6 @@ func appendFrame(dst []byte, h *frameHead, f *frame, seal *sealer,
 		}
 		le.PutUint32(dst[at:], uint32(len(dst)-at-4))
 		rest = after
-		if r.kind == EffectErase {
-			seal.forget(key)
-		}
 	}
 	return le.AppendUint32(dst, checkSum(dst[start:])), nil
 }
@@ -323,7 +321,7 @@ func parseFrame(value []byte) (h frameHead, records []byte, err error) {
 		return h, nil, fmt.Errorf("%w: frame fails its checksum", ErrCorrupt)
 	}
 	magic := le.Uint16(value)
-	if magic != frameMagic && magic != frameFirst {
+	if magic != frameMagic && magic != frameSecond && magic != frameFirst {
 		if magic>>8 == frameMagic>>8 {
 			return h, nil, fmt.Errorf("%w: frame format %d", ErrNewerFormat, magic&0xFF)
 		}

@@ -63,7 +63,6 @@ type logger struct {
 	codec    logCodec
 	keys     []personKeyAt
 	work     logEffect
-	seal     sealer
 	found    []record
 	retire   time.Time // when the next look at what is too old is due
 }
@@ -184,7 +183,6 @@ func (s *Store) logTick(now time.Time) error {
 // logPass writes blocks of the frames of groups, and what is kept of the log.
 func (s *Store) logPass(groups []*Group, retire bool) error {
 	p := s.logs.log.Begin()
-	defer s.logs.seal.forgetAll()
 	defer func() {
 		for _, g := range groups {
 			s.logs.kept.settle(g.id, s.logs.log.Logged(uint16(g.id)))
@@ -489,7 +487,7 @@ func (s *Store) openRecord(h *frameHead, i int, r *record, k *personKeyAt, w *lo
 	}
 	bind := frameBind(h, i, r.kind)
 	var err error
-	if w.plain, err = s.logs.seal.open(w.plain, &k.key, r.personal, bind[:]); err != nil {
+	if w.plain, err = appendOpened(w.plain, &k.key, r.personal, bind[:]); err != nil {
 		return err
 	}
 	return d.decodePersonal(&w.effect, w.plain)

@@ -39,9 +39,8 @@ func Open(dir string, o Options) (*Store, error) {
 	s.dead.ch = make(chan struct{})
 	s.lists.turn = make(chan struct{}, 1)
 	s.com.kick = make(chan struct{}, 1)
-	s.com.seal = newSealer(s.o.Rand, keptCiphers)
-	s.flush.seal = newSealer(s.o.Rand, 1) // a row's parts follow each other
-	s.logs.seal = newSealer(nil, keptCiphers)
+	s.com.seal = newSealer(s.o.Rand)
+	s.flush.seal = newSealer(s.o.Rand)
 	s.com.bounded.begun = time.Now()
 	s.com.jobs = make(chan *pebble.Batch)
 	s.purge.ask = make(chan chan error)

@@ -378,7 +378,7 @@ func (s *state) idOf(r *Row) []byte {
 }
 
 // openProfile opens the personal part of a loaded row and keeps it open.
-// Cost: one AES-GCM of the part, once a person after a start.
+// Cost: one opening of the part, once a person after a start.
 func (s *state) openProfile(o Ord, r *Row) error {
 	id, err := s.openedProfile(r)
 	if err != nil {

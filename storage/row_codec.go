@@ -22,8 +22,9 @@ import (
 // not fit in the row. Sealed parts are kept as loaded and opened at first use.
 const (
 	// Format 1 has no parts of events and no hundredths; up to 2 no word of a tag is left
-	// out, nor anything of the history of tags, and no float lies in a cell.
-	rowFormat     = 3
+	// out, nor anything of the history of tags, and no float lies in a cell; up to 3 parts
+	// are sealed with AES.
+	rowFormat     = 4
 	rowHeader     = 24
 	rowDiskFlags  = rowDiskVisitor
 	rowDiskIDHash = 8
@@ -59,7 +60,7 @@ func (s *state) takeDirty(dst []Ord, max int) []Ord {
 // appendRow appends the stored form of one part of a row that takeDirty
 // returned, when that part is dirty, and takes its dirty mark away. seal seals
 // it. A part that was never opened is written as it was loaded.
-// Cost: one AES-GCM for a profile or tail that is open.
+// Cost: one sealing for a profile or tail that is open.
 func (s *state) appendRow(dst []byte, o Ord, kind RowKind, seal *sealer) (
 	[]byte, rowPart, error,
 ) {

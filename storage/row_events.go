@@ -165,7 +165,7 @@ func (s *state) loadEvents(at rowKey, r *Row, p *storedRow) error {
 
 // openHistory opens the tail and the activity of a loaded row, with the events that lie
 // beside them, and keeps them open.
-// Cost: an AES-GCM of each part and an addition for each event beside them, once a
+// Cost: an opening of each part and an addition for each event beside them, once a
 // person after a start.
 func (s *state) openHistory(r *Row) error {
 	tail, sums, err := s.openedHistory(r)

@@ -3,29 +3,25 @@ package storage
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"testing"
+
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // testSealer seals with nonces that are all different.
 func testSealer() *sealer {
-	s := newSealer(rand.Reader, 4)
+	s := newSealer(rand.Reader)
 	return &s
 }
 
-// Whatever keys share a slot, each part is sealed with its own and a nonce of its own;
-// a cipher that was let go of is made anew.
+// Each part is sealed with the key of its person and a nonce of its own.
 func TestSealerKeepsKeysApart(t *testing.T) {
-	seal := newSealer(rand.Reader, 3)
+	seal := testSealer()
 	seen := make(map[string]bool)
 	for i := range 400 {
 		key := [16]byte{byte(i % 7), 0, 0, 0, 0, 0, 0, 0, 1}
-		switch i % 50 {
-		case 20:
-			seal.forget(&key)
-		case 40:
-			seal.forgetAll()
-		}
 		plain := fmt.Appendf(nil, "part %d", i)
 		sealed, err := seal.append(nil, &key, plain, nil)
 		if err != nil {
@@ -40,51 +36,84 @@ func TestSealerKeepsKeysApart(t *testing.T) {
 			t.Fatalf("part %d: %q, %v", i, got, err)
 		}
 		other := [16]byte{byte(i%7 + 1), 0, 0, 0, 0, 0, 0, 0, 1}
-		if _, err := seal.open(nil, &other, sealed, nil); err == nil {
+		if _, err := appendOpened(nil, &other, sealed, nil); err == nil {
 			t.Fatalf("part %d opens with another key", i)
 		}
 	}
 }
 
-// No cipher is kept of a person whose frame of erasure was written.
-func TestErasedCipherIsLetGo(t *testing.T) {
-	key := [16]byte{3}
-	f := newFrame(1)
-	e := Effect{Kind: EffectErase, Ord: 1, Time: 1, Erase: EraseEffect{Person: 1}}
-	if err := f.append(&e, &key, nil); err != nil {
+// A sealed part is what FORMAT.md says, so that whoever has the key can read it: the
+// cipher of RFC 8439 by its library, keyed and bound as written there.
+func TestSealedPartIsAsWritten(t *testing.T) {
+	key, bind := [16]byte{1, 2, 3, 15: 16}, []byte("a place")
+	sealed, err := testSealer().append(nil, &key, []byte("some text"), bind)
+	if err != nil {
 		t.Fatal(err)
 	}
-	seal := testSealer()
-	head := frameHead{number: 1, count: 1}
-	if _, err := appendFrame(nil, &head, f, seal, func(*record) {}); err != nil {
+	aead, err := chacha20poly1305.New(append(key[:], "tact sealed part"...))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kept := range seal.slots {
-		if kept.aead != nil || kept.key == key {
-			t.Fatal("the cipher of an erased person is kept")
-		}
+	plain, err := aead.Open(nil, sealed[:12], sealed[12:], bind)
+	if err != nil || string(plain) != "some text" {
+		t.Fatalf("%q, %v", plain, err)
 	}
 }
 
-// BenchmarkSeal seals parts of 200 bytes: each of another person, and three of one
-// person after each other, as the rows of an event are written.
+// A part of an older format opens, for its key and at its place only, and no bit of it
+// can differ.
+func TestOlderPartsOpen(t *testing.T) {
+	key, bind := [16]byte{7, 15: 9}, rowBind(1, 2, RowTail)
+	aead, err := olderCipher(&key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := make([]byte, sealNonce)
+	sealed := aead.Seal(bytes.Clone(nonce), nonce, []byte("of old"), bind[:])
+	got, err := appendOpened([]byte("front "), &key, sealed, bind[:])
+	if err != nil || string(got) != "front of old" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	other := rowBind(1, 3, RowTail)
+	if _, err := appendOpened(nil, &key, sealed, other[:]); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("at another place: %v", err)
+	}
+	for i := range len(sealed) * 8 {
+		sealed[i/8] ^= 1 << (i % 8)
+		got, err := appendOpened([]byte("front"), &key, sealed, bind[:])
+		if !errors.Is(err, ErrCorrupt) || string(got) != "front" {
+			t.Fatalf("bit %d: %q, %v", i, got, err)
+		}
+		sealed[i/8] ^= 1 << (i % 8)
+	}
+}
+
+// BenchmarkSeal seals and opens parts of 200 bytes, each of another person.
 func BenchmarkSeal(b *testing.B) {
 	plain := make([]byte, 200)
-	f := func(name string, each int) {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			seal := newSealer(rand.Reader, 1)
-			var dst []byte
-			for i := 0; b.Loop(); i++ {
-				n := i / each
-				key := [16]byte{byte(n), byte(n >> 8), byte(n >> 16)}
-				var err error
-				if dst, err = seal.append(dst[:0], &key, plain, nil); err != nil {
-					b.Fatal(err)
-				}
+	key := [16]byte{1}
+	b.Run("seal", func(b *testing.B) {
+		b.ReportAllocs()
+		seal := testSealer()
+		var dst []byte
+		for i := 0; b.Loop(); i++ {
+			key = [16]byte{byte(i), byte(i >> 8), byte(i >> 16)}
+			var err error
+			if dst, err = seal.append(dst[:0], &key, plain, nil); err != nil {
+				b.Fatal(err)
 			}
-		})
-	}
-	f("others", 1)
-	f("three", 3)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		b.ReportAllocs()
+		sealed, err := testSealer().append(nil, &key, plain, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if plain, err = appendOpened(plain[:0], &key, sealed, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
