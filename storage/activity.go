@@ -32,6 +32,10 @@ const (
 // the group is unlocked or the next Append of this person. The zero Activity is
 // of a person without events.
 //
+// An event is summed up when it leaves the tail; until then the tail says so. Whoever
+// asks for the activity is shown both together, which are summed up in memory of the
+// group's then: see activity_whole.go. Kept is, of what was summed up:
+//
 //	from i64 | keys u16                              little-endian
 //	keys × size uvarint, entry                       rising event, item, outcome
 //	entry = event uvarint | item uvarint | flags u8 | first varint | last-first uvarint |
@@ -46,7 +50,12 @@ const (
 //	number = a whole number below 2^52: zig-zag × 2, uvarint · a whole number of
 //	         hundredths below 2^50: (zig-zag of them + 1) × 2 + 1, uvarint, from row
 //	         format 2 on · else 1, float64 8 bytes
-type Activity struct{ b []byte }
+type Activity struct {
+	b    []byte
+	tail Tail           // with events that are not summed up, or sums is nil
+	sums *wholeActivity // sums them up when somebody asks
+	made uint64         // differs from view to view of one sums
+}
 
 const (
 	activityHeader = 10
@@ -67,22 +76,25 @@ func (a Activity) From() UnixMsec {
 	return UnixMsec(le64(a.b))
 }
 
-// Empty says that nothing was ever summed up.
-func (a Activity) Empty() bool { return len(a.b) == 0 }
+// Empty says that the person never did anything.
+func (a Activity) Empty() bool { return len(a.b) == 0 && a.sums == nil }
 
-// Cursor begins a walk over the entries, in rising order of event and item.
-func (a Activity) Cursor() ActivityCursor {
-	if len(a.b) == 0 {
+// Cursor begins a walk over the entries, in rising order of event and item. It is valid
+// as long as the activity, and until another cursor is made in the group.
+// Cost: what the tail has is summed up, some 0.2 µs an event that counts, unless the
+// cursor before was of the same.
+func (a Activity) Cursor() ActivityCursor { return a.CursorOf(0) }
+
+// CursorOf begins a walk over the entries of one event, whatever their item; 0 = all.
+func (a Activity) CursorOf(event Name) ActivityCursor {
+	b := a.b
+	if a.sums != nil {
+		b = a.sums.of(&a, event)
+	}
+	if len(b) == 0 {
 		return ActivityCursor{}
 	}
-	return ActivityCursor{b: a.b[activityHeader:]}
-}
-
-// CursorOf begins a walk over the entries of one event, whatever their item.
-func (a Activity) CursorOf(event Name) ActivityCursor {
-	c := a.Cursor()
-	c.only = event
-	return c
+	return ActivityCursor{b: b[activityHeader:], only: event}
 }
 
 // An ActivityCursor walks over the entries of an Activity. Cost: linear in the
@@ -372,7 +384,7 @@ func checkActivity(b []byte) error {
 		UnixMsec(le64(b)) < -activityTime || UnixMsec(le64(b)) > activityTime+1 {
 		return fmt.Errorf("activity: header: %w", ErrCorrupt)
 	}
-	c := Activity{b}.Cursor()
+	c := Activity{b: b}.Cursor()
 	var last activityKey
 	for i := range le16(b[8:]) {
 		if !c.Next() {

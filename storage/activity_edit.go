@@ -11,7 +11,7 @@ type activityEdit struct {
 	key      activityKey
 	occurred UnixMsec
 	now      UnixMsec // the frame's time: days of ActivityDays before it are dropped
-	shift    int32    // seconds by which the local time of the days is ahead of UTC
+	day      int32    // that it counts on
 	props    []AttrValue
 }
 
@@ -25,7 +25,6 @@ type activityDraft struct {
 	cells []Sums         // by day, then by property
 	rest  []byte         // the days behind them, packed
 	nRest int
-	old   []byte // the part as it is while the tail is taken over
 }
 
 type activityCell struct {
@@ -169,7 +168,7 @@ func (d *activityDraft) count(in *activityEdit) {
 			}
 		}
 	}
-	day := clipDay(at, in.shift)
+	day := in.day
 	if day < h.Floor {
 		return
 	}

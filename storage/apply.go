@@ -381,6 +381,9 @@ func (s *state) mark(r *Row, o Ord, parts RowFlags) {
 			r.pending = 0
 		}
 	}
+	if r.activity == 0 && r.Flags&RowGone == 0 {
+		parts &^= rowDirtyActivity // there is none on disk
+	}
 	if r.Flags&rowDirty == 0 {
 		s.dirty = append(s.dirty, o)
 	}

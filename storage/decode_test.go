@@ -57,8 +57,15 @@ func decodeTail(b []byte) error {
 		if n != t.Len() {
 			panic("a tail that was taken cannot be read")
 		}
-		if b, err = appendTail(nil, t, tailEdit{5, 6, []byte{0, 1}}); err == nil && checkTail(b) != nil {
+		var d tailDraft
+		err = d.add(t, &tailEdit{5, 6, 7, []byte{0, 1}})
+		if err == nil && (checkTail(d.b) != nil || len(d.left)+int(d.b[8]) != n+1) {
 			panic("a tail that was taken cannot be changed")
+		}
+		for c := new(wholeActivity).view(nil, t).Cursor(); c.Next(); {
+			if c.Count == 0 || c.Count > uint64(n) {
+				panic("a tail that was taken cannot be summed up")
+			}
 		}
 	}
 	return err
@@ -69,7 +76,7 @@ func decodeActivity(b []byte) error {
 	if err != nil {
 		return err
 	}
-	a, n := Activity{b}, 0
+	a, n := Activity{b: b}, 0
 	a.From()
 	for c := a.Cursor(); c.Next(); n++ {
 		if _, entry, _ := a.split(c.key()); entry == nil || entryKey(entry) != c.key() {
@@ -97,7 +104,7 @@ func decodeActivity(b []byte) error {
 	}
 	b = d.add(nil, a, in)
 	in.key, in.now, in.occurred = activityKey{9, 2, true}, 1<<49, 1<<49
-	if b = d.add(nil, Activity{b}, in); checkActivity(b) != nil {
+	if b = d.add(nil, Activity{b: b}, in); checkActivity(b) != nil {
 		panic("an activity that was taken cannot be changed")
 	}
 	return nil

@@ -35,5 +35,6 @@ func BuildHistory(effects []Effect, now UnixMsec) (Tail, Activity, error) {
 			return Tail{}, Activity{}, err
 		}
 	}
-	return Tail{s.slab.get(r.tail)}, Activity{s.slab.get(r.activity)}, nil
+	tail := Tail{s.slab.get(r.tail)}
+	return tail, s.whole.view(s.slab.get(r.activity), tail), nil
 }

@@ -39,7 +39,8 @@ type modelPerson struct {
 	locale     Name
 	tail       []TailEvent    // newest first, cut as the state cuts
 	all        []UnixMsec     // every event
-	facts      []activityEdit // the same, in order of arrival
+	left       []activityEdit // the same: those that left the tail, in that order,
+	recent     []activityEdit // and those that are in it, newest first
 	open       []ReserveEffect
 	confirmed  map[ReservationID]bool // some key was
 	states     map[ReservationID]ReservationState
@@ -162,9 +163,9 @@ func (p *modelPerson) apply(m *model, e *Effect) {
 			Occurred: e.Event.Occurred, Event: e.Event.Event, Clamped: e.Event.Clamped,
 			n: len(e.Event.Indexed),
 		})
-		p.facts = append(p.facts, activityEdit{
+		p.fact(activityEdit{
 			key: activityKey{event: e.Event.Event}, occurred: e.Event.Occurred, now: e.Time,
-			shift: e.Event.Shift, props: e.Event.Indexed,
+			day: dayOf(e.Event.Occurred, e.Event.Shift), props: e.Event.Indexed,
 		})
 		p.visitor = false
 	case EffectOutcome:
@@ -173,9 +174,9 @@ func (p *modelPerson) apply(m *model, e *Effect) {
 			Occurred: o.Occurred, Event: o.Event, Item: o.Offer, Outcome: true,
 			Treatment: o.Treatment, Placement: o.Placement, Channel: o.Channel, Worth: o.Value,
 		})
-		p.facts = append(p.facts, activityEdit{
+		p.fact(activityEdit{
 			key: activityKey{o.Event, o.Offer, true}, occurred: o.Occurred, now: e.Time,
-			shift: o.Shift,
+			day: dayOf(o.Occurred, o.Shift),
 		})
 	case EffectReserve:
 		p.sweep(m, now)
@@ -251,6 +252,30 @@ func (p *modelPerson) event(now UnixMsec, e TailEvent) {
 	slices.SortStableFunc(p.tail, func(a, b TailEvent) int { return int(b.Occurred - a.Occurred) })
 	p.tail = slices.DeleteFunc(p.tail, func(e TailEvent) bool { return e.Occurred <= now-TailAge })
 	p.tail = p.tail[:min(len(p.tail), TailMax)]
+}
+
+// fact notes an event as what is summed up.
+func (p *modelPerson) fact(f activityEdit) {
+	p.recent = append([]activityEdit{f}, p.recent...)
+	slices.SortStableFunc(p.recent, func(a, b activityEdit) int { return int(b.occurred - a.occurred) })
+	stays := 0
+	for stays < min(len(p.recent), TailMax) && p.recent[stays].occurred > f.now-TailAge {
+		stays++
+	}
+	for _, l := range slices.Backward(p.recent[stays:]) {
+		l.now = f.now
+		p.left = append(p.left, l)
+	}
+	p.recent = p.recent[:stays]
+}
+
+// everything is every event in the order in which they are summed up.
+func (p *modelPerson) everything() []activityEdit {
+	all := slices.Clone(p.left)
+	for _, f := range slices.Backward(p.recent) {
+		all = append(all, f)
+	}
+	return all
 }
 
 func (p *modelPerson) live(r *ReserveEffect, t Instant) bool {

@@ -134,13 +134,16 @@ func (s *state) indexPerson(x *popIndex, o Ord, r *Row) (opens int) {
 // everDid looks for an event of the index in the tail and in the activity.
 func (s *state) everDid(x *popIndex, o Ord) bool {
 	outcome := x.key.Kind == IndexOutcome
-	a := s.activity(o)
-	for c := a.Cursor(); c.Next(); {
+	for c := s.tail(o).Cursor(); c.Next(); {
 		if c.Outcome == outcome && (x.key.ID == 0 || c.Event == x.key.ID) {
 			return true
 		}
 	}
-	for c := s.tail(o).Cursor(); c.Next(); {
+	r := s.row(o)
+	if r == nil || r.Flags&rowActivitySealed != 0 {
+		return false // it did not open
+	}
+	for c := (Activity{b: s.slab.get(r.activity)}).Cursor(); c.Next(); {
 		if c.Outcome == outcome && (x.key.ID == 0 || c.Event == x.key.ID) {
 			return true
 		}

@@ -288,7 +288,7 @@ func (v *View) read(o Ord, p *PersonView) {
 		p.ID, p.Zone = b[at.from:at.id:at.id], at.zone
 		p.Profile.b = b[at.id:at.profile:at.profile]
 		p.Tail.b = b[at.profile:at.tail:at.tail]
-		p.Activity.b = b[at.tail:at.activity:at.activity]
+		p.Activity = v.state.whole.view(b[at.tail:at.activity:at.activity], p.Tail)
 		return
 	}
 	s := v.state

@@ -75,10 +75,14 @@ type state struct {
 	edit    contactDraft
 	newest  uint64 // of the last reservation: the one before it, see Contact.settled
 	sum     activityDraft
-	sums    []byte // of the person's activity
-	events  eventsDraft
-	scratch []byte
-	body    []byte
+	drawn   tailDraft
+	whole   wholeActivity
+	// What events are summed up in, one after the other.
+	sums, sumsOther, start []byte
+	sumProps               []AttrValue
+	events                 eventsDraft
+	scratch                []byte
+	body                   []byte
 }
 
 // newState returns an empty state.
@@ -213,10 +217,10 @@ func (s *state) tail(o Ord) Tail {
 // activity returns what a person ever did, summed up: a view.
 func (s *state) activity(o Ord) Activity {
 	r := s.row(o)
-	if r == nil || r.Flags&rowActivitySealed != 0 && s.openHistory(r) != nil {
+	if r == nil || r.Flags&(rowTailSealed|rowActivitySealed) != 0 && s.openHistory(r) != nil {
 		return Activity{}
 	}
-	return Activity{s.slab.get(r.activity)}
+	return s.whole.view(s.slab.get(r.activity), Tail{s.slab.get(r.tail)})
 }
 
 // seenDedup returns the body hash stored with an idempotency key.

@@ -14,7 +14,8 @@ import (
 //
 //	profile: id hash u64 | clear part | sealed personal part
 //	tail:    sealed tail
-//	activity: sealed activity; a person stored before it was kept has none
+//	activity: sealed activity; without one nothing has left the tail yet, or the person
+//	          was stored before it was kept
 //	contact: as in memory
 //	events:  sealed events, drawn in row_events.go; the last frame is the newest of theirs
 //
@@ -264,6 +265,7 @@ func (s *state) loadRow(at rowKey, value []byte, key [16]byte) error {
 	r.LastFrame, r.LastSeen = max(r.LastFrame, p.frame), max(r.LastSeen, p.seen)
 	switch at.kind {
 	case RowTail:
+		s.loading.whole = wholeLoad{at.person, p.frame}
 		r.tail = ref
 		r.Flags |= rowTailSealed
 		return nil

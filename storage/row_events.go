@@ -60,29 +60,27 @@ func rowKinds(f func(RowKind) bool) {
 
 // eventsDraft is the scratch of what is opened or kept for the disk.
 type eventsDraft struct {
-	plain       []byte
-	tail, other []byte // the tail, and the one before the last event
-	sums, last  []byte // the activity likewise
-	props       []AttrValue
+	plain []byte
+	tail  []byte
+	sums  []byte // the activity
 }
 
 // keepsEvents reports whether the next event may be written as a part of its own: what
 // it adds to lies on disk, and there is room for another part.
 func (r *Row) keepsEvents() bool {
-	return r.Flags&rowDirtyWhole == 0 && r.tail != 0 && r.activity != 0 &&
-		r.events < rowEventsMax
+	return r.Flags&rowDirtyWhole == 0 && r.tail != 0 && r.events < rowEventsMax
 }
 
 // pend keeps an event that was added to the tail for the next writing of the row, and
 // returns what of the row is to be marked: without kept, and when the part would become
 // too large, tail and activity.
-func (s *state) pend(r *Row, kept bool, in tailEdit, shift int32) RowFlags {
+func (s *state) pend(r *Row, kept bool, in *tailEdit) RowFlags {
 	whole := len(s.slab.get(r.tail)) + len(s.slab.get(r.activity))
 	if kept && whole >= rowEventsFrom {
 		b := append(s.events.plain[:0], s.slab.get(r.pending)...)
 		b = binary.AppendVarint(b, int64(in.now))
 		b = binary.AppendVarint(b, int64(in.now-in.occurred))
-		b = binary.AppendVarint(b, int64(shift))
+		b = binary.AppendVarint(b, int64(in.shift))
 		b = append(binary.AppendUvarint(b, uint64(len(in.body))), in.body...)
 		s.events.plain = b
 		if len(b) <= max(whole/rowEventsShare, rowEventsLeast) {
@@ -132,7 +130,7 @@ func (s *state) appendEvents(dst []byte, o Ord, kind RowKind, seal *sealer) (
 	return binary.LittleEndian.AppendUint32(dst, checkSum(dst[at:])), rowPartStored, nil
 }
 
-// wholeLoad is the activity, or the part of events, read last.
+// wholeLoad is the tail, activity, or part of events, read last.
 type wholeLoad struct {
 	person PersonID
 	frame  uint64
@@ -142,7 +140,7 @@ type wholeLoad struct {
 func (s *state) loadEvents(at rowKey, r *Row, p *storedRow) error {
 	w := &s.loading.whole
 	switch {
-	case r.tail == 0 || r.activity == 0 || w.person != at.person:
+	case r.tail == 0 || w.person != at.person:
 		return fmt.Errorf("row of person %d: events without what they add to: %w",
 			at.person, ErrCorrupt)
 	case RowEvents+RowKind(r.events) != at.kind || p.frame <= w.frame:
@@ -180,7 +178,7 @@ func (s *state) openHistory(r *Row) error {
 			return s.damagedBy(err)
 		}
 	}
-	if r.Flags&rowActivitySealed != 0 {
+	if r.Flags&(rowActivitySealed|rowEventsSealed) != 0 && len(sums) > 0 {
 		if r.activity, err = s.slab.put(r.activity, sums); err != nil {
 			return s.damagedBy(err)
 		}
@@ -220,9 +218,13 @@ func (s *state) openedHistory(r *Row) (tail, sums []byte, err error) {
 		}
 		sums = d.sums
 	}
+	if err := checkSummed(Tail{tail}, sums, r.events); err != nil {
+		return nil, nil, fmt.Errorf("activity of person %d: %w", r.Person, err)
+	}
 	if r.Flags&rowEventsSealed == 0 {
 		return tail, sums, nil
 	}
+	d.sums = append(d.sums[:0], sums...)
 	for in, kind := (reader{b: s.slab.get(r.pending)}), RowEvents; len(in.b) > 0; kind++ {
 		bind := rowBind(r.Workspace, r.Person, kind)
 		part := in.take(int(in.uvarint()))
@@ -237,31 +239,35 @@ func (s *state) openedHistory(r *Row) (tail, sums []byte, err error) {
 	return d.tail, d.sums, nil
 }
 
+// checkSummed looks for what must have been summed up beside a tail as it was written:
+// what left it, unless no activity was kept then, and where there are parts of events.
+func checkSummed(t Tail, sums []byte, parts uint8) error {
+	if len(sums) > 0 || t.Len() == 0 {
+		return nil
+	}
+	if t.summed() && parts > 0 || !t.summed() && t.Floor() != 0 {
+		return fmt.Errorf("it is missing: %w", ErrCorrupt)
+	}
+	return nil
+}
+
 // addEvents adds the events in plain to the tail and the activity of the draft.
 func (s *state) addEvents() error {
 	d := &s.events
-	return eachEvent(d.plain, func(in tailEdit, shift int32, e *TailEvent) error {
-		d.props = d.props[:0]
-		e.EachProp(func(id Name, v Value) bool {
-			d.props = append(d.props, AttrValue{ID: id, Value: v})
-			return true
-		})
-		var err error
-		if d.other, err = appendTail(d.other[:0], Tail{d.tail}, in); err != nil {
+	return eachEvent(d.plain, func(in *tailEdit) error {
+		if err := s.drawn.add(Tail{d.tail}, in); err != nil {
 			return err
 		}
-		d.tail, d.other = d.other, d.tail
-		d.last = s.sum.add(d.last[:0], Activity{d.sums}, &activityEdit{
-			key: activityKey{e.Event, e.Item, e.Outcome}, occurred: in.occurred, now: in.now,
-			shift: shift, props: d.props,
-		})
-		d.sums, d.last = d.last, d.sums
+		if sums, summed := s.sumLeft(d.sums, Tail{d.tail}, &s.drawn, in); summed {
+			d.sums = append(d.sums[:0], sums...)
+		}
+		d.tail = append(d.tail[:0], s.drawn.b...)
 		return nil
 	})
 }
 
 // eachEvent calls f for every event of a part.
-func eachEvent(b []byte, f func(in tailEdit, shift int32, e *TailEvent) error) error {
+func eachEvent(b []byte, f func(in *tailEdit) error) error {
 	for r := (reader{b: b}); len(r.b) > 0; {
 		now := r.varint()
 		before, shift := r.varint(), r.varint()
@@ -271,12 +277,12 @@ func eachEvent(b []byte, f func(in tailEdit, shift int32, e *TailEvent) error) e
 		}
 		body := r.take(int(size))
 		occurred := now - before
-		e, ok := parseTailBody(body)
+		_, ok := parseTailBody(body)
 		if r.bad || !ok || occurred > now+eventAhead || shift < -shiftMax || shift > shiftMax {
 			return fmt.Errorf("an event: %w", ErrCorrupt)
 		}
-		in := tailEdit{UnixMsec(occurred), UnixMsec(now), body}
-		if err := f(in, int32(shift), &e); err != nil {
+		in := tailEdit{UnixMsec(occurred), UnixMsec(now), int32(shift), body}
+		if err := f(&in); err != nil {
 			return err
 		}
 	}
@@ -286,8 +292,8 @@ func eachEvent(b []byte, f func(in tailEdit, shift int32, e *TailEvent) error) e
 // checkHistory compares the flags of tail, activity and events with what is there.
 func (s *state) checkHistory(r *Row) error {
 	if r.Flags&rowEventsSealed != 0 {
-		if r.Flags&rowTailSealed == 0 || r.Flags&rowActivitySealed == 0 || r.events == 0 ||
-			r.Flags&rowDirtyEvents != 0 {
+		if r.Flags&rowTailSealed == 0 || r.Flags&rowActivitySealed == 0 && r.activity != 0 ||
+			r.events == 0 || r.Flags&rowDirtyEvents != 0 {
 			return fmt.Errorf("events are sealed, and not what they add to: %w", ErrCorrupt)
 		}
 		return nil
@@ -308,6 +314,6 @@ func (s *state) checkHistory(r *Row) error {
 	if r.Flags&rowDirtyEvents == 0 || r.Flags&rowDirtyWhole != 0 || r.events >= rowEventsMax {
 		return fmt.Errorf("events wait and are not to be written: %w", ErrCorrupt)
 	}
-	none := func(tailEdit, int32, *TailEvent) error { return nil }
+	none := func(*tailEdit) error { return nil }
 	return eachEvent(s.slab.get(r.pending), none)
 }

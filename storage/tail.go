@@ -30,7 +30,9 @@ const (
 //	        [count uvarint | count × (property uvarint | kind u8 | value)]
 //
 // with the value of a property as in appendValue. From row format 3 on an event with
-// one property has no count.
+// one property has no count. The two bits of tailWaits, from row format 4 on, say that
+// the event is not summed up in the activity yet, and on which day it will be: the one
+// in UTC less 1, that one, or it and 1; 0: it is summed up.
 type Tail struct{ b []byte }
 
 const (
@@ -41,7 +43,9 @@ const (
 	tailProps   = 4  // indexed properties follow
 	tailClamped = 8  // the time is the receipt time
 	tailOneProp = 16 // one indexed property follows, without their count
-	tailFlags   = tailItem | tailOutcome | tailProps | tailClamped | tailOneProp
+	tailWaits   = 96 // the event waits to be summed up: 1 to 3, times tailWait
+	tailWait    = 32
+	tailFlags   = tailItem | tailOutcome | tailProps | tailClamped | tailOneProp | tailWaits
 )
 
 // TailEvent is one event of a tail. Treatment, Placement, Channel and Worth are
@@ -281,41 +285,87 @@ func checkTail(b []byte) error {
 type tailEdit struct {
 	occurred UnixMsec
 	now      UnixMsec // the frame's time: events of TailAge before it are dropped
+	shift    int32    // seconds by which the zone of the event's day is ahead of UTC
 	body     []byte
 }
 
-// appendTail appends to dst the tail old with one more event. An event older
-// than TailAge, or than a full tail, is left out and raises the floor.
-func appendTail(dst []byte, old Tail, in tailEdit) ([]byte, error) {
-	if len(in.body) > tailEntryMax {
-		return dst, fmt.Errorf("event of %d bytes: %w", len(in.body), ErrTooLarge)
-	}
-	if dst, ok := appendNewest(dst, old, in); ok {
-		return dst, nil
-	}
-	return appendBetween(dst, old, in), nil
+// tailLeft is an event that is not in the tail any more, or never was.
+type tailLeft struct {
+	occurred UnixMsec
+	body     []byte // of the tail before
 }
 
-// appendNewest is appendTail of an event that is the newest, as most are: what stays of
-// the tail behind its first event is copied in one piece. ok is false, and dst as it
-// was, when the event is not the newest, or nothing of the tail stays.
+// A tailDraft is a tail with one more event.
+type tailDraft struct {
+	b    []byte
+	left []tailLeft // newest first; valid as long as the tail before and the event are
+}
+
+// add makes the tail old with one more event. An event older than TailAge, or than a
+// full tail, is left out and raises the floor.
+func (d *tailDraft) add(old Tail, in *tailEdit) error {
+	d.b, d.left = d.b[:0], d.left[:0]
+	if len(in.body) > tailEntryMax {
+		return fmt.Errorf("event of %d bytes: %w", len(in.body), ErrTooLarge)
+	}
+	if !d.addNewest(old, in) {
+		d.addBetween(old, in)
+	}
+	return nil
+}
+
+// waiting returns a body that says that its event is not summed up yet, where the body
+// can say on which day that is to be.
+func waiting(body []byte, occurred UnixMsec, shift int32) []byte {
+	ahead := clipDay(occurred, shift) - clipDay(occurred, 0)
+	if ahead >= -1 && ahead <= 1 {
+		body[0] |= byte(ahead+2) * tailWait
+	}
+	return body
+}
+
+// waitsFor reports whether the event of a body is not summed up yet, and the day that it
+// will be counted on.
+func waitsFor(body []byte, occurred UnixMsec) (day int32, ok bool) {
+	w := body[0] & tailWaits / tailWait
+	return clipDay(occurred, 0) + int32(w) - 2, w != 0
+}
+
+// waits reports whether some event is not summed up yet. Cost: mostly a look at the
+// newest one.
+func (t Tail) waits() bool {
+	for c := (tailCursor{b: t.b}); c.next(); {
+		if len(c.body) > 0 && c.body[0]&tailWaits != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// addNewest is add of an event that is the newest, as most are: what stays of the tail
+// behind its first event is copied in one piece. It is false, and nothing was done, when
+// the event is not the newest, or nothing of the tail stays.
 // Cost: the two numbers in front of each event are read, and all is copied once.
-func appendNewest(dst []byte, old Tail, in tailEdit) (_ []byte, ok bool) {
+func (d *tailDraft) addNewest(old Tail, in *tailEdit) bool {
 	c, oldest := tailCursor{b: old.b}, in.now-TailAge
 	if !c.next() || in.occurred < c.occurred || c.occurred <= oldest {
-		return dst, false
+		return false
 	}
 	first, body, from := c.occurred, c.body, c.at
 	floor, end, n := old.Floor(), c.at, 2
 	for c.next() {
 		if n == TailMax || c.occurred <= oldest {
 			floor = max(floor, c.occurred+1)
+			d.left = append(d.left, tailLeft{c.occurred, c.body})
+			for c.next() {
+				d.left = append(d.left, tailLeft{c.occurred, c.body})
+			}
 			break
 		}
 		end = c.at
 		n++
 	}
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(floor))
+	dst := binary.LittleEndian.AppendUint64(d.b, uint64(floor))
 	dst = append(dst, byte(n))
 	dst = binary.AppendUvarint(dst, uint64(len(in.body)))
 	dst = binary.AppendVarint(dst, int64(in.occurred))
@@ -323,13 +373,14 @@ func appendNewest(dst []byte, old Tail, in tailEdit) (_ []byte, ok bool) {
 	dst = binary.AppendUvarint(dst, uint64(len(body)))
 	dst = binary.AppendUvarint(dst, uint64(in.occurred-first))
 	dst = append(dst, body...)
-	return append(dst, old.b[from:end]...), true
+	d.b = append(dst, old.b[from:end]...)
+	return true
 }
 
-// appendBetween is appendTail of an event anywhere: every event is written anew.
-func appendBetween(dst []byte, old Tail, in tailEdit) []byte {
-	w := tailWriter{dst: dst, at: len(dst), floor: old.Floor(), oldest: in.now - TailAge}
-	w.dst = append(w.dst, make([]byte, tailHeader)...)
+// addBetween is add of an event anywhere: every event is written anew.
+func (d *tailDraft) addBetween(old Tail, in *tailEdit) {
+	w := tailWriter{d: d, floor: old.Floor(), oldest: in.now - TailAge}
+	d.b = append(d.b, make([]byte, tailHeader)...)
 	c := tailCursor{b: old.b}
 	placed := false
 	for c.next() {
@@ -342,14 +393,12 @@ func appendBetween(dst []byte, old Tail, in tailEdit) []byte {
 	if !placed {
 		w.add(in.occurred, in.body)
 	}
-	binary.LittleEndian.PutUint64(w.dst[w.at:], uint64(w.floor))
-	w.dst[w.at+8] = byte(w.n)
-	return w.dst
+	binary.LittleEndian.PutUint64(d.b, uint64(w.floor))
+	d.b[8] = byte(w.n)
 }
 
 type tailWriter struct {
-	dst    []byte
-	at     int // where the tail begins in dst
+	d      *tailDraft
 	n      int
 	last   UnixMsec
 	floor  UnixMsec
@@ -359,15 +408,16 @@ type tailWriter struct {
 func (w *tailWriter) add(occurred UnixMsec, body []byte) {
 	if w.n == TailMax || occurred <= w.oldest {
 		w.floor = max(w.floor, occurred+1)
+		w.d.left = append(w.d.left, tailLeft{occurred, body})
 		return
 	}
-	w.dst = binary.AppendUvarint(w.dst, uint64(len(body)))
+	dst := binary.AppendUvarint(w.d.b, uint64(len(body)))
 	if w.n == 0 {
-		w.dst = binary.AppendVarint(w.dst, int64(occurred))
+		dst = binary.AppendVarint(dst, int64(occurred))
 	} else {
-		w.dst = binary.AppendUvarint(w.dst, uint64(w.last-occurred))
+		dst = binary.AppendUvarint(dst, uint64(w.last-occurred))
 	}
-	w.dst = append(w.dst, body...)
+	w.d.b = append(dst, body...)
 	w.last = occurred
 	w.n++
 }
