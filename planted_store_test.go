@@ -42,6 +42,34 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestStatsEqualMap",
 		},
 		{
+			law: "what leaves the tail is summed up", file: "storage/activity_whole.go",
+			old: "		if day, waits := waitsFor(l.body, l.occurred); waits {\n",
+			bad: "		if day, waits := waitsFor(l.body, l.occurred); waits && i > 0 {\n",
+			pkg: inStore, run: "TestActivityShowsWhatWaits",
+		},
+		{
+			law: "what is summed up is not summed up again", file: "storage/activity_whole.go",
+			old: "		if day, waits := waitsFor(l.body, l.occurred); waits {\n",
+			bad: "		if day, _ := waitsFor(l.body, l.occurred); day < 1<<30 {\n",
+			pkg: inStore, run: "TestActivityOfAnOldStore",
+		},
+		{
+			law: "one event's sums are not those of another", file: "storage/activity_whole.go",
+			old: "	if w.holds == a.made && (w.only == 0 || w.only == only) {\n",
+			bad: "	if w.holds == a.made {\n",
+			pkg: inStore, run: "TestTwoActivities",
+		},
+		{
+			law: "an activity that is missing is found", file: "storage/row_events.go",
+			old: "!t.summed() && t.Floor() != 0 {", bad: "!t.summed() && t.Floor() < 0 {",
+			pkg: inStore, run: "TestEventsDamage",
+		},
+		{
+			law: "what an older version sealed opens", file: "storage/seal.go",
+			old: "{personCipher, olderCipher}", bad: "{personCipher, personCipher}",
+			pkg: inStore, run: "TestOlderPartsOpen",
+		},
+		{
 			law: "a ring has one user", file: "storage/journal/folder.go",
 			old: "	if err := own(f); err != nil {\n", bad: "	if err := error(nil); err != nil {\n",
 			pkg: inJournal, run: "TestRingHasOneUser",
