@@ -11,28 +11,27 @@ import (
 type writer []byte
 
 // comma separates a member or element from the one before.
-func (w *writer) comma() {
-	if n := len(*w); n > 0 {
-		switch (*w)[n-1] {
+func (w *writer) comma() { *w = appendComma(*w) }
+
+func appendComma(b []byte) []byte {
+	if n := len(b); n > 0 {
+		switch b[n-1] {
 		case '{', '[', ':', ',':
 		default:
-			*w = append(*w, ',')
+			b = append(b, ',')
 		}
 	}
+	return b
 }
 
 // name writes the name of a member; name is plain ASCII.
 func (w *writer) name(name string) {
-	w.comma()
-	*w = append(*w, '"')
-	*w = append(*w, name...)
-	*w = append(*w, '"', ':')
+	b := append(appendComma(*w), '"')
+	b = append(b, name...)
+	*w = append(b, '"', ':')
 }
 
-func (w *writer) open(c byte) {
-	w.comma()
-	*w = append(*w, c)
-}
+func (w *writer) open(c byte) { *w = append(appendComma(*w), c) }
 
 func (w *writer) close(c byte) { *w = append(*w, c) }
 
@@ -101,7 +100,7 @@ func (w *writer) texts(name string, list []string) {
 func appendString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i := plainASCII(s); i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if c >= 0x20 && c != '"' && c != '\\' {
@@ -126,6 +125,22 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// plainASCII gives a position up to which s is ASCII that stands for itself: len(s), or at
+// most eight bytes before what is not. Eight bytes are looked at together, as in plain.
+func plainASCII[T string | []byte](s T) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		if (w|w-ones*0x20|(quote-ones)&^quote|(slash-ones)&^slash)&tops != 0 {
+			return i
+		}
+	}
+	return i
 }
 
 // runeLength gives the length of the rune at i, 0 when it is not valid UTF-8.
@@ -160,10 +175,33 @@ func appendFloat(dst []byte, f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)
 	}
+	// A number of few decimals is the quotient of two whole ones, which is rounded as
+	// reading its digits is, and no shorter text is nearer to it.
+	if n := math.Round(f * 1e4); n/1e4 == f && math.Abs(n) < 1e15 && (n != 0 || !math.Signbit(f)) {
+		return appendDecimals(dst, int64(n))
+	}
 	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
 		return strconv.AppendFloat(dst, f, 'e', -1, 64)
 	}
 	return strconv.AppendFloat(dst, f, 'f', -1, 64)
+}
+
+// appendDecimals appends n ten-thousandths, without zeros at the end.
+func appendDecimals(dst []byte, n int64) []byte {
+	if n < 0 {
+		dst, n = append(dst, '-'), -n
+	}
+	dst = strconv.AppendInt(dst, n/1e4, 10)
+	rest := n % 1e4
+	if rest == 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	for unit := int64(1000); rest != 0; unit /= 10 {
+		dst = append(dst, '0'+byte(rest/unit))
+		rest %= unit
+	}
+	return dst
 }
 
 // maxMsec is the last millisecond of the year 9999; minMsec the first of year 1.
@@ -184,37 +222,20 @@ func appendTime(dst []byte, ms int64) []byte {
 		rest += dayMsec
 		days--
 	}
-	dst = append(dst, '"')
-	dst = appendDate(dst, days)
-	dst = appendPadded(append(dst, 'T'), int(rest/3600000), 2)
-	dst = appendPadded(append(dst, ':'), int(rest/60000%60), 2)
-	dst = appendPadded(append(dst, ':'), int(rest/1000%60), 2)
-	dst = appendPadded(append(dst, '.'), int(rest%1000), 3)
-	return append(dst, 'Z', '"')
+	dst = appendDate(append(dst, '"'), days)
+	at := int(rest)
+	h, m, s := at/3600000, at/60000%60, at/1000%60
+	return append(dst, 'T', digit(h/10), digit(h), ':', digit(m/10), digit(m), ':',
+		digit(s/10), digit(s), '.', digit(at/100), digit(at/10), digit(at), 'Z', '"')
 }
+
+// digit is the last decimal digit of n; 0 <= n.
+func digit(n int) byte { return '0' + byte(n%10) }
 
 func appendDate(dst []byte, days int64) []byte {
 	year, month, day := dateOf(days)
-	dst = appendPadded(dst, year, 4)
-	dst = appendPadded(append(dst, '-'), month, 2)
-	return appendPadded(append(dst, '-'), day, 2)
-}
-
-// appendPadded appends n with at least width digits; 0 <= n.
-func appendPadded(dst []byte, n, width int) []byte {
-	if width == 2 && n < 100 {
-		return append(dst, '0'+byte(n/10), '0'+byte(n%10))
-	}
-	for limit := 10; width > 1; width-- {
-		if n < limit {
-			for range width - 1 {
-				dst = append(dst, '0')
-			}
-			break
-		}
-		limit *= 10
-	}
-	return strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, digit(year/1000), digit(year/100), digit(year/10), digit(year), '-',
+		digit(month/10), digit(month), '-', digit(day/10), digit(day))
 }
 
 // appendHex appends b in lower-case hexadecimal digits.

@@ -1,12 +1,15 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tact/engine"
 	"tact/engine/definition"
@@ -205,4 +208,72 @@ func TestReadySaysItsNotes(t *testing.T) {
 	}
 	f(`{"ready":true}`)
 	f(`{"ready":true,"notes":["a","b\"c"]}`, "a", `b"c`)
+}
+
+// Numbers, times and texts are written as the standard library writes them.
+func TestAppendLikeTheLibrary(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 9))
+	number := func(f float64) {
+		t.Helper()
+		want, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back float64
+		got := appendFloat(nil, f)
+		if err := json.Unmarshal(got, &back); err != nil || back != f || len(got) > len(want)+1 {
+			t.Fatalf("%v: %s, the library has %s", f, got, want)
+		}
+		if a := math.Abs(f); (a == 0 || a >= 1e-6 && a < 1e21) && string(got) != string(want) {
+			t.Fatalf("%v: %s, the library has %s", f, got, want)
+		}
+	}
+	for range 200_000 {
+		n := float64(random.Int64N(1 << (1 + random.IntN(60))))
+		number(n / math.Pow(10, float64(random.IntN(9))))
+		number(-n / 1e4)
+		number(random.NormFloat64() * math.Pow(10, float64(random.IntN(40)-20)))
+	}
+	for _, f := range []float64{0, math.Copysign(0, -1), 1, 0.1, 1e-4, 1e-5, 1e15, 1e11, 99999999999.9999} {
+		number(f)
+	}
+	for range 20_000 {
+		ms := minMsec + random.Int64N(maxMsec-minMsec)
+		want := time.UnixMilli(ms).UTC().Format("\"2006-01-02T15:04:05.000Z\"")
+		if got := string(appendTime(nil, ms)); got != want {
+			t.Fatalf("%d: %s, want %s", ms, got, want)
+		}
+		text := make([]rune, random.IntN(40))
+		for i := range text {
+			text[i] = rune(random.IntN([]int{128, 0x250, 0x10000}[random.IntN(3)]))
+		}
+		var back string
+		s := string(text)
+		got := appendString(nil, s)
+		if err := json.Unmarshal(got, &back); err != nil || back != s {
+			t.Fatalf("%q: %s, %v", s, got, err)
+		}
+		if other := appendString(nil, []byte(s)); string(other) != string(got) {
+			t.Fatalf("%q: %s and %s", s, got, other)
+		}
+	}
+}
+
+// BenchmarkAppendDecision writes the reply of one placement with one item.
+func BenchmarkAppendDecision(b *testing.B) {
+	d := engine.Decision{
+		HasID: true, UserID: []byte("u123456"), DecidedAt: 1_790_000_000_123, Revision: 17,
+		Slots: []engine.SlotReply{{Key: []byte("home_banner"), Count: 1}},
+		Items: []engine.ItemReply{{
+			OfferID: "offer_0123", TreatmentID: "offer_0123_banner", Rank: 1, Score: 12.34,
+			Propensity: 0.37, Probability: 1, Channel: "banner",
+			Content: []byte("Something for you, Ann, at 12.50 until Sunday"),
+			Token:   bytes.Repeat([]byte("aZ0_"), 40),
+		}},
+	}
+	b.ReportAllocs()
+	var dst []byte
+	for b.Loop() {
+		dst = AppendDecision(dst[:0], &d)
+	}
 }

@@ -23,9 +23,12 @@ type reader struct {
 
 // mark is one member already seen in an open object.
 type mark struct {
-	sum uint32 // hash of key
+	sum uint32 // hash of key, 0 while the object has at most fewKeys
 	key []byte
 }
+
+// fewKeys is up to how many members of an object are compared byte by byte.
+const fewKeys = 8
 
 // step is where the reader stands inside one open object or list.
 type step struct {
@@ -201,8 +204,16 @@ func (r *reader) unseen(o *object) bool {
 	if r.fault != nil {
 		return false
 	}
-	sum := uint32(xxh3.Hash(o.key))
 	seen := r.names[o.base:]
+	var sum uint32
+	if len(seen) >= fewKeys {
+		if len(seen) == fewKeys {
+			for i := range seen {
+				seen[i].sum = uint32(xxh3.Hash(seen[i].key))
+			}
+		}
+		sum = uint32(xxh3.Hash(o.key))
+	}
 	for i := range seen {
 		if seen[i].sum == sum && bytes.Equal(seen[i].key, o.key) {
 			r.fail(CodeDuplicate, "the member comes twice")
