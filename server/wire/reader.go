@@ -125,6 +125,14 @@ func (r *reader) space() {
 
 // peek gives the first byte of the next token, 0 after a fault or at the end.
 func (r *reader) peek() byte {
+	if r.fault == nil && r.pos < len(r.src) && r.src[r.pos] > ' ' {
+		return r.src[r.pos]
+	}
+	return r.peekOn()
+}
+
+// peekOn is peek where there is white space, the end, or was a fault.
+func (r *reader) peekOn() byte {
 	if r.fault != nil {
 		return 0
 	}
