@@ -91,21 +91,56 @@ func (d decideTrial) requests(w *world, n int) []engine.DecideRequest {
 
 func placeID(i int) []byte { return strconv.AppendInt([]byte("place_"), int64(i), 10) }
 
-// decider asks a set of requests in turn.
+// decider asks a set of requests in turn, each of them written into one request just
+// before, so that it lies in the cache as what was read from a socket does: what is cold
+// is the person.
 func decider(e *engine.Engine, set []engine.DecideRequest) side {
-	d := new(engine.Decision)
+	d, req, asks := new(engine.Decision), set[0], packAsks(set)
+	user := make([]byte, 0, 64)
 	at := 0
 	return func(n int) (float64, error) {
 		for range n {
-			if err := e.Decide(&set[at], d); err != nil {
+			a := &asks.all[at]
+			user = append(user[:0], asks.users[a.from:a.to]...)
+			req.UserID, req.Placements = user, asks.places[a.places]
+			if err := e.Decide(&req, d); err != nil {
 				return 0, err
 			}
-			if at++; at == len(set) {
+			if at++; at == len(asks.all) {
 				at = 0
 			}
 		}
 		return float64(n), nil
 	}
+}
+
+// packedAsks is what requests differ in, packed.
+type packedAsks struct {
+	all    []packedAsk
+	users  []byte
+	places [][]engine.PlacementAsk // each set of placements once
+}
+
+type packedAsk struct{ from, to, places uint32 }
+
+func packAsks(set []engine.DecideRequest) *packedAsks {
+	p := &packedAsks{all: make([]packedAsk, len(set))}
+	seen := map[string]uint32{}
+	for i := range set {
+		name := ""
+		for _, ask := range set[i].Placements {
+			name += string(ask.Key) + " " + string(ask.PlacementID) + " "
+		}
+		places, ok := seen[name]
+		if !ok {
+			places = uint32(len(p.places))
+			seen[name], p.places = places, append(p.places, set[i].Placements)
+		}
+		from := uint32(len(p.users))
+		p.users = append(p.users, set[i].UserID...)
+		p.all[i] = packedAsk{from, uint32(len(p.users)), places}
+	}
+	return p
 }
 
 // tenCaps compares decisions on placements whose offers are under ten caps with
