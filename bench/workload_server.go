@@ -58,6 +58,8 @@ func (h overHTTP) ready(w *world) (*trial, error) {
 	t.child.own, t.child.reference = w.server.PID, floor.PID
 	t.own = w.asker(w.server, h.connections, "live")
 	t.reference = w.asker(floor, h.connections, "live")
+	// Tables that the load has left are joined for seconds, which no decision costs.
+	t.rest(func() time.Duration { return childTime(w.server.PID) })
 	before, err := decisionsOf(w.server)
 	if err != nil {
 		return nil, err

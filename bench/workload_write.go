@@ -303,15 +303,14 @@ func collectorLooks() string {
 		samples[0].Value.Uint64(), mega(1), mega(2), mega(3))
 }
 
-// rest waits until the process does next to nothing, and says so if it never does: the
-// runtime counts the time of its workers by the wall, what else wants the processors
-// included.
-func (t *trial) rest() {
+// rest waits until a process, whose processor time is given, does next to nothing, and
+// says so if it never does.
+func (t *trial) rest(spent func() time.Duration) {
 	const look, most = 100 * time.Millisecond, 20 * time.Second
 	for began := time.Now(); time.Since(began) < most; {
-		used := processTime()
+		used := spent()
 		time.Sleep(look)
-		if processTime()-used < look/50 {
+		if spent()-used < look/50 {
 			return
 		}
 	}
@@ -335,7 +334,9 @@ func fullGC(w *world) (*trial, error) {
 		},
 	}}
 	runtime.GC()
-	t.between = func() error { t.rest(); return nil }
+	// The runtime counts the time of its workers by the wall, what else wants the
+	// processors included.
+	t.between = func() error { t.rest(processTime); return nil }
 	var process []float64
 	t.own = func(int) (float64, error) {
 		runtime.LockOSThread()
