@@ -4,6 +4,12 @@ package tact_test
 func plantedCaps() []plantedBug {
 	return []plantedBug{
 		{
+			law:  "a counter found full is not taken for so where its own use is given again",
+			file: "engine/decide/cap_refuse.go",
+			old:  "	if !r.keeping && r.usedUp.is(u, key) {\n", bad: "	if r.usedUp.is(u, key) {\n",
+			pkg: inDecide, run: "TestJudgeAgreesWithPick",
+		},
+		{
 			law: "A1: no answer before the lease is durable", file: "storage/journal/lease.go",
 			old: "		return now < l.Before\n", bad: "		return now < l.End\n",
 			pkg: inJournal, run: "TestSimulation", quick: true,

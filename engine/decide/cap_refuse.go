@@ -186,8 +186,31 @@ func (r *run) full(u *capUse, in []inUse) bool {
 	if r.emptyContact() {
 		return false
 	}
+	if !r.keeping && r.usedUp.is(u, key) {
+		return true
+	}
 	usage := r.usage(key, since, c)
-	return usage.Unknown || usage.N+n >= limit || r.complete(c) > since
+	if !usage.Unknown && usage.N+n < limit && r.complete(c) <= since {
+		return false
+	}
+	if !r.keeping && n == 0 {
+		r.usedUp = usedUp{cap: u.cap + 1, key: key}
+	}
+	return true
+}
+
+// usedUp is a counter that is full without the uses of the request: where offers share
+// one, as they do for a cap on all contacts, it refuses each of them, and is asked once.
+// It holds for a run, which is of one person and one moment; more uses leave it full. It
+// is not asked where a reservation is judged to be given again, which does not count.
+type usedUp struct {
+	cap int32 // 1 + the cap; 0: none is known
+	key storage.CounterKey
+	kth storage.UnixSec // of the limit-th latest use; 0: not looked for yet
+}
+
+func (f *usedUp) is(u *capUse, key storage.CounterKey) bool {
+	return f.cap == u.cap+1 && f.key == key
 }
 
 // usage is what the store knows of a counter of the person, but for the reservation
@@ -341,8 +364,16 @@ func (r *run) until(u *capUse, in []inUse) storage.UnixSec {
 		}
 	}
 	r.out.work.times = times
-	at := r.who.Contact.KthLatest(key, limit, c.Instant(r.at.Instant), times...)
-	at = max(at, r.complete(c))
+	at := storage.UnixSec(0)
+	if kept := len(times) == 0 && r.usedUp.is(u, key); !kept || r.usedUp.kth == 0 {
+		at = r.who.Contact.KthLatest(key, limit, c.Instant(r.at.Instant), times...)
+		at = max(at, r.complete(c))
+		if kept {
+			r.usedUp.kth = at
+		}
+	} else {
+		at = r.usedUp.kth
+	}
 	if c.Window.Rolling > 0 {
 		return after(at, c.Window.Rolling)
 	}

@@ -80,6 +80,8 @@ type run struct {
 	// What quietUntil said last, and of which.
 	quietMask uint64
 	quietOpen storage.UnixSec
+
+	usedUp usedUp // the counter that was found full last
 }
 
 // winner is the best candidate of a scan so far.
