@@ -136,7 +136,7 @@ func plainASCII[T string | []byte](s T) int {
 		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		quote, slash := w^(ones*'"'), w^(ones*'\\')
-		if (w|w-ones*0x20|(quote-ones)&^quote|(slash-ones)&^slash)&tops != 0 {
+		if (w|(w-ones*0x20)|(quote-ones)&^quote|(slash-ones)&^slash)&tops != 0 {
 			return i
 		}
 	}

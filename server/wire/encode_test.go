@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"tact/engine"
 	"tact/engine/definition"
@@ -255,6 +256,21 @@ func TestAppendLikeTheLibrary(t *testing.T) {
 		}
 		if other := appendString(nil, []byte(s)); string(other) != string(got) {
 			t.Fatalf("%q: %s and %s", s, got, other)
+		}
+		raw := make([]byte, random.IntN(40))
+		var runes []rune
+		for i := range raw {
+			raw[i] = byte(random.Uint32N(128))
+			if random.IntN(8) == 0 {
+				raw[i] += 128
+			}
+		}
+		for _, r := range string(raw) { // each byte that is not valid becomes U+FFFD
+			runes = append(runes, r)
+		}
+		got = appendString(nil, raw)
+		if err := json.Unmarshal(got, &back); err != nil || back != string(runes) || !utf8.Valid(got) {
+			t.Fatalf("%q: %s, %v", raw, got, err)
 		}
 	}
 }
