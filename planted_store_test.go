@@ -60,6 +60,12 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestTwoActivities",
 		},
 		{
+			law: "what begins an activity is written with it", file: "storage/apply_event.go",
+			old: "s.pend(r, kept && !s.began, &in))\n	s.noteEvent(e.Ord, e.Event.Event, false)\n",
+			bad: "s.pend(r, kept, &in))\n	s.noteEvent(e.Ord, e.Event.Event, false)\n",
+			pkg: inStore, run: "TestEventAfterAnOldTail",
+		},
+		{
 			law: "an activity that is missing is found", file: "storage/row_events.go",
 			old: "!t.summed() && t.Floor() != 0 {", bad: "!t.summed() && t.Floor() < 0 {",
 			pkg: inStore, run: "TestEventsDamage",

@@ -24,7 +24,7 @@ import (
 // the tail holds.
 func (s *state) sumLeft(old []byte, before Tail, d *tailDraft, in *tailEdit) ([]byte, bool) {
 	summed := false
-	if len(old) == 0 && before.summed() {
+	if s.began = len(old) == 0 && before.summed(); s.began {
 		old, summed = s.sumTail(before, in.now, in.shift), true
 	}
 	if _, waits := waitsFor(in.body, in.occurred); !waits {

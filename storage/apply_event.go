@@ -46,7 +46,7 @@ func (s *state) applyEvent(frame uint64, r *Row, e *Effect) error {
 	if err := s.addEvent(r, &in); err != nil {
 		return err
 	}
-	s.touch(frame, r, e.Ord, s.pend(r, kept, &in))
+	s.touch(frame, r, e.Ord, s.pend(r, kept && !s.began, &in))
 	s.noteEvent(e.Ord, e.Event.Event, false)
 	s.indexes.did(e.Ord, IndexEvent, e.Event.Event)
 	if r.Flags&RowVisitor != 0 {
@@ -63,7 +63,7 @@ func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 	if err := s.addEvent(r, &in); err != nil {
 		return err
 	}
-	s.touch(frame, r, e.Ord, s.pend(r, kept, &in))
+	s.touch(frame, r, e.Ord, s.pend(r, kept && !s.began, &in))
 	s.noteEvent(e.Ord, o.Event, true)
 	s.indexes.did(e.Ord, IndexOutcome, o.Event)
 	return nil

@@ -80,6 +80,7 @@ type state struct {
 	// What events are summed up in, one after the other.
 	sums, sumsOther, start []byte
 	sumProps               []AttrValue
+	began                  bool // the last one began the activity with a whole tail
 	events                 eventsDraft
 	scratch                []byte
 	body                   []byte

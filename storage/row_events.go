@@ -66,7 +66,9 @@ type eventsDraft struct {
 }
 
 // keepsEvents reports whether the next event may be written as a part of its own: what
-// it adds to lies on disk, and there is room for another part.
+// it adds to lies on disk, and there is room for another part. An event that begins
+// the activity of somebody stored before there were any is not: without that on disk too,
+// nothing would tell from when on it is complete.
 func (r *Row) keepsEvents() bool {
 	return r.Flags&rowDirtyWhole == 0 && r.tail != 0 && r.events < rowEventsMax
 }

@@ -96,6 +96,37 @@ func TestEventsBesideTheirTail(t *testing.T) {
 	}
 }
 
+// The first event of somebody who was stored before activities were kept is written with
+// the whole tail and the activity that it begins.
+func TestEventAfterAnOldTail(t *testing.T) {
+	for _, events := range []int{1, 3, 20, TailMax, TailMax + 16} {
+		r := rand.New(rand.NewPCG(uint64(events), 3))
+		s, d := onePerson(t), newFakeDisk()
+		frame, now := uint64(1), UnixMsec(1_700_000_000_000)
+		eventsPerson(t, s, r, &frame, &now, events)
+		row := s.rows.at(0)
+		s.slab.drop(row.activity)
+		row.activity = 0
+		for c := (tailCursor{b: s.slab.get(row.tail)}); c.next(); {
+			c.body[0] &^= tailWaits
+		}
+		d.flush(t, s, frame, 10)
+		s = d.load(t)
+		for range 12 {
+			eventsPerson(t, s, r, &frame, &now, 1)
+			d.flush(t, s, frame, 10)
+			l := d.load(t)
+			openAll(t, l)
+			if err := errors.Join(l.check(), l.damaged()); err != nil {
+				t.Fatalf("%d events: %v", events, err)
+			}
+			if got, want := sumOf(t, l), sumOf(t, s); got != want {
+				t.Fatalf("%d events: checksum %x, want %x", events, got, want)
+			}
+		}
+	}
+}
+
 // A part that is missing, old or another's is found at the start, or when it is opened.
 func TestEventsDamage(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
