@@ -209,7 +209,7 @@ func (s *state) contact(o Ord) Contact {
 // tail returns the latest events of a person: a view.
 func (s *state) tail(o Ord) Tail {
 	r := s.row(o)
-	if r == nil || r.Flags&rowTailSealed != 0 && s.openHistory(r) != nil {
+	if r == nil || r.Flags&(rowTailSealed|rowActivitySealed) != 0 && s.openHistory(r) != nil {
 		return Tail{}
 	}
 	return Tail{s.slab.get(r.tail)}

@@ -243,8 +243,12 @@ func (s *state) openedHistory(r *Row) (tail, sums []byte, err error) {
 
 // checkSummed looks for what must have been summed up beside a tail as it was written:
 // what left it, unless no activity was kept then, and where there are parts of events.
+// Nothing is summed up without a tail.
 func checkSummed(t Tail, sums []byte, parts uint8) error {
-	if len(sums) > 0 || t.Len() == 0 {
+	switch {
+	case len(sums) > 0 && len(t.b) == 0:
+		return fmt.Errorf("the tail is missing: %w", ErrCorrupt)
+	case len(sums) > 0 || t.Len() == 0:
 		return nil
 	}
 	if t.summed() && parts > 0 || !t.summed() && t.Floor() != 0 {

@@ -167,6 +167,13 @@ func TestEventsDamage(t *testing.T) {
 	f("the second is missing", func(m map[rowKey][]byte) { delete(m, at(RowEvents+1)) })
 	f("no tail", func(m map[rowKey][]byte) { delete(m, at(RowTail)) })
 	f("no activity", func(m map[rowKey][]byte) { delete(m, at(RowActivity)) })
+	f("an activity alone", func(m map[rowKey][]byte) {
+		for k := range m {
+			if k.kind == RowTail || k.kind >= RowEvents {
+				delete(m, k)
+			}
+		}
+	})
 	f("one in the place of another", func(m map[rowKey][]byte) {
 		m[at(RowEvents)], m[at(RowEvents+1)] = m[at(RowEvents+1)], m[at(RowEvents)]
 	})
