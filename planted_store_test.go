@@ -43,20 +43,24 @@ func plantedStore() []plantedBug {
 		},
 		{
 			law: "what leaves the tail is summed up", file: "storage/activity_whole.go",
-			old: "		if day, waits := waitsFor(l.body, l.occurred); waits {\n",
-			bad: "		if day, waits := waitsFor(l.body, l.occurred); waits && i > 0 {\n",
+			old: "	case s.drawn.left == 0 && in.body[0]&tailWaits != 0:\n",
+			bad: "	case in.body[0]&tailWaits != 0:\n",
 			pkg: inStore, run: "TestActivityShowsWhatWaits",
 		},
 		{
-			law: "what is summed up is not summed up again", file: "storage/activity_whole.go",
-			old: "		if day, waits := waitsFor(l.body, l.occurred); waits {\n",
-			bad: "		if day, _ := waitsFor(l.body, l.occurred); day < 1<<30 {\n",
-			pkg: inStore, run: "TestActivityOfAnOldStore",
+			law: "what is summed up does not wait", file: "storage/activity_whole.go",
+			old: "		s.drawn.settle()\n", bad: "",
+			pkg: inStore, run: "TestEventsBesideTheirTail",
+		},
+		{
+			law: "what is summed up once is summed up as it comes", file: "storage/activity_whole.go",
+			old: "	if s.began || len(sums) > 0 {\n", bad: "	if s.began {\n",
+			pkg: inStore, run: "TestEventsBesideTheirTail",
 		},
 		{
 			law: "one event's sums are not those of another", file: "storage/activity_whole.go",
-			old: "	if w.holds == a.made && (w.only == 0 || w.only == only) {\n",
-			bad: "	if w.holds == a.made {\n",
+			old: "	if w.holds != a.made || w.only != 0 && w.only != only {\n",
+			bad: "	if w.holds != a.made {\n",
 			pkg: inStore, run: "TestTwoActivities",
 		},
 		{
@@ -67,8 +71,13 @@ func plantedStore() []plantedBug {
 		},
 		{
 			law: "an activity that is missing is found", file: "storage/row_events.go",
-			old: "!t.summed() && t.Floor() != 0 {", bad: "!t.summed() && t.Floor() < 0 {",
+			old: ", waiting > 0 && (waiting < t.Len() || t.Floor() != 0):\n", bad: ":\n",
 			pkg: inStore, run: "TestEventsDamage",
+		},
+		{
+			law: "an activity that parts begin is written", file: "storage/row_codec.go",
+			old: "			r.Flags |= rowDirtyActivity\n", bad: "",
+			pkg: inStore, run: "TestPartsBeginAnActivity",
 		},
 		{
 			law: "what an older version sealed opens", file: "storage/seal.go",

@@ -32,9 +32,8 @@ const (
 // the group is unlocked or the next Append of this person. The zero Activity is
 // of a person without events.
 //
-// An event is summed up when it leaves the tail; until then the tail says so. Whoever
-// asks for the activity is shown both together, which are summed up in memory of the
-// group's then: see activity_whole.go. Kept is, of what was summed up:
+// While all events lie in the tail nothing is kept: whoever asks is shown what they come
+// to, which is summed up in memory of the group's then (activity_whole.go). Else it is:
 //
 //	from i64 | keys u16                              little-endian
 //	keys × size uvarint, entry                       rising event, item, outcome
@@ -52,7 +51,7 @@ const (
 //	         format 2 on · else 1, float64 8 bytes
 type Activity struct {
 	b    []byte
-	tail Tail           // with events that are not summed up, or sums is nil
+	tail Tail           // whose events are not summed up, where sums is not nil
 	sums *wholeActivity // sums them up when somebody asks
 	made uint64         // differs from view to view of one sums
 }
@@ -194,7 +193,8 @@ func parseActivityEntry(b []byte) (e ActivityEntry, ok bool) {
 
 // Sums is what the events of a day or of a life said of one numeric property:
 // how many carried it, their sum, least and greatest value. A bool is 0 or 1.
-// The sum is added up in order of arrival.
+// The sum is added up in the order of law 1 of
+// activity_whole.go, which a sum of floats may show in its last bits.
 type Sums struct {
 	N             uint64
 	Sum, Min, Max float64

@@ -5,39 +5,45 @@ import (
 	"slices"
 )
 
-// Events are summed up when they leave the tail, so that of people who have not more of
-// them than a tail holds nothing is kept twice, and an event changes the tail alone.
+// Nobody needs sums of events that all lie in the tail. So the events of a person wait
+// there until the first one leaves it, or comes too late for it: then all are summed up at
+// once, and from then on each as it comes. Of people who do not have more events than a
+// tail holds nothing is kept twice, and an event changes the tail alone.
 //
 // Laws, each with a test:
-//  1. An activity with the events of the tail that wait is what it would be had each been
-//     summed up in the order in which they leave it.
-//  2. An event waits in the tail, or is summed up: never both, never neither.
-//  3. The floor of a tail rises with the first event that is summed up: a tail with a
-//     floor and events that wait has an activity beside it.
+//  1. The activity of a view is what it would be had each event been summed up: in order
+//     of time those that lay in the tail when the first one left it, then as they came.
+//  2. All events of a tail wait, its floor is 0, and there is no activity; or none waits.
+//
+// An event that the tail cannot say the day of, since its zone is more than a day from UTC,
+// does not wait.
 
-// sumLeft returns the activity old with the events that left the tail and were not
-// summed up yet, and with the event in where it cannot wait; false, and old, when there
-// are none. before is the tail before. What is returned is valid until the next call, and
-// as long as d and old are.
+// drawHistory makes the tail with one more event, in drawn, and the activity that goes with
+// it; false, and the activity as it was, empty, when all wait. What is returned is valid
+// until the next call, and as long as the tail and in are.
 //
 // A person of whom there is a tail only, kept before activities were, begins with what
 // the tail holds.
-func (s *state) sumLeft(old []byte, before Tail, d *tailDraft, in *tailEdit) ([]byte, bool) {
-	summed := false
-	if s.began = len(old) == 0 && before.summed(); s.began {
-		old, summed = s.sumTail(before, in.now, in.shift), true
+func (s *state) drawHistory(tail Tail, sums []byte, in *tailEdit) (_ []byte, summed bool, err error) {
+	s.began = len(sums) == 0 && tail.summed()
+	if s.began || len(sums) > 0 {
+		in.body[0] &^= tailWaits
 	}
-	if _, waits := waitsFor(in.body, in.occurred); !waits {
-		day := clipDay(in.occurred, in.shift)
-		old, summed = s.sumUp(old, in.occurred, in.now, day, in.body), true
+	if err := s.drawn.add(tail, in); err != nil {
+		return nil, false, err
 	}
-	for i := len(d.left) - 1; i >= 0; i-- {
-		l := &d.left[i]
-		if day, waits := waitsFor(l.body, l.occurred); waits {
-			old, summed = s.sumUp(old, l.occurred, in.now, day, l.body), true
-		}
+	switch {
+	case len(sums) > 0:
+	case s.began:
+		sums = s.sumTail(tail, in.now, in.shift)
+	case s.drawn.left == 0 && in.body[0]&tailWaits != 0:
+		return sums, false, nil
+	default:
+		sums = s.whole.sumAll(tail)
+		in.body[0] &^= tailWaits
+		s.drawn.settle()
 	}
-	return old, summed
+	return s.sumUp(sums, in.occurred, in.now, clipDay(in.occurred, in.shift), in.body), true, nil
 }
 
 // summed reports whether the newest event of a tail is summed up, so that an activity
@@ -85,13 +91,12 @@ func (in *activityEdit) read(body []byte, props []AttrValue) []AttrValue {
 	return props
 }
 
-// A wholeActivity sums up the events of a tail that wait, beside those that do not, for
-// one view after the other.
+// A wholeActivity sums up the events of a tail that wait, for one view after the other.
 type wholeActivity struct {
 	draft  activityDraft
 	made   uint64 // of the last view
 	b      []byte
-	holds  uint64 // the view that b is of,
+	holds  uint64 // the view that b is of; 0: of none
 	only   Name   // and the only event that it has; 0: all there are
 	events [TailMax]waitingEvent
 	props  []AttrValue
@@ -105,65 +110,45 @@ type waitingEvent struct {
 
 // view is an activity with its tail.
 func (w *wholeActivity) view(sums []byte, tail Tail) Activity {
-	if !tail.waits() {
+	if len(sums) > 0 || tail.Len() == 0 || tail.summed() {
 		return Activity{b: sums}
 	}
 	w.made++
-	return Activity{b: sums, tail: tail, sums: w, made: w.made}
+	return Activity{tail: tail, sums: w, made: w.made}
 }
 
-// of returns the activity of a view, entries of one event alone unless only is 0. Limits
-// of ActivityKeys, and of bytes, hold of what is kept alone.
+// of returns the activity of a view, entries of one event alone unless only is 0.
 func (w *wholeActivity) of(a *Activity, only Name) []byte {
-	if w.holds == a.made && (w.only == 0 || w.only == only) {
-		return w.b
+	if w.holds != a.made || w.only != 0 && w.only != only {
+		w.sum(a.tail, only)
+		w.holds, w.only = a.made, only
 	}
-	old := a.b
-	dst := startActivity(w.b[:0], 0)
-	if len(old) > 0 {
-		copy(dst, old[:8])
-		old = old[activityHeader:]
+	return w.b
+}
+
+// sumAll returns the activity of the events of a tail, which all wait; nil: there are none.
+func (w *wholeActivity) sumAll(t Tail) []byte {
+	if t.Len() == 0 {
+		return nil
 	}
+	w.holds = 0
+	w.sum(t, 0)
+	return w.b
+}
+
+// sum fills b. There are never more entries, or bytes, than an activity may have.
+func (w *wholeActivity) sum(t Tail, only Name) {
 	keys := 0
-	for events := w.waiting(a.tail, only); len(events) > 0; keys++ {
-		key := events[0].key
+	w.b = startActivity(w.b[:0], 0)
+	for events := w.waiting(t, only); len(events) > 0; keys++ {
 		n := 1
-		for n < len(events) && events[n].key == key {
+		for n < len(events) && events[n].key == events[0].key {
 			n++
 		}
-		var entry []byte
-		for len(old) > 0 {
-			size, head := binary.Uvarint(old)
-			body := old[head : head+int(size)]
-			have := entryKey(body)
-			if key.less(have) {
-				break
-			}
-			rest := old[head+int(size):]
-			if have == key {
-				entry, old = body, rest
-				break
-			}
-			if only == 0 || only == have.event {
-				dst = append(dst, old[:len(old)-len(rest)]...)
-				keys++
-			}
-			old = rest
-		}
-		dst = w.entry(dst, entry, events[:n])
+		w.entry(events[:n])
 		events = events[n:]
 	}
-	for len(old) > 0 {
-		size, head := binary.Uvarint(old)
-		if only == 0 || only == entryKey(old[head:]).event {
-			dst = append(dst, old[:head+int(size)]...)
-			keys++
-		}
-		old = old[head+int(size):]
-	}
-	binary.LittleEndian.PutUint16(dst[8:], uint16(keys))
-	w.b, w.holds, w.only = dst, a.made, only
-	return dst
+	binary.LittleEndian.PutUint16(w.b[8:], uint16(keys))
 }
 
 // waiting returns the events of a tail that wait, of one alone unless only is 0, by key
@@ -195,17 +180,17 @@ func (w *wholeActivity) waiting(t Tail, only Name) []waitingEvent {
 	return w.events[n:]
 }
 
-// entry appends an entry, nil when there is none, with events of its key.
-func (w *wholeActivity) entry(dst, entry []byte, events []waitingEvent) []byte {
+// entry appends the entry of events of one key.
+func (w *wholeActivity) entry(events []waitingEvent) {
 	for i := range events {
 		e := &events[i]
 		day, _ := waitsFor(e.body, e.occurred)
 		in := activityEdit{occurred: e.occurred, now: e.occurred, day: day}
 		w.props = in.read(e.body, w.props[:0])
 		if i == 0 {
-			w.draft.load(entry, &in)
+			w.draft.load(nil, &in)
 		}
 		w.draft.count(&in)
 	}
-	return w.draft.append(dst)
+	w.b = w.draft.append(w.b)
 }

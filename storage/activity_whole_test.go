@@ -63,7 +63,7 @@ func TestActivityShowsWhatWaits(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
-	if far < 10 || waited < 1000 || left < 50 {
+	if far < 10 || waited < 500 || left < 50 {
 		t.Errorf("%d far, %d waited, %d left at most: the test says little", far, waited, left)
 	}
 }

@@ -69,7 +69,8 @@ func (s *state) applyOutcome(frame uint64, r *Row, e *Effect) error {
 	return nil
 }
 
-// addEvent adds an event to the tail, and what leaves it to the activity, or does nothing.
+// addEvent adds an event to the tail and, unless it waits there, to the activity, or does
+// nothing.
 func (s *state) addEvent(r *Row, in *tailEdit) error {
 	sums, summed, err := s.drawEvent(r, in)
 	if err != nil {
@@ -88,8 +89,8 @@ func (s *state) addEvent(r *Row, in *tailEdit) error {
 	return nil
 }
 
-// drawEvent makes the tail with one more event, in drawn, and the activity with what
-// leaves it, unless summed is false: that stays. It looks for room for both.
+// drawEvent is drawHistory of a person, once the event was looked at. It looks for room
+// for both.
 func (s *state) drawEvent(r *Row, in *tailEdit) (sums []byte, summed bool, err error) {
 	if in.occurred > in.now+eventAhead {
 		return nil, false, fmt.Errorf("%w: event %d ms after its frame", ErrInvalid, in.occurred-in.now)
@@ -102,10 +103,9 @@ func (s *state) drawEvent(r *Row, in *tailEdit) (sums []byte, summed bool, err e
 			return nil, false, err
 		}
 	}
-	tail := Tail{s.slab.get(r.tail)}
-	if err := s.drawn.add(tail, in); err != nil {
+	sums, summed, err = s.drawHistory(Tail{s.slab.get(r.tail)}, s.slab.get(r.activity), in)
+	if err != nil {
 		return nil, false, err
 	}
-	sums, summed = s.sumLeft(s.slab.get(r.activity), tail, &s.drawn, in)
 	return sums, summed, s.slab.room(len(s.drawn.b), len(sums))
 }

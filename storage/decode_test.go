@@ -59,7 +59,7 @@ func decodeTail(b []byte) error {
 		}
 		var d tailDraft
 		err = d.add(t, &tailEdit{5, 6, 7, []byte{0, 1}})
-		if err == nil && (checkTail(d.b) != nil || len(d.left)+int(d.b[8]) != n+1) {
+		if err == nil && (checkTail(d.b) != nil || d.left+int(d.b[8]) != n+1) {
 			panic("a tail that was taken cannot be changed")
 		}
 		for c := new(wholeActivity).view(nil, t).Cursor(); c.Next(); {

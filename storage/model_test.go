@@ -39,8 +39,8 @@ type modelPerson struct {
 	locale     Name
 	tail       []TailEvent    // newest first, cut as the state cuts
 	all        []UnixMsec     // every event
-	left       []activityEdit // the same: those that left the tail, in that order,
-	recent     []activityEdit // and those that are in it, newest first
+	left       []activityEdit // the same, when one has left the tail, as they are summed up;
+	recent     []activityEdit // else those that are in it, newest first
 	open       []ReserveEffect
 	confirmed  map[ReservationID]bool // some key was
 	states     map[ReservationID]ReservationState
@@ -256,17 +256,17 @@ func (p *modelPerson) event(now UnixMsec, e TailEvent) {
 
 // fact notes an event as what is summed up.
 func (p *modelPerson) fact(f activityEdit) {
-	p.recent = append([]activityEdit{f}, p.recent...)
-	slices.SortStableFunc(p.recent, func(a, b activityEdit) int { return int(b.occurred - a.occurred) })
-	stays := 0
-	for stays < min(len(p.recent), TailMax) && p.recent[stays].occurred > f.now-TailAge {
-		stays++
+	if len(p.left) > 0 {
+		p.left = append(p.left, f)
+		return
 	}
-	for _, l := range slices.Backward(p.recent[stays:]) {
-		l.now = f.now
-		p.left = append(p.left, l)
+	all := append([]activityEdit{f}, p.recent...)
+	slices.SortStableFunc(all, func(a, b activityEdit) int { return int(b.occurred - a.occurred) })
+	if len(all) <= TailMax && all[len(all)-1].occurred > f.now-TailAge {
+		p.recent = all
+		return
 	}
-	p.recent = p.recent[:stays]
+	p.left, p.recent = append(p.everything(), f), nil
 }
 
 // everything is every event in the order in which they are summed up.

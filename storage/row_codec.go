@@ -75,6 +75,9 @@ func (s *state) appendRow(dst []byte, o Ord, kind RowKind, seal *sealer) (
 		if err := s.openHistory(r); err != nil {
 			return dst, 0, fmt.Errorf("row of ordinal %d: %w", o, err)
 		}
+		if r.activity != 0 { // the parts may have begun it
+			r.Flags |= rowDirtyActivity
+		}
 	}
 	mark, ref, sealed := rowDirtyContact, r.contact, false
 	switch kind {

@@ -241,17 +241,22 @@ func (s *state) openedHistory(r *Row) (tail, sums []byte, err error) {
 	return d.tail, d.sums, nil
 }
 
-// checkSummed looks for what must have been summed up beside a tail as it was written:
-// what left it, unless no activity was kept then, and where there are parts of events.
-// Nothing is summed up without a tail.
+// checkSummed checks law 2 of activity_whole.go of what was written. Without an activity
+// were those of whom none was kept yet, beside whom there are no parts of events.
 func checkSummed(t Tail, sums []byte, parts uint8) error {
+	waiting := 0
+	for c := (tailCursor{b: t.b}); c.next(); {
+		if c.body[0]&tailWaits != 0 {
+			waiting++
+		}
+	}
 	switch {
 	case len(sums) > 0 && len(t.b) == 0:
 		return fmt.Errorf("the tail is missing: %w", ErrCorrupt)
+	case len(sums) > 0 && waiting > 0:
+		return fmt.Errorf("events of the tail are summed up and wait: %w", ErrCorrupt)
 	case len(sums) > 0 || t.Len() == 0:
-		return nil
-	}
-	if t.summed() && parts > 0 || !t.summed() && t.Floor() != 0 {
+	case waiting == 0 && parts > 0, waiting > 0 && (waiting < t.Len() || t.Floor() != 0):
 		return fmt.Errorf("it is missing: %w", ErrCorrupt)
 	}
 	return nil
@@ -261,12 +266,11 @@ func checkSummed(t Tail, sums []byte, parts uint8) error {
 func (s *state) addEvents() error {
 	d := &s.events
 	return eachEvent(d.plain, func(in *tailEdit) error {
-		if err := s.drawn.add(Tail{d.tail}, in); err != nil {
+		sums, _, err := s.drawHistory(Tail{d.tail}, d.sums, in)
+		if err != nil {
 			return err
 		}
-		if sums, summed := s.sumLeft(d.sums, Tail{d.tail}, &s.drawn, in); summed {
-			d.sums = append(d.sums[:0], sums...)
-		}
+		d.sums = append(d.sums[:0], sums...)
 		d.tail = append(d.tail[:0], s.drawn.b...)
 		return nil
 	})

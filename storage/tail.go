@@ -289,22 +289,16 @@ type tailEdit struct {
 	body     []byte
 }
 
-// tailLeft is an event that is not in the tail any more, or never was.
-type tailLeft struct {
-	occurred UnixMsec
-	body     []byte // of the tail before
-}
-
 // A tailDraft is a tail with one more event.
 type tailDraft struct {
 	b    []byte
-	left []tailLeft // newest first; valid as long as the tail before and the event are
+	left int // events that are not in it any more, or came too late for it
 }
 
 // add makes the tail old with one more event. An event older than TailAge, or than a
 // full tail, is left out and raises the floor.
 func (d *tailDraft) add(old Tail, in *tailEdit) error {
-	d.b, d.left = d.b[:0], d.left[:0]
+	d.b, d.left = d.b[:0], 0
 	if len(in.body) > tailEntryMax {
 		return fmt.Errorf("event of %d bytes: %w", len(in.body), ErrTooLarge)
 	}
@@ -331,15 +325,11 @@ func waitsFor(body []byte, occurred UnixMsec) (day int32, ok bool) {
 	return clipDay(occurred, 0) + int32(w) - 2, w != 0
 }
 
-// waits reports whether some event is not summed up yet. Cost: mostly a look at the
-// newest one.
-func (t Tail) waits() bool {
-	for c := (tailCursor{b: t.b}); c.next(); {
-		if len(c.body) > 0 && c.body[0]&tailWaits != 0 {
-			return true
-		}
+// settle says of all events that they do not wait.
+func (d *tailDraft) settle() {
+	for c := (tailCursor{b: d.b}); c.next(); {
+		c.body[0] &^= tailWaits
 	}
-	return false
 }
 
 // addNewest is add of an event that is the newest, as most are: what stays of the tail
@@ -356,15 +346,12 @@ func (d *tailDraft) addNewest(old Tail, in *tailEdit) bool {
 	for c.next() {
 		if n == TailMax || c.occurred <= oldest {
 			floor = max(floor, c.occurred+1)
-			d.left = append(d.left, tailLeft{c.occurred, c.body})
-			for c.next() {
-				d.left = append(d.left, tailLeft{c.occurred, c.body})
-			}
 			break
 		}
 		end = c.at
 		n++
 	}
+	d.left = old.Len() + 1 - n
 	dst := binary.LittleEndian.AppendUint64(d.b, uint64(floor))
 	dst = append(dst, byte(n))
 	dst = binary.AppendUvarint(dst, uint64(len(in.body)))
@@ -408,7 +395,7 @@ type tailWriter struct {
 func (w *tailWriter) add(occurred UnixMsec, body []byte) {
 	if w.n == TailMax || occurred <= w.oldest {
 		w.floor = max(w.floor, occurred+1)
-		w.d.left = append(w.d.left, tailLeft{occurred, body})
+		w.d.left++
 		return
 	}
 	dst := binary.AppendUvarint(w.d.b, uint64(len(body)))
