@@ -24,7 +24,9 @@ import (
 //
 // A person of whom there is a tail only, kept before activities were, begins with what
 // the tail holds.
-func (s *state) drawHistory(tail Tail, sums []byte, in *tailEdit) (_ []byte, summed bool, err error) {
+func (s *state) drawHistory(tail Tail, sums []byte, in *tailEdit) (
+	_ []byte, summed bool, err error,
+) {
 	s.began = len(sums) == 0 && tail.summed()
 	if s.began || len(sums) > 0 {
 		in.body[0] &^= tailWaits
