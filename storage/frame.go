@@ -51,11 +51,11 @@ type frame struct {
 	erases    bool // somebody, unless that was taken back
 }
 
-// A group keeps frameKeep written frames of up to frameKeepBytes, so that
+// A group keeps frameKeep written frames that have frameKeepBytes in all, so that
 // appends do not allocate.
 const (
 	frameKeep      = 4
-	frameKeepBytes = 1 << 20
+	frameKeepBytes = 4 << 20
 )
 
 func newFrame(number uint64) *frame {

@@ -391,7 +391,11 @@ func (g *Group) recycle(f *frame) {
 	f.reset()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.mu.spare) < frameKeep {
+	room := frameKeepBytes - cap(f.buf)
+	for _, spare := range g.mu.spare {
+		room -= cap(spare.buf)
+	}
+	if room >= 0 && len(g.mu.spare) < frameKeep {
 		g.mu.spare = append(g.mu.spare, f)
 	}
 }

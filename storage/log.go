@@ -15,8 +15,8 @@ import (
 const (
 	folderLog = "log"
 	// A block of this many bytes of frames compresses as well as a larger one; all
-	// groups together keep some 64 MiB of frames that are in no block yet.
-	logBlockBytes = 4 << 20
+	// groups together keep some 32 MiB of frames that are in no block yet.
+	logBlockBytes = 2 << 20
 	// Frames that are older than this go into a block however few they are.
 	logBlockAge = time.Hour
 	logDay      = 24 * time.Hour
@@ -315,7 +315,7 @@ type logMove struct {
 // logFrames walks over the durable frames from..last of a group: those that are kept in
 // memory are behind those that are not.
 func (s *Store) logFrames(w *logMove, from, last uint64) error {
-	kept, buf, since := s.logs.kept.view(w.group.id, last)
+	kept, since := s.logs.kept.view(w.group.id, last)
 	if from < since {
 		lower := appendFrameKey(nil, w.group.id, from)
 		upper := appendFrameKey(nil, w.group.id, min(last+1, since))
@@ -332,7 +332,7 @@ func (s *Store) logFrames(w *logMove, from, last uint64) error {
 	}
 	for i := range kept {
 		if k := &kept[i]; k.head.number >= from {
-			if err := s.logNext(w, &k.head, buf[k.from:k.to], true); err != nil {
+			if err := s.logNext(w, &k.head, k.records, true); err != nil {
 				return err
 			}
 		}

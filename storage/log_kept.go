@@ -21,36 +21,48 @@ const keptFramesMost = 64 << 20
 //  3. With the frame that erases a person all that is kept of the group goes, and what
 //     goes is wiped: at once, or when the pass that still reads it ends.
 //
-// Cost: a copy of the frame for the committer, 64 MiB at most of a store.
+// Cost: a copy of each frame for the committer, into chunks that are used again; 64 MiB
+// at most of a store, an eighth of it of chunks that hold nothing.
 type keptFrames struct {
-	mu    sync.Mutex
-	since uint64
-	list  []keptFrame
-	buf   []byte
-	read  bool     // a pass reads buf
-	stale [][]byte // what it may read of what went meanwhile
+	mu     sync.Mutex
+	since  uint64
+	list   []keptFrame
+	chunks []keptChunk // in the order of the frames they hold; the last one is being filled
+	read   bool        // a pass reads the frames
+	stale  [][]byte    // chunks with what it may read of what went meanwhile
 }
 
-// keptFrame is one of them; its records are a piece of buf.
+// keptFrame is one of them; its records are a piece of a chunk.
 type keptFrame struct {
-	head     frameHead // but for prev
-	from, to int
+	head    frameHead // but for prev
+	records []byte
 }
 
-// keptIdle is the room that a group with nothing to keep does not give back.
-const keptIdle = 64 << 10
+// keptChunk is room for frames, one at least.
+type keptChunk struct {
+	buf    []byte
+	frames int
+}
+
+// keptChunkMost is the size of a chunk, unless a frame is larger: then it has its own.
+const keptChunkMost = 64 << 10
 
 // keptAll are the kept frames of all groups.
 type keptAll struct {
 	groups []keptFrames
-	bytes  atomic.Int64 // room taken by buf of all groups
 	most   int64
+	chunk  int
 	taken  atomic.Uint64 // frames that were not read back
+
+	mu    sync.Mutex // behind that of a group
+	bytes int64      // of all chunks
+	free  [][]byte   // wiped chunks
 }
 
 // open begins with none: what the groups have by now is read from Pebble.
 func (k *keptAll) open(groups []*Group, most int64) {
 	k.groups, k.most = make([]keptFrames, len(groups)), most
+	k.chunk = int(max(0, min(keptChunkMost, most/16)))
 	for i, g := range groups {
 		k.groups[i].since = g.durable.Load() + 1
 	}
@@ -61,42 +73,79 @@ func (k *keptAll) keep(h *frameHead, f *frame) {
 	g := &k.groups[h.group]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	from, to := len(g.buf), len(g.buf)+len(f.buf)
-	if f.erases || to > cap(g.buf) && !k.resize(g, max(to, min(2*cap(g.buf), to+(1<<20)))) {
-		_ = k.resize(g, 0)
-		g.list, g.since = nil, h.number+1
+	if f.erases {
+		k.drop(g, len(g.chunks), h.number+1)
 		return
 	}
-	g.buf = append(g.buf, f.buf...)
-	g.list = append(g.list, keptFrame{*h, from, to})
+	for !k.room(g, len(f.buf)) {
+		if len(g.chunks) == 0 {
+			g.since = h.number + 1
+			return
+		}
+		k.drop(g, 1, h.number)
+	}
+	c := &g.chunks[len(g.chunks)-1]
+	from := len(c.buf)
+	c.buf, c.frames = append(c.buf, f.buf...), c.frames+1
+	g.list = append(g.list, keptFrame{*h, c.buf[from:len(c.buf):len(c.buf)]})
 }
 
-// resize moves what is kept of a group to room of another size, and wipes what it lay
-// in; of a smaller one only the front has place. false: all groups together have no such
-// room, and nothing is done.
-func (k *keptAll) resize(g *keptFrames, room int) bool {
-	more := int64(room - cap(g.buf))
-	if more > 0 && k.bytes.Load()+more > k.most {
+// room sees that the last chunk of a group has n bytes left. false: all groups together
+// have no such room.
+func (k *keptAll) room(g *keptFrames, n int) bool {
+	if last := len(g.chunks) - 1; last >= 0 && cap(g.chunks[last].buf)-len(g.chunks[last].buf) >= n {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if last := len(k.free) - 1; last >= 0 && n <= k.chunk {
+		g.chunks = append(g.chunks, keptChunk{buf: k.free[last]})
+		k.free = k.free[:last]
+		return true
+	}
+	n = max(n, k.chunk)
+	if k.bytes+int64(n) > k.most {
 		return false
 	}
-	k.bytes.Add(more)
-	old := g.buf
-	g.buf = nil
-	if room > 0 {
-		g.buf = append(make([]byte, 0, room), old[:min(room, len(old))]...)
-	}
-	if g.read {
-		g.stale = append(g.stale, old)
-	} else {
-		clear(old)
-	}
+	k.bytes += int64(n)
+	g.chunks = append(g.chunks, keptChunk{buf: make([]byte, 0, n)})
 	return true
 }
 
-// view returns the frames of a group that are here, up to number last, with the bytes
-// that they are pieces of, and the number from which on none is missing. They are valid
-// until settle, which follows.
-func (k *keptAll) view(id GroupID, last uint64) (list []keptFrame, buf []byte, since uint64) {
+// release takes a chunk of which nobody reads anything any more; what it held is wiped.
+func (k *keptAll) release(buf []byte) {
+	clear(buf)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if cap(buf) == k.chunk && int64((len(k.free)+1)*k.chunk) <= k.most/8 {
+		k.free = append(k.free, buf[:0])
+		return
+	}
+	k.bytes -= int64(cap(buf))
+}
+
+// drop lets the frames of the first n chunks of a group go; next is the number of the
+// frame behind the last one that is kept.
+func (k *keptAll) drop(g *keptFrames, n int, next uint64) {
+	frames := 0
+	for _, c := range g.chunks[:n] {
+		frames += c.frames
+		if g.read {
+			g.stale = append(g.stale, c.buf)
+		} else {
+			k.release(c.buf)
+		}
+	}
+	g.chunks = slices.Delete(g.chunks, 0, n)
+	if g.list = g.list[frames:]; len(g.list) > 0 {
+		next = g.list[0].head.number
+	}
+	g.since = next
+}
+
+// view returns the frames of a group that are here, up to number last, and the number
+// from which on none is missing. They are valid until settle, which follows.
+func (k *keptAll) view(id GroupID, last uint64) (list []keptFrame, since uint64) {
 	g := &k.groups[id]
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,7 +154,7 @@ func (k *keptAll) view(id GroupID, last uint64) (list []keptFrame, buf []byte, s
 		n--
 	}
 	g.read = true
-	return g.list[:n:n], g.buf, g.since
+	return g.list[:n:n], g.since
 }
 
 // settle wipes and lets go of the frames of a group up to number upTo: they are in the
@@ -114,31 +163,23 @@ func (k *keptAll) settle(id GroupID, upTo uint64) {
 	g := &k.groups[id]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, old := range g.stale {
-		clear(old)
+	for _, buf := range g.stale {
+		k.release(buf)
 	}
 	g.read, g.stale = false, nil
 	g.since = max(g.since, upTo+1)
-	n := 0
-	for n < len(g.list) && g.list[n].head.number <= upTo {
-		n++
-	}
-	if n == 0 {
-		return
+	n, chunks := 0, 0
+	for ; n < len(g.list) && g.list[n].head.number <= upTo; n++ {
+		clear(g.list[n].records)
+		c := &g.chunks[chunks]
+		if c.frames--; c.frames == 0 {
+			k.release(c.buf)
+			chunks++
+		}
 	}
 	k.taken.Add(uint64(n))
-	gone := g.list[n-1].to
-	rest := copy(g.buf, g.buf[gone:])
-	clear(g.buf[rest:])
-	g.buf = g.buf[:rest]
 	g.list = slices.Delete(g.list, 0, n)
-	for i := range g.list {
-		g.list[i].from -= gone
-		g.list[i].to -= gone
-	}
-	if room := max(2*rest, keptIdle); room < cap(g.buf) {
-		_ = k.resize(g, room)
-	}
+	g.chunks = slices.Delete(g.chunks, 0, chunks)
 }
 
 // plain returns the personal part of a record as it lay in memory, for the person of

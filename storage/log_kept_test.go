@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,10 +82,13 @@ func TestKeptFramesForget(t *testing.T) {
 		t.Helper()
 		crowd(t, s, 2)
 		mustWait(t, s, g, g.lastTold(t))
-		if !bytes.Contains(k.buf, mark) {
-			t.Fatal("the frame is not kept")
+		for i := range k.chunks {
+			if buf := k.chunks[i].buf; bytes.Contains(buf, mark) {
+				return buf
+			}
 		}
-		return k.buf
+		t.Fatal("the frame is not kept")
+		return nil
 	}
 	was := tell()
 	erasePerson(t, s, id)
@@ -92,9 +96,11 @@ func TestKeptFramesForget(t *testing.T) {
 		t.Error("what an erased person did is still there")
 	}
 	was = tell()
-	list, read, _ := s.logs.kept.view(g.id, g.durable.Load())
+	list, _ := s.logs.kept.view(g.id, g.durable.Load())
 	erasePerson(t, s, id)
-	if len(list) == 0 || !bytes.Contains(read, mark) {
+	if !slices.ContainsFunc(list, func(f keptFrame) bool {
+		return bytes.Contains(f.records, mark)
+	}) {
 		t.Error("what a pass reads was taken away")
 	}
 	s.logs.kept.settle(g.id, 0)
@@ -110,36 +116,79 @@ func TestKeptFramesForget(t *testing.T) {
 	}
 }
 
-// The room of all groups together never passes the bound, and is given back.
+// The room of all groups together never passes the bound and is given back; of the frames
+// of a group the newest are kept, whole, whatever a pass reads meanwhile.
 func TestKeptFramesAreBounded(t *testing.T) {
 	const most = 1 << 20
-	groups := []*Group{{}, {}, {}}
 	var k keptAll
-	k.open(groups, most)
+	k.open([]*Group{{}, {}, {}}, most)
+	told := make([][]uint64, len(k.groups)) // numbers of what each group was given
+	settled := make([]uint64, len(k.groups))
 	r := rand.New(rand.NewPCG(1, 2))
-	given := false
-	for number := uint64(1); number < 3000; number++ {
-		at := r.IntN(len(groups))
-		f := &frame{buf: make([]byte, r.IntN(20_000))}
-		k.keep(&frameHead{group: GroupID(at), number: number}, f)
-		var room int64
-		for i := range k.groups {
-			room += int64(cap(k.groups[i].buf))
-		}
-		if room != k.bytes.Load() || room > most {
-			t.Fatalf("room for %d bytes, %d counted, %d allowed", room, k.bytes.Load(), most)
-		}
-		given = given || k.groups[at].since == number+1
+	given, whole := false, 0
+	for number := uint64(1); number < 6000; number++ {
+		at := GroupID(r.IntN(len(k.groups)))
+		f := &frame{buf: bytes.Repeat([]byte{byte(number | 1)}, 1+r.IntN(20_000))}
+		k.keep(&frameHead{group: at, number: number}, f)
+		told[at] = append(told[at], number)
+		g := &k.groups[at]
+		checkKept(t, g, told[at])
+		given = given || g.since > settled[at]+1
+		checkRoom(t, &k, most)
 		if r.IntN(50) == 0 {
-			k.view(GroupID(at), number)
-			k.settle(GroupID(at), number)
-			if left := cap(k.groups[at].buf); left > keptIdle {
-				t.Fatalf("a group without frames keeps %d bytes", left)
+			k.view(at, number)
+		}
+		if r.IntN(50) == 0 {
+			upTo := number - uint64(r.IntN(20))
+			k.settle(at, upTo)
+			settled[at] = max(settled[at], upTo)
+			checkKept(t, g, told[at])
+			if len(g.list) == 0 && len(g.chunks) > 0 || len(g.stale) > 0 {
+				t.Fatalf("a group without frames keeps %d chunks", len(g.chunks))
 			}
 		}
+		if len(g.list) > 1 {
+			whole++
+		}
 	}
-	if !given {
-		t.Error("the bound was never met")
+	if !given || whole < 1000 {
+		t.Errorf("the bound was met: %v, %d times there was more than a frame", given, whole)
+	}
+}
+
+// checkKept sees that every frame from since on is there, with all its bytes.
+func checkKept(t *testing.T, g *keptFrames, told []uint64) {
+	t.Helper()
+	for len(told) > 0 && told[0] < g.since {
+		told = told[1:]
+	}
+	if len(told) != len(g.list) {
+		t.Fatalf("%d frames are kept from %d on, want %d", len(g.list), g.since, len(told))
+	}
+	for i, f := range g.list {
+		all := bytes.Count(f.records, []byte{byte(told[i] | 1)}) == len(f.records)
+		if f.head.number != told[i] || len(f.records) == 0 || !all {
+			t.Fatalf("frame %d is not as it was: number %d", told[i], f.head.number)
+		}
+	}
+}
+
+// checkRoom sees that the room of all groups is what is counted, and within the bound;
+// what a pass may read of what went is counted until it ends.
+func checkRoom(t *testing.T, k *keptAll, most int64) {
+	t.Helper()
+	free := int64(len(k.free) * k.chunk)
+	room := free
+	for i := range k.groups {
+		for _, c := range k.groups[i].chunks {
+			room += int64(cap(c.buf))
+		}
+		for _, buf := range k.groups[i].stale {
+			room += int64(cap(buf))
+		}
+	}
+	if room != k.bytes || room > most || free > most/8 {
+		t.Fatalf("room for %d bytes, %d counted, %d allowed", room, k.bytes, most)
 	}
 }
 

@@ -56,7 +56,7 @@ type Options struct {
 	FlushEvery time.Duration // pause between write-behind passes; default 1 s
 	BoundedMax time.Duration // an effect nobody waits for is committed by then; default 50 ms
 	LogEvery   time.Duration // pause between looks at what goes into the event log; default 1 s
-	LogBlock   int64         // bytes of a group's frames that become a block; default 4 MiB
+	LogBlock   int64         // bytes of a group's frames that become a block; default 2 MiB
 	LogAge     time.Duration // frames this old become a block however few they are; default 1 h
 	PurgeEvery time.Duration // pause between looks for keys of erased people; default 1 min
 	LogSegment int64         // bytes of a file of the event log; default 128 MiB
