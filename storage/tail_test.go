@@ -11,14 +11,22 @@ import (
 // An event that is the newest is put into a tail as any other: byte for byte, whatever
 // is too old then, and when the tail is full.
 func TestTailNewestEqualsAnyEvent(t *testing.T) {
-	var taken, refused, left int
+	var taken, refused, left, full int
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 31))
 		now := UnixMsec(1_790_000_000_000)
 		steps := []int64{0, 1, 500, 100_000, TailAge / 40, TailAge / 3, TailAge}
+		long := []int{1, 30, 100, 200}[seed%4]
+		steps = steps[:4+seed/4%4] // with the first ones a tail becomes full
 		var old []byte
 		for range 150 {
 			now += UnixMsec(random.Int64N(1 + steps[random.IntN(len(steps))]))
+			if c := (tailCursor{b: old}); seed%2 == 0 && random.IntN(8) == 0 {
+				for n := random.IntN(TailMax); n > 0 && c.next(); {
+					n--
+				}
+				now = max(now, c.occurred+TailAge) // it is just too old
+			}
 			in := &tailEdit{occurred: now, now: now, body: []byte{0, 1}}
 			if random.IntN(8) == 0 {
 				in.occurred -= UnixMsec(random.Int64N(TailAge + TailAge/8))
@@ -26,7 +34,7 @@ func TestTailNewestEqualsAnyEvent(t *testing.T) {
 			if random.IntN(8) == 0 {
 				in.occurred += UnixMsec(random.Int64N(1000))
 			}
-			for range random.IntN(200) * random.IntN(2) {
+			for range random.IntN(long) * random.IntN(2) {
 				in.body = append(in.body, 7)
 			}
 			var want, got tailDraft
@@ -42,10 +50,12 @@ func TestTailNewestEqualsAnyEvent(t *testing.T) {
 			}
 			left += want.left
 			old = want.b
+			full += Tail{old}.Len() / TailMax
 		}
 	}
-	if taken < 10_000 || refused < 1_000 || left < 10_000 {
-		t.Errorf("%d taken, %d refused, %d left: the test says little", taken, refused, left)
+	if taken < 10_000 || refused < 1_000 || left < 10_000 || full < 3_000 {
+		t.Errorf("%d taken, %d refused, %d left, %d full: the test says little",
+			taken, refused, left, full)
 	}
 }
 
