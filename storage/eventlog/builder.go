@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -126,6 +127,7 @@ type packer struct {
 	columns [256][]byte
 	body    []byte
 	ords    []uint32
+	sights  []sight
 }
 
 func newPacker(key *[16]byte, random io.Reader) (*packer, error) {
@@ -224,7 +226,9 @@ func (p *packer) plain(b *Builder, h *header) {
 
 // personal makes the tables, then codes and encrypts what is said of each person.
 func (p *packer) personal(b *Builder) {
-	values, shapes := census{map[string]*share{}}, census{map[string]*share{}}
+	sights := min(sightsMost, 1<<bits.Len(uint(len(b.entries))))
+	p.sights = append(p.sights[:0], make([]sight, sights)...)
+	values, shapes := census{map[string]*share{}, p.sights}, census{seen: map[string]*share{}}
 	b.each(func(_ int, e *entry, text, raw, _ []byte) {
 		if e.text > 0 {
 			values.addString(text, e.ord)

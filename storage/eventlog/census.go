@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/zeebo/xxh3"
 )
 
 // sharedBy is how many people of a block must have a value, or a set of
@@ -15,8 +17,14 @@ const sharedBy = 8
 // maxCensus bounds the different strings that a census knows.
 const maxCensus = 1 << 17
 
-// census counts who has which strings.
-type census struct{ seen map[string]*share }
+// census counts who has which strings. With first sights, a power of two of them, a
+// string comes to be counted when it is met again before another one took the place of
+// its first sight: nearly all that only one record has, such as ids, are then not counted.
+// What enough people share is told of fewer people at most, never of more.
+type census struct {
+	seen   map[string]*share
+	sights []sight
+}
 
 type share struct {
 	uses   uint32
@@ -24,22 +32,46 @@ type share struct {
 	ords   [sharedBy]uint32
 }
 
+// sight is where a string was met first.
+type sight struct{ hash, ord uint32 }
+
+// sightsMost is the number of first sights of a block, of 8 bytes each.
+const sightsMost = 1 << 14
+
 // add counts s as ord's.
 func (c *census) add(s []byte, ord uint32) {
+	if len(c.sights) == 0 {
+		c.count(s, ord)
+		return
+	}
+	h := xxh3.Hash(s)
+	at := &c.sights[h&uint64(len(c.sights)-1)]
+	now := sight{hash: uint32(h>>32) | 1, ord: ord}
+	if at.hash != now.hash {
+		*at = now
+		return
+	}
+	if c.count(s, ord) {
+		c.count(s, at.ord)
+	}
+}
+
+// count counts s as ord's, and reports whether it is the first time.
+func (c *census) count(s []byte, ord uint32) (first bool) {
 	e, ok := c.seen[string(s)]
 	if !ok {
 		if len(c.seen) >= maxCensus {
-			return
+			return false
 		}
 		e = &share{}
 		c.seen[string(s)] = e
 	}
 	e.uses++
-	if e.people == sharedBy || slices.Contains(e.ords[:e.people], ord) {
-		return
+	if e.people < sharedBy && !slices.Contains(e.ords[:e.people], ord) {
+		e.ords[e.people] = ord
+		e.people++
 	}
-	e.ords[e.people] = ord
-	e.people++
+	return !ok
 }
 
 // addString counts a string, and what stands before its digits.

@@ -348,22 +348,34 @@ func TestKeyThrownAway(t *testing.T) {
 	compare(t, got, want)
 }
 
-// What seven people share is no entry of a table, what eight do is one.
+// What seven people share is no entry of a table, what eight do is one, with first sights
+// and without; many that only one has hide little of what many share, and add nothing.
 func TestSharedBy(t *testing.T) {
-	f := func(people int, want int) {
+	f := func(people, others, sights int, least, most int) {
 		t.Helper()
-		c := census{map[string]*share{}}
+		c := census{map[string]*share{}, make([]sight, sights)}
 		for i := range 100 {
 			c.addString([]byte("value"), uint32(i%people))
+			for j := range others {
+				c.addString(fmt.Appendf(nil, "x%dx", i*others+j), uint32(i))
+			}
 		}
-		if got := len(c.table()); got != want {
-			t.Errorf("%d people: %d entries, want %d", people, got, want)
+		if got := len(c.table()); got < least || got > most {
+			t.Errorf("%d people, %d sights: %d entries, want %d to %d", people, sights, got, least, most)
+		}
+		if n := len(c.seen); sights > 0 && n > 1+100*others/20 {
+			t.Errorf("%d strings are counted of %d that one person has", n, 100*others)
 		}
 	}
-	f(1, 0)
-	f(7, 0)
-	f(8, 1)
-	f(50, 1)
+	for _, sights := range []int{0, 1, 1 << 10} {
+		f(1, 0, sights, 0, 0)
+		f(7, 0, sights, 0, 0)
+		f(8, 0, sights, 1, 1)
+		f(50, 0, sights, 1, 1)
+		f(7, 10, sights, 0, 0)
+	}
+	f(8, 10, 0, 1, 1)
+	f(20, 10, 1<<10, 1, 1)
 }
 
 func files(t testing.TB, fs vfs.FS) []string {
