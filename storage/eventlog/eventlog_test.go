@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -376,6 +377,43 @@ func TestSharedBy(t *testing.T) {
 	}
 	f(8, 10, 0, 1, 1)
 	f(20, 10, 1<<10, 1, 1)
+}
+
+// parseUUID takes UUIDs as they are written canonically (RFC 9562, section 4), and nothing else of that length.
+func TestParseUUID(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		var id [16]byte
+		for i := range id {
+			id[i] = byte(random.Uint32())
+		}
+		text := appendUUID(nil, id[:])
+		if got, ok := parseUUID(text); !ok || got != id {
+			t.Fatalf("%s: %x %v", text, got, ok)
+		}
+		at := random.IntN(len(text))
+		for c := range 256 {
+			other := bytes.Clone(text)
+			other[at] = byte(c)
+			got, ok := parseUUID(other)
+			if ok != (regularUUID(other)) || ok && !bytes.Equal(appendUUID(nil, got[:]), other) {
+				t.Fatalf("%q: %x %v", other, got, ok)
+			}
+		}
+		if _, ok := parseUUID(text[:at]); ok {
+			t.Fatalf("%s is taken", text[:at])
+		}
+	}
+}
+
+func regularUUID(s []byte) bool {
+	for i, c := range s {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !bytes.ContainsRune([]byte("0123456789abcdef"), rune(c)) {
+			return false
+		}
+	}
+	return len(s) == 36
 }
 
 func files(t testing.TB, fs vfs.FS) []string {
