@@ -269,7 +269,9 @@ func (g *Group) appendClear(e *Effect, clear []byte) (frame uint64, err error) {
 		return 0, err
 	}
 	g.mu.admitted = true
-	g.high.Store(int64(e.Time))
+	if g.high.Load() != int64(e.Time) { // to store waits for what was stored before
+		g.high.Store(int64(e.Time))
+	}
 	if !g.dirty.Load() {
 		g.dirty.Store(true)
 		g.store.com.bounded.appended()
