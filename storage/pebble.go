@@ -26,9 +26,7 @@ const (
 )
 
 const (
-	// A frame that is in rows and event log before its memtable is full never reaches a
-	// table: see bench/README.md.
-	memTableBytes = 64 << 20
+	memTableBytes = 32 << 20
 	cacheBytes    = 64 << 20
 	// Everything large is read from one end to the other: a start takes a third less
 	// of the processor with these blocks than with those of 4 KiB.
