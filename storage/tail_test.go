@@ -59,6 +59,27 @@ func TestTailNewestEqualsAnyEvent(t *testing.T) {
 	}
 }
 
+func BenchmarkTailNewest(b *testing.B) {
+	var d tailDraft
+	var old []byte
+	in := &tailEdit{now: 1_790_000_000_000, body: []byte{tailOneProp, 1, 2, 3, 4, 5}}
+	for range 38 {
+		in.now += 3_600_117
+		in.occurred = in.now
+		if err := d.add(Tail{old}, in); err != nil {
+			b.Fatal(err)
+		}
+		old = bytes.Clone(d.b)
+	}
+	in.occurred, in.now = in.occurred+5000, in.now+5000
+	for b.Loop() {
+		d.b = d.b[:0]
+		if !d.addNewest(Tail{old}, in) {
+			b.Fatal("refused")
+		}
+	}
+}
+
 // tailNumber reads what binary.Uvarint reads, wherever the slice ends.
 func TestTailNumber(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 5))
