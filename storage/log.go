@@ -315,10 +315,10 @@ type logMove struct {
 // logFrames walks over the durable frames from..last of a group: those that are kept in
 // memory are behind those that are not.
 func (s *Store) logFrames(w *logMove, from, last uint64) error {
-	kept, since := s.logs.kept.view(w.group.id, last)
-	if from < since {
+	kept := s.logs.kept.view(w.group.id, last)
+	if from < kept.since {
 		lower := appendFrameKey(nil, w.group.id, from)
-		upper := appendFrameKey(nil, w.group.id, min(last+1, since))
+		upper := appendFrameKey(nil, w.group.id, min(last+1, kept.since))
 		err := s.db.scan(lower, upper, func(key, value []byte) error {
 			h, records, err := parseFrame(value)
 			if err != nil {
@@ -330,9 +330,9 @@ func (s *Store) logFrames(w *logMove, from, last uint64) error {
 			return err
 		}
 	}
-	for i := range kept {
-		if k := &kept[i]; k.head.number >= from {
-			if err := s.logNext(w, &k.head, k.records, true); err != nil {
+	for i := range kept.list {
+		if k := &kept.list[i]; k.head.number >= from {
+			if err := s.logNext(w, &k.head, kept.records(k), true); err != nil {
 				return err
 			}
 		}

@@ -28,15 +28,29 @@ type keptFrames struct {
 	since  uint64
 	list   []keptFrame
 	chunks []keptChunk // in the order of the frames they hold; the last one is being filled
+	gone   uint32      // chunks that lay before the first of them
 	read   bool        // a pass reads the frames
 	stale  [][]byte    // chunks with what it may read of what went meanwhile
 }
 
-// keptFrame is one of them; its records are a piece of a chunk.
+// keptFrame is one of them; its records are a piece of a chunk. It has no pointers, since
+// there may be thousands.
 type keptFrame struct {
-	head    frameHead // but for prev
-	records []byte
+	head     frameHead // but for prev
+	chunk    uint32    // its number, from the first of the group on
+	from, to uint32
 }
+
+// keptView is what is kept of a group.
+type keptView struct {
+	list   []keptFrame
+	chunks [][]byte
+	gone   uint32
+	since  uint64 // no frame from here on is missing
+}
+
+// records returns those of a frame of the view.
+func (v *keptView) records(f *keptFrame) []byte { return v.chunks[f.chunk-v.gone][f.from:f.to] }
 
 // keptChunk is room for frames, one at least.
 type keptChunk struct {
@@ -87,7 +101,8 @@ func (k *keptAll) keep(h *frameHead, f *frame) {
 	c := &g.chunks[len(g.chunks)-1]
 	from := len(c.buf)
 	c.buf, c.frames = append(c.buf, f.buf...), c.frames+1
-	g.list = append(g.list, keptFrame{*h, c.buf[from:len(c.buf):len(c.buf)]})
+	number := g.gone + uint32(len(g.chunks)-1)
+	g.list = append(g.list, keptFrame{*h, number, uint32(from), uint32(len(c.buf))})
 }
 
 // room sees that the last chunk of a group has n bytes left. false: all groups together
@@ -136,16 +151,16 @@ func (k *keptAll) drop(g *keptFrames, n int, next uint64) {
 			k.release(c.buf)
 		}
 	}
-	g.chunks = slices.Delete(g.chunks, 0, n)
+	g.chunks, g.gone = slices.Delete(g.chunks, 0, n), g.gone+uint32(n)
 	if g.list = g.list[frames:]; len(g.list) > 0 {
 		next = g.list[0].head.number
 	}
 	g.since = next
 }
 
-// view returns the frames of a group that are here, up to number last, and the number
-// from which on none is missing. They are valid until settle, which follows.
-func (k *keptAll) view(id GroupID, last uint64) (list []keptFrame, since uint64) {
+// view returns the frames of a group that are here, up to number last. It is valid until
+// settle, which follows.
+func (k *keptAll) view(id GroupID, last uint64) keptView {
 	g := &k.groups[id]
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,7 +169,11 @@ func (k *keptAll) view(id GroupID, last uint64) (list []keptFrame, since uint64)
 		n--
 	}
 	g.read = true
-	return g.list[:n:n], g.since
+	v := keptView{list: g.list[:n:n], gone: g.gone, since: g.since}
+	for _, c := range g.chunks {
+		v.chunks = append(v.chunks, c.buf)
+	}
+	return v
 }
 
 // settle wipes and lets go of the frames of a group up to number upTo: they are in the
@@ -170,8 +189,8 @@ func (k *keptAll) settle(id GroupID, upTo uint64) {
 	g.since = max(g.since, upTo+1)
 	n, chunks := 0, 0
 	for ; n < len(g.list) && g.list[n].head.number <= upTo; n++ {
-		clear(g.list[n].records)
 		c := &g.chunks[chunks]
+		clear(c.buf[g.list[n].from:g.list[n].to])
 		if c.frames--; c.frames == 0 {
 			k.release(c.buf)
 			chunks++
@@ -179,7 +198,7 @@ func (k *keptAll) settle(id GroupID, upTo uint64) {
 	}
 	k.taken.Add(uint64(n))
 	g.list = slices.Delete(g.list, 0, n)
-	g.chunks = slices.Delete(g.chunks, 0, chunks)
+	g.chunks, g.gone = slices.Delete(g.chunks, 0, chunks), g.gone+uint32(chunks)
 }
 
 // plain returns the personal part of a record as it lay in memory, for the person of

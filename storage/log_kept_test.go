@@ -96,10 +96,10 @@ func TestKeptFramesForget(t *testing.T) {
 		t.Error("what an erased person did is still there")
 	}
 	was = tell()
-	list, _ := s.logs.kept.view(g.id, g.durable.Load())
+	v := s.logs.kept.view(g.id, g.durable.Load())
 	erasePerson(t, s, id)
-	if !slices.ContainsFunc(list, func(f keptFrame) bool {
-		return bytes.Contains(f.records, mark)
+	if !slices.ContainsFunc(v.list, func(f keptFrame) bool {
+		return bytes.Contains(v.records(&f), mark)
 	}) {
 		t.Error("what a pass reads was taken away")
 	}
@@ -123,25 +123,26 @@ func TestKeptFramesAreBounded(t *testing.T) {
 	var k keptAll
 	k.open([]*Group{{}, {}, {}}, most)
 	told := make([][]uint64, len(k.groups)) // numbers of what each group was given
-	settled := make([]uint64, len(k.groups))
 	r := rand.New(rand.NewPCG(1, 2))
 	given, whole := false, 0
 	for number := uint64(1); number < 6000; number++ {
 		at := GroupID(r.IntN(len(k.groups)))
 		f := &frame{buf: bytes.Repeat([]byte{byte(number | 1)}, 1+r.IntN(20_000))}
+		g := &k.groups[at]
+		since := g.since
 		k.keep(&frameHead{group: at, number: number}, f)
 		told[at] = append(told[at], number)
-		g := &k.groups[at]
 		checkKept(t, g, told[at])
-		given = given || g.since > settled[at]+1
+		given = given || g.since > since
 		checkRoom(t, &k, most)
 		if r.IntN(50) == 0 {
 			k.view(at, number)
+		} else if !g.read {
+			checkView(t, &k, at, number)
 		}
 		if r.IntN(50) == 0 {
 			upTo := number - uint64(r.IntN(20))
 			k.settle(at, upTo)
-			settled[at] = max(settled[at], upTo)
 			checkKept(t, g, told[at])
 			if len(g.list) == 0 && len(g.chunks) > 0 || len(g.stale) > 0 {
 				t.Fatalf("a group without frames keeps %d chunks", len(g.chunks))
@@ -156,7 +157,8 @@ func TestKeptFramesAreBounded(t *testing.T) {
 	}
 }
 
-// checkKept sees that every frame from since on is there, with all its bytes.
+// checkKept sees that every frame from since on is there, with all its bytes, and nothing
+// of those before.
 func checkKept(t *testing.T, g *keptFrames, told []uint64) {
 	t.Helper()
 	for len(told) > 0 && told[0] < g.since {
@@ -166,11 +168,34 @@ func checkKept(t *testing.T, g *keptFrames, told []uint64) {
 		t.Fatalf("%d frames are kept from %d on, want %d", len(g.list), g.since, len(told))
 	}
 	for i, f := range g.list {
-		all := bytes.Count(f.records, []byte{byte(told[i] | 1)}) == len(f.records)
-		if f.head.number != told[i] || len(f.records) == 0 || !all {
+		records := g.chunks[f.chunk-g.gone].buf[f.from:f.to]
+		all := bytes.Count(records, []byte{byte(told[i] | 1)}) == len(records)
+		if f.head.number != told[i] || len(records) == 0 || !all {
 			t.Fatalf("frame %d is not as it was: number %d", told[i], f.head.number)
 		}
+		if gone := g.chunks[0].buf[:f.from]; i == 0 && bytes.Count(gone, []byte{0}) != len(gone) {
+			t.Fatalf("what lay before frame %d was not wiped", told[i])
+		}
 	}
+}
+
+// checkView sees that a view shows the same, and that what is let go of meanwhile stays
+// until it ends.
+func checkView(t *testing.T, k *keptAll, at GroupID, last uint64) {
+	t.Helper()
+	g := &k.groups[at]
+	v := k.view(at, last)
+	if len(v.list) > 0 && last%61 == 0 {
+		k.drop(g, 1, last+1)
+	}
+	for i := range v.list {
+		f := &v.list[i]
+		all := bytes.Count(v.records(f), []byte{byte(f.head.number | 1)})
+		if all == 0 || all != int(f.to-f.from) {
+			t.Fatalf("frame %d of a view is not as it was", f.head.number)
+		}
+	}
+	k.settle(at, 0)
 }
 
 // checkRoom sees that the room of all groups is what is counted, and within the bound;
