@@ -42,6 +42,36 @@ func plantedStore() []plantedBug {
 			pkg: inStore, run: "TestStatsEqualMap",
 		},
 		{
+			law: "what is in the log is wiped from memory", file: "storage/log_kept.go",
+			old: "		clear(c.buf[g.list[n].from:g.list[n].to])\n", bad: "",
+			pkg: inStore, run: "TestKeptFramesForget|TestKeptFramesAreBounded",
+		},
+		{
+			law: "what a pass reads is not used again before it ends", file: "storage/log_kept.go",
+			old: "		if g.read {\n", bad: "		if false {\n",
+			pkg: inStore, run: "TestKeptFramesForget|TestKeptFramesAreBounded",
+		},
+		{
+			law: "no frame that was let go of is taken for kept", file: "storage/log_kept.go",
+			old: "	g.since = next\n", bad: "",
+			pkg: inStore, run: "TestLogFromMemory",
+		},
+		{
+			law: "an event of just 90 days leaves the tail", file: "storage/tail.go",
+			old: "		if before <= oldest {\n", bad: "		if before < oldest {\n",
+			pkg: inStore, run: "TestTailNewestEqualsAnyEvent",
+		},
+		{
+			law: "a full tail takes no event more", file: "storage/tail.go",
+			old: "	c.skip(TailMax-1, oldest)\n", bad: "	c.skip(TailMax, oldest)\n",
+			pkg: inStore, run: "TestTailNewestEqualsAnyEvent",
+		},
+		{
+			law: "a string met twice is counted twice", file: "storage/eventlog/census.go",
+			old: "		c.count(s, at.ord)\n", bad: "",
+			pkg: "./storage/eventlog", run: "TestSharedBy",
+		},
+		{
 			law: "what leaves the tail is summed up", file: "storage/activity_whole.go",
 			old: "	case s.drawn.left == 0 && in.body[0]&tailWaits != 0:\n",
 			bad: "	case in.body[0]&tailWaits != 0:\n",
