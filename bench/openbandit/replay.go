@@ -39,8 +39,8 @@ func definitions(rows []impression, cap string) string {
 	return b.String()
 }
 
-// replay decides every row in a store in memory whose clock follows the rows, and
-// compares each answer with the count over the uses granted so far.
+// replay decides every row, of people who are known, in a store in memory whose clock
+// follows the rows, and compares each answer with the count over the uses granted so far.
 func replay(rows []impression, s shape) (sum summary, err error) {
 	if len(rows) == 0 {
 		return sum, errors.New("no impressions")
@@ -62,6 +62,9 @@ func replay(rows []impression, s shape) (sum summary, err error) {
 	files := []definition.File{{Name: "c.yaml", Content: []byte(definitions(rows, s.cap))}}
 	if _, faults, _, err := e.Publish(files, "replay", "", 0); err != nil || len(faults) > 0 {
 		return sum, fmt.Errorf("%v %w", faults, errors.Join(err, errors.New("not published")))
+	}
+	if err := introduce(e, rows); err != nil {
+		return sum, err
 	}
 	uses := map[string][]int64{}
 	var out engine.Decision
@@ -87,6 +90,21 @@ func replay(rows []impression, s shape) (sum summary, err error) {
 		}
 	}
 	return sum, nil
+}
+
+// introduce makes everybody known: what caps know of somebody who is not is forgotten a
+// day after the last call.
+func introduce(e *engine.Engine, rows []impression) error {
+	batch, known := e.Begin(), map[string]bool{}
+	for i := range rows {
+		if id := rows[i].person; !known[id] {
+			known[id] = true
+			if line := batch.User(&engine.UserDoc{UserID: []byte(id)}); line.Err != nil {
+				return line.Err
+			}
+		}
+	}
+	return batch.Commit(5 * time.Second)
 }
 
 // decide asks for one row, and shows and clicks what it was given.
