@@ -150,8 +150,11 @@ func TestKill(t *testing.T) {
 	if lost != 0 || reported == 0 {
 		t.Errorf("%d of %d grants lost to a kill alone", lost, reported)
 	}
-	reported, replayed, lost = killCycles(t, max(4, cycles/8), "1")
-	t.Logf("control: %d reported, %d found, %d lost", reported, replayed, lost)
+	lost = 0
+	for tries := 20; lost == 0 && tries > 0; tries-- { // a kill may come when nothing is under way
+		reported, replayed, lost = killCycles(t, max(4, cycles/8), "1")
+		t.Logf("control: %d reported, %d found, %d lost", reported, replayed, lost)
+	}
 	if lost == 0 {
 		t.Error("the control lost nothing: the test would not see a loss")
 	}
