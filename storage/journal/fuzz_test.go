@@ -32,13 +32,18 @@ func written(f *testing.F) (o Options, st State, file, ring []byte) {
 
 // A file, and a ring, whose bytes are any is no journal, one of a newer version or of
 // another epoch, or is cut; or it is read, and what is read stands in it. With a right
-// checksum of the header and with any. A file that is taken is written on: then its
-// header is the one that would be written.
+// checksum of the header and with any. A file that is written on has the header that
+// would be written.
 func FuzzFile(f *testing.F) {
 	o, st, file, ring := written(f)
 	f.Add(file, false)
 	f.Add(file[:o.page], false)
 	f.Add(file[:len(file)-SlotSize], false)
+	for _, slots := range []uint32{0, 1, 1<<32 - 1} {
+		other := bytes.Clone(file[:o.page+int(slots&1)*SlotSize])
+		binary.LittleEndian.PutUint32(other[12:], slots)
+		f.Add(other, false)
+	}
 	f.Add(ring, true)
 	f.Fuzz(func(t *testing.T, b []byte, isRing bool) {
 		if len(b) > 1<<16 {
@@ -90,11 +95,18 @@ func recoverFrom(t *testing.T, o Options, st State, b []byte, isRing bool) {
 	if rec.Gapless > last {
 		t.Fatalf("known up to %d, the last is %d", rec.Gapless, last)
 	}
-	older := !isRing && binary.LittleEndian.Uint32(b[8:]) < fileFormat // it is not written on
-	if head := j.header(j.seq); !isRing && !older && string(b[:44]) != string(head[:44]) {
+	head := j.header(j.seq)
+	if !isRing && isWrittenOn(b, o.Slots) && string(b[:44]) != string(head[:44]) {
 		t.Fatalf("%x is written on as %x", b[:44], head[:44])
 	}
 	if err := j.Abandon(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// isWrittenOn reports whether the header of a file is of this format and of this
+// many slots. A file of another size is read, and another is made beside it.
+func isWrittenOn(b []byte, slots int) bool {
+	le := binary.LittleEndian
+	return le.Uint32(b[8:]) == fileFormat && le.Uint32(b[12:]) == uint32(slots)
 }

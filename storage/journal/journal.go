@@ -29,6 +29,9 @@ var (
 // DefaultSlots is Options.Slots when it is 0.
 const DefaultSlots = 16384
 
+// maxSlots bounds Options.Slots, and what a header may claim.
+const maxSlots = 1 << 24
+
 // Options says how to open a journal.
 type Options struct {
 	Disk    Disk
@@ -109,7 +112,7 @@ func (o *Options) validate() error {
 		return errors.New("journal: no disk")
 	case o.Groups < 1 || o.Groups >= noGroup:
 		return fmt.Errorf("journal: %d groups", o.Groups)
-	case o.Slots < 2*per || o.Slots%per != 0 || o.Slots > 1<<24:
+	case o.Slots < 2*per || o.Slots%per != 0 || o.Slots > maxSlots:
 		return fmt.Errorf("journal: %d slots: want a multiple of %d, at least %d",
 			o.Slots, per, 2*per)
 	}

@@ -175,7 +175,8 @@ func newerFormat(b []byte) uint32 {
 func (j *Journal) parseHeader(b []byte) (slots int, seq uint64, ok bool) {
 	le := binary.LittleEndian
 	if len(b) < j.o.page || string(b[:8]) != fileMagic || le.Uint32(b[8:])-1 >= fileFormat ||
-		le.Uint32(b[40:]) != sum(0, b[:40]) || string(b[16:32]) != string(j.o.StoreID[:]) {
+		le.Uint32(b[40:]) != sum(0, b[:40]) || string(b[16:32]) != string(j.o.StoreID[:]) ||
+		le.Uint32(b[12:])-1 >= maxSlots {
 		return 0, 0, false
 	}
 	return int(le.Uint32(b[12:])), le.Uint64(b[32:]), true
