@@ -95,7 +95,7 @@ func newServe() *cobra.Command {
 	f.BoolVar(&o.noLoops, "no-loops", false,
 		"answer every decision in the goroutine of its connection: more processor time a decision;\n"+
 			"without it, on Linux, a few goroutines answer the simple ones of all connections")
-	f.BoolVar(&o.verbose, "verbose", false, "log more")
+	f.BoolVar(&o.verbose, "verbose", false, "log what is put off and tried again, too")
 	f.BoolVar(&o.json, "json", false, "one line of JSON once ready")
 	return cmd
 }

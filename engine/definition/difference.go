@@ -48,9 +48,6 @@ func Diff(before, after *Set) Difference {
 	return d
 }
 
-// Empty tells whether both sets say the same.
-func (d *Difference) Empty() bool { return len(d.Added)+len(d.Changed)+len(d.Removed) == 0 }
-
 // sameNode tells whether two values say the same, whatever the order of keys.
 func sameNode(a, b *Node) bool {
 	if a == nil || b == nil {

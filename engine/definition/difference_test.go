@@ -22,9 +22,6 @@ func TestDiff(t *testing.T) {
 		if got := fmt.Sprint(d.Added, d.Changed, d.Removed, d.Same); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
-		if d.Empty() != (want == fmt.Sprint("[] [] [] ", d.Same)) {
-			t.Errorf("Empty of %s is %v", want, d.Empty())
-		}
 	}
 	const a, b, c = "kind: layer\nid: a\n", "kind: layer\nid: b\n", "kind: tag\nid: a\n"
 	f(a, a, "[] [] [] 1")

@@ -79,7 +79,7 @@ func TestLightenedSet(t *testing.T) {
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
-	if d := Diff(s, again); !d.Empty() {
+	if d := Diff(s, again); len(d.Added)+len(d.Changed)+len(d.Removed) != 0 {
 		t.Fatalf("another set: %+v", d)
 	}
 	lightened(t, again, true)

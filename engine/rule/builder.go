@@ -195,19 +195,6 @@ func (b *Builder) roomiest(there *[MaxPages]int, n int) int {
 	return best
 }
 
-// Cond compiles a tree and gives its atoms bits. It returns ErrTooWide,
-// ErrTooManyAtoms, or the error of an earlier call.
-func (b *Builder) Cond(t *Tree) (Cond, error) {
-	if b.err != nil {
-		return Cond{}, b.err
-	}
-	d, err := NewDraft(t)
-	if err != nil {
-		return Cond{}, err
-	}
-	return b.Finish(d)
-}
-
 // Finish compiles a draft; atoms without a bit get the lowest free one. It
 // returns ErrTooManyAtoms, or the error of an earlier call.
 func (b *Builder) Finish(d *Draft) (Cond, error) {

@@ -39,12 +39,6 @@ func (p *Population) CountBounds(
 	return r.countBounds()
 }
 
-// count is countBounds where nobody is open.
-func (r *setRun) count() (n uint64, ok bool) {
-	n, open, ok := r.countBounds()
-	return n, ok && open.IsEmpty()
-}
-
 func (r *setRun) countBounds() (sure uint64, open *roaring.Bitmap, ok bool) {
 	if !r.told(r.population.plan) {
 		return 0, nil, false

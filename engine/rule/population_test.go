@@ -186,7 +186,7 @@ func (c *crowd) bothWays(tree *Tree, p *Population, v *storage.View, now storage
 		return r.bounds()
 	}
 	sure, open := run(math.MaxUint64)
-	if n, ok := p.run(v, now, &c.pool).count(); ok {
+	if n, unsure, ok := p.run(v, now, &c.pool).countBounds(); ok && unsure.IsEmpty() {
 		c.counted++
 		if !open.IsEmpty() || n != sure.GetCardinality() {
 			c.t.Fatalf("%s: %d are counted, sure %v and open %v",

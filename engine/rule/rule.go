@@ -26,7 +26,7 @@
 //     near, a suggestion. No input panics; depth, nodes, values and regular
 //     expressions are bounded.
 //
-// Path: definition.Node → Parse → Tree → Builder.Cond → Cond; Builder.Program.
+// Path: definition.Node → Parse → Tree → NewDraft → Builder.Finish → Cond; Builder.Program.
 //
 // Cost: Parse and Builder run at publish. EvalPage walks once over what is known
 // of the person and asks each attribute and tag the atoms about it, about 5 ns an
@@ -158,20 +158,6 @@ type Tree struct {
 
 // True returns the empty rule: it holds for everybody.
 func True() *Tree { return &Tree{rule: &node{kind: nodeAll}} }
-
-// And returns the tree that holds where both hold. What one of them asks to be
-// known is asked; nil counts as the empty rule. Cost: O(known).
-func And(a, b *Tree) *Tree {
-	if a == nil {
-		a = True()
-	}
-	if b == nil {
-		b = True()
-	}
-	t := &Tree{rule: conjunction(a.rule, b.rule), safe: a.safe || b.safe}
-	t.known = distinct(append(append([]*node(nil), a.known...), b.known...))
-	return t
-}
 
 // Safety says whether the whole tree is a safety rule: it says so at its root,
 // or names a sensitive attribute.

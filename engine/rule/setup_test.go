@@ -143,6 +143,15 @@ type system struct {
 	conds   []Cond
 }
 
+// Cond is a draft of a tree that is finished at once.
+func (b *Builder) Cond(t *Tree) (Cond, error) {
+	d, err := NewDraft(t)
+	if err != nil {
+		return Cond{}, err
+	}
+	return b.Finish(d)
+}
+
 func build(t testing.TB, previous *Program, trees ...*Tree) system {
 	t.Helper()
 	b := NewBuilder(previous)
