@@ -44,7 +44,7 @@ func TestContactStateNamesDecisions(t *testing.T) {
 		} `json:"placements"`
 	}
 	reply := post("/v1/decide",
-		`{"user":{"user_id":"ann"},"placements":[{"key":"k","placement_id":"home"}]}`)
+		`{"user":{"user_id":"ann"},"timeout_us":1000000,"placements":[{"key":"k","placement_id":"home"}]}`)
 	if err := json.Unmarshal([]byte(reply), &decided); err != nil ||
 		len(decided.Placements["k"].Items) != 1 {
 		t.Fatal(err, reply)

@@ -212,7 +212,7 @@ func (m *marks) plant(t *testing.T, url, key string, all []string) {
 		}
 		status, reply := request(t, "POST", url+"/v1/decide", key, fmt.Sprintf(
 			`{"request_id":"r-%[1]s","user":{"user_id":"u-%[1]s"},"placements":[{"key":"k-%[1]s",`+
-				`"placement_id":"home"}],"context":{"page":"page %[1]s"}}`, mark))
+				`"placement_id":"home"}],"context":{"page":"page %[1]s"},"timeout_us":1000000}`, mark))
 		var d struct {
 			Placements map[string]struct {
 				Items []struct {
